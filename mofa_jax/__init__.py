@@ -1,0 +1,11 @@
+"""MoFA in JAX: a differentiable face renderer and the autoencoder that learns from photographs."""
+
+from mofa_jax import losses as losses
+from mofa_jax import metrics as metrics
+from mofa_jax.camera import Camera as Camera
+from mofa_jax.face_model import FaceModel as FaceModel
+from mofa_jax.face_model import FaceModelError as FaceModelError
+from mofa_jax.face_model import load_face_model as load_face_model
+from mofa_jax.params import FaceParams as FaceParams
+from mofa_jax.renderer import Rendering as Rendering
+from mofa_jax.renderer import render as render

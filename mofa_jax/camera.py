@@ -1,0 +1,91 @@
+"""Pinhole camera and rigid head pose (paper, Sec. 5.1).
+
+Camera space is right-handed: x right, y up, looking down -z. The unit is the decimetre. Screen
+points are continuous pixel coordinates, x right and y down: the image's top-left corner is (0, 0)
+and the centre of its top-left pixel is (0.5, 0.5).
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from mofa_jax.numerics import safe_norm
+
+NEAR = 1e-3  # dm: smaller depths are replaced by this one, so that no projection divides by zero
+
+
+@struct.dataclass
+class Camera:
+    """Intrinsics and the distance around which the camera orbits the face.
+
+    Attributes:
+      focal: focal length, px.
+      principal_point: (x, y), px.
+      image_size: (height, width), px.
+      distance: from the camera's centre to the world's origin at the zero code, dm.
+    """
+
+    focal: float = 1087.5
+    principal_point: tuple[float, float] = (120.0, 120.0)
+    image_size: tuple[int, int] = struct.field(pytree_node=False, default=(240, 240))
+    distance: float = 10.0
+
+    def scaled(self, factor: float) -> "Camera":
+        """The camera of the same view whose image is `factor` times as wide and high."""
+        height, width = self.image_size
+        return self.replace(
+            focal=self.focal * factor,
+            principal_point=(self.principal_point[0] * factor, self.principal_point[1] * factor),
+            image_size=(round(height * factor), round(width * factor)),
+        )
+
+
+def rotation_matrix(axis_angle: jax.Array) -> jax.Array:
+    """T = exp([w]_x) [3, 3] of an axis-angle vector w [3], rad (Rodrigues' formula).
+
+    Smooth at zero: below a thousandth of a radian the series of sin(a)/a and (1 - cos(a))/a^2 serve.
+    """
+    x, y, z = axis_angle
+    zero = jnp.zeros_like(x)
+    cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    angle = safe_norm(axis_angle)
+    small = angle < 1e-3
+    # Each side is given harmless operands where the other one is chosen: the gradient of a `where`
+    # multiplies the side not chosen by zero, and must find it finite.
+    near = jnp.where(small, cross, 0.0)
+    square = jnp.sum(jnp.where(small, axis_angle, 0.0) ** 2)
+    series = near * (1 - square / 6) + near @ near * (0.5 - square / 24)
+    unit = cross / jnp.where(small, 1.0, angle)
+    closed = unit * jnp.sin(angle) + unit @ unit * (1 - jnp.cos(angle))
+    return jnp.eye(3, dtype=axis_angle.dtype) + jnp.where(small, series, closed)
+
+
+def to_camera_space(
+    points: jax.Array, rotation: jax.Array, translation: jax.Array, distance: float
+) -> jax.Array:
+    """Phi (paper, Sec. 5.1): world points [N, 3] to camera space [N, 3], dm.
+
+    Phi(v) = T^-1 (v - T (d + t)) = T^-1 v - d - t with d = (0, 0, distance): the camera orbits the
+    face, so a rotation turns the head in place.
+
+    Args:
+      points: [N, 3], world space, dm.
+      rotation: T [3, 3].
+      translation: t [3], dm.
+      distance: dm.
+    """
+    offset = translation + jnp.zeros_like(translation).at[2].set(distance)
+    return points @ rotation - offset[None, :]  # row vectors: v^T T = (T^-1 v)^T
+
+
+def project(points: jax.Array, cam: Camera) -> jax.Array:
+    """Pi (paper, Sec. 5.1): camera-space points [N, 3], dm, to the screen [N, 2], px.
+
+    A point nearer than `NEAR` to the camera's plane is projected from that distance.
+    """
+    depth = -points[:, 2]
+    at_camera = jnp.abs(depth) < NEAR
+    depth = jnp.where(at_camera, NEAR, depth)
+    u = cam.principal_point[0] + cam.focal * points[:, 0] / depth
+    v = cam.principal_point[1] - cam.focal * points[:, 1] / depth
+    return jnp.stack([u, v], axis=-1)

@@ -1,0 +1,207 @@
+"""The parametric face model (paper, Sec. 4): arrays, their checks, loading and saving."""
+
+import dataclasses
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from mofa_jax.mesh import Topology, build_topology
+
+_FLOAT_ARRAYS = (
+    "mean_shape",
+    "shape_basis",
+    "expression_basis",
+    "mean_reflectance",
+    "reflectance_basis",
+)
+_INDEX_ARRAYS = ("triangles", "landmarks")
+_TEXTS = ("name", "licence")
+
+
+class FaceModelError(ValueError):
+    """A face model's file or arrays cannot be used; the message says what, where and the mend."""
+
+
+@struct.dataclass
+class FaceModel:
+    """A linear morphable model of N vertices, F triangles and S, X, R modes.
+
+    World space: right-handed, x to the viewer's right, y up, z out of the face; unit decimetre; the
+    centroid of the average face's landmarks 17-67 lies at (0, 0.04, 0). Bases are scaled by their
+    standard deviations, so that a coefficient of one is one standard deviation.
+
+    Attributes:
+      mean_shape: [N, 3], dm.
+      shape_basis: [N, 3, S], dm.
+      expression_basis: [N, 3, X], dm.
+      mean_reflectance: [N, 3], RGB in the image's own [0, 1] space.
+      reflectance_basis: [N, 3, R].
+      triangles: [F, 3] int32, counter-clockwise seen from outside.
+      landmarks: [68] int32, the vertex of each iBUG landmark, -1 where the model has none.
+      topology: the tables that vertex normals need, made from `triangles`.
+      uv: [N, 2] texture coordinates, origin bottom-left, or None.
+      name: what the model is called.
+      licence: its terms, in a line.
+    """
+
+    mean_shape: jax.Array
+    shape_basis: jax.Array
+    expression_basis: jax.Array
+    mean_reflectance: jax.Array
+    reflectance_basis: jax.Array
+    triangles: jax.Array
+    landmarks: jax.Array
+    topology: Topology
+    uv: jax.Array | None = None
+    name: str = struct.field(pytree_node=False, default="")
+    licence: str = struct.field(pytree_node=False, default="")
+
+    @property
+    def num_vertices(self) -> int:
+        return self.mean_shape.shape[0]
+
+    @property
+    def code_sizes(self) -> tuple[int, int, int]:
+        """(S, X, R): how many shape, expression and reflectance coefficients a code holds."""
+        bases = (self.shape_basis, self.expression_basis, self.reflectance_basis)
+        return tuple(basis.shape[-1] for basis in bases)
+
+    def geometry(self, shape: jax.Array, expression: jax.Array) -> jax.Array:
+        """Eq. 2: V = mean + shape_basis alpha + expression_basis delta, [N, 3], world space, dm."""
+        return self.mean_shape + self.shape_basis @ shape + self.expression_basis @ expression
+
+    def reflectance(self, coefficients: jax.Array) -> jax.Array:
+        """Eq. 3: R = mean + reflectance_basis beta, [N, 3], RGB."""
+        return self.mean_reflectance + self.reflectance_basis @ coefficients
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays and texts of the npz format, as NumPy."""
+        keys = (*_FLOAT_ARRAYS, *_INDEX_ARRAYS, *(("uv",) if self.uv is not None else ()), *_TEXTS)
+        return {key: np.asarray(getattr(self, key)) for key in keys}
+
+    def checksum(self) -> str:
+        """SHA-256 over all arrays: tells whether a model is the one that a checkpoint was made with."""
+        digest = hashlib.sha256()
+        for key, array in sorted(self.to_arrays().items()):
+            if key not in _TEXTS:
+                digest.update(f"{key} {array.shape} {array.dtype}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the npz format, to a temporary name first, so that no half file is left behind."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, **self.to_arrays())
+        os.replace(temporary, path)
+
+
+def face_model_from_arrays(
+    arrays: Mapping[str, np.ndarray], source: str, dtype: np.dtype | str = np.float32
+) -> FaceModel:
+    """A checked `FaceModel` from the npz format's arrays.
+
+    Args:
+      arrays: the keys of the format; `uv`, `name` and `licence` may be missing.
+      source: what the error messages call it, such as the file's path.
+      dtype: of the floating-point arrays.
+
+    Raises:
+      FaceModelError: a key is missing, or an array's shape, type or values are wrong.
+    """
+    missing = [key for key in (*_FLOAT_ARRAYS, *_INDEX_ARRAYS) if key not in arrays]
+    if missing:
+        raise FaceModelError(
+            f"{source}: no array {', '.join(missing)}; a face model's npz needs "
+            f"{', '.join((*_FLOAT_ARRAYS, *_INDEX_ARRAYS))}: import it again with "
+            "`python -m mofa_jax.import_model`."
+        )
+    floats = {key: np.asarray(arrays[key]) for key in _FLOAT_ARRAYS}
+    if arrays.get("uv") is not None:
+        floats["uv"] = np.asarray(arrays["uv"])
+    indices = {key: np.asarray(arrays[key]) for key in _INDEX_ARRAYS}
+    _check(floats, indices, source)
+    return FaceModel(
+        **{key: jnp.asarray(value.astype(dtype)) for key, value in floats.items()},
+        **{key: jnp.asarray(value, jnp.int32) for key, value in indices.items()},
+        topology=build_topology(indices["triangles"], len(floats["mean_shape"])),
+        **{key: str(arrays.get(key, "")) for key in _TEXTS},
+    )
+
+
+def _check(floats: dict[str, np.ndarray], indices: dict[str, np.ndarray], source: str) -> None:
+    def demand(condition: bool, what: str) -> None:
+        if not condition:
+            raise FaceModelError(f"{source}: {what}; the file is not a face model of this format.")
+
+    vertices = len(floats["mean_shape"]) if floats["mean_shape"].ndim else 0
+    shapes = {"mean_shape": (vertices, 3), "mean_reflectance": (vertices, 3), "uv": (vertices, 2)}
+    for key, array in floats.items():
+        expected = shapes.get(key, (vertices, 3, array.shape[-1] if array.ndim == 3 else "modes"))
+        demand(array.shape == expected, f"{key} has shape {array.shape}, expected {expected}")
+        demand(array.dtype.kind == "f", f"{key} has type {array.dtype}, expected floating point")
+        demand(np.isfinite(array).all(), f"{key} holds NaN or infinite values")
+    triangles, landmarks = indices["triangles"], indices["landmarks"]
+    for key, array in indices.items():
+        demand(array.dtype.kind in "iu", f"{key} has type {array.dtype}, expected integers")
+    demand(
+        triangles.ndim == 2 and triangles.shape[-1] == 3 and len(triangles) > 0,
+        f"triangles has shape {triangles.shape}, expected (F, 3)",
+    )
+    demand(landmarks.shape == (68,), f"landmarks has shape {landmarks.shape}, expected (68,)")
+    demand(
+        triangles.min() >= 0 and triangles.max() < vertices,
+        f"triangles name vertices {triangles.min()} to {triangles.max()}, of {vertices}",
+    )
+    demand(
+        landmarks.min() >= -1 and landmarks.max() < vertices,
+        f"landmarks name vertices {landmarks.min()} to {landmarks.max()}, of {vertices}",
+    )
+
+
+def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32) -> FaceModel:
+    """The face model of an npz file, or one that is in the box.
+
+    Args:
+      name: a path, or "analytic" (a small face made by code, for tests).
+      dtype: of the floating-point arrays; float16 files are widened.
+
+    Raises:
+      FaceModelError: there is no such file, or it is no face model.
+    """
+    if str(name) in _in_the_box():
+        return face_model_from_arrays(_in_the_box()[str(name)](), f"face model '{name}'", dtype)
+    path = Path(name)
+    if not path.is_file():
+        raise FaceModelError(
+            f"{path}: no such face model file; give an npz's path or one of {sorted(_in_the_box())}."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise FaceModelError(
+            f"{path}: cannot be read as npz ({error}); it is cut short or of another format: copy it "
+            "again or import it with `python -m mofa_jax.import_model`."
+        ) from error
+    return face_model_from_arrays(arrays, str(path), dtype)
+
+
+def _in_the_box():
+    from mofa_jax.face_models.analytic import analytic_face
+
+    return {"analytic": analytic_face}
+
+
+def as_dtype(model: FaceModel, dtype: np.dtype | str) -> FaceModel:
+    """The model with its floating-point arrays in another precision, such as float64."""
+    fields = [*_FLOAT_ARRAYS, *(("uv",) if model.uv is not None else ())]
+    return dataclasses.replace(model, **{key: getattr(model, key).astype(dtype) for key in fields})

@@ -1,0 +1,29 @@
+"""The iBUG/Multi-PIE 68 facial landmarks, counted from 0; left and right are the subject's."""
+
+import numpy as np
+
+NUM_LANDMARKS = 68
+
+# The 46 landmarks of the loss and of the reported error: brows, nose, eyes, outer lips, the two
+# inner-lip centres and the chin tip. The rest of the jaw slides along the silhouette and is left out.
+LOSS_LANDMARKS = np.array([8, *range(17, 60), 62, 66], np.int32)
+
+_MIRRORED_PAIRS = (
+    *((i, 16 - i) for i in range(8)),  # jaw
+    *((i, 43 - i) for i in range(17, 22)),  # brows
+    *((31, 35), (32, 34)),  # nostrils
+    *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)),  # eyes
+    *((48, 54), (49, 53), (50, 52), (55, 59), (56, 58)),  # outer lips
+    *((60, 64), (61, 63), (65, 67)),  # inner lips
+)
+
+
+def _flip_permutation() -> np.ndarray:
+    permutation = np.arange(NUM_LANDMARKS, dtype=np.int32)
+    for left, right in _MIRRORED_PAIRS:
+        permutation[[left, right]] = right, left
+    return permutation
+
+
+# Landmark i of a mirrored photograph is landmark FLIP_PERMUTATION[i] of the photograph.
+FLIP_PERMUTATION = _flip_permutation()

@@ -1,0 +1,98 @@
+"""The training objective (paper, Sec. 6, Eq. 6-10), for one face; vmap and average for a batch."""
+
+import jax
+import jax.numpy as jnp
+
+from mofa_jax.camera import Camera
+from mofa_jax.face_model import FaceModel
+from mofa_jax.landmarks import LOSS_LANDMARKS, NUM_LANDMARKS
+from mofa_jax.numerics import safe_norm
+from mofa_jax.params import FaceParams
+from mofa_jax.renderer import Rendering
+from mofa_jax.sampling import sample_bilinear
+
+PHOTOMETRIC_WEIGHT = 1.92  # w_photo (paper, Sec. 6)
+REGULARIZER_WEIGHT = 2.9e-5  # w_reg
+REFLECTANCE_WEIGHT = 1.7e-3  # w_beta
+EXPRESSION_WEIGHT = 0.8  # w_delta
+
+
+def photometric(rendering: Rendering, image: jax.Array) -> jax.Array:
+    """Eq. 8: the robust l2,1 distance of the rendered colours to the photograph.
+
+    E = 1/N sum over front-facing vertices of ||I(u_i) - c_i||_2. Whether a vertex is front-facing
+    carries no gradient.
+
+    Args:
+      rendering: N vertices.
+      image: [H, W, 3], RGB in [0, 1].
+
+    Raises:
+      ValueError: the image is not [H, W, 3].
+    """
+    residuals = photometric_residuals(rendering, image)
+    return jnp.sum(residuals) / residuals.shape[0]
+
+
+def photometric_residuals(rendering: Rendering, image: jax.Array) -> jax.Array:
+    """[N]: ||I(u_i) - c_i||_2 of the front-facing vertices, zero of the others."""
+    if image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(f"image has shape {image.shape}, expected [H, W, 3].")
+    difference = sample_bilinear(image, rendering.screen) - rendering.color
+    return jnp.where(rendering.front_facing, safe_norm(difference), 0.0)
+
+
+def landmark(
+    rendering: Rendering,
+    model: FaceModel,
+    points: jax.Array,
+    confidence: jax.Array,
+    cam: Camera,
+) -> jax.Array:
+    """Eq. 9: sum_j c_j ||u_kj - s_j||^2 over the 46 landmarks.
+
+    Screen distances are divided by the image's width and height. Landmarks that the model lacks, or
+    whose confidence is zero, do not count, whatever their points hold (NaN too).
+
+    Args:
+      rendering: of `model`.
+      model: its `landmarks` name the vertices.
+      points: s [68, 2], continuous pixels.
+      confidence: c [68], in [0, 1].
+      cam: gives the image's size.
+
+    Raises:
+      ValueError: points or confidence have other shapes.
+    """
+    offset, weight = landmark_offsets(rendering, model, points, confidence)
+    height, width = cam.image_size
+    relative = offset / jnp.array([[width, height]], offset.dtype)
+    return jnp.sum(weight * jnp.sum(relative**2, axis=-1))
+
+
+def landmark_offsets(
+    rendering: Rendering, model: FaceModel, points: jax.Array, confidence: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """u_kj - s_j [46, 2], px, and the weights c_j [46]; both zero where a landmark is absent."""
+    if points.shape != (NUM_LANDMARKS, 2) or confidence.shape != (NUM_LANDMARKS,):
+        raise ValueError(
+            f"points {points.shape} and confidence {confidence.shape}: expected (68, 2) and (68,)."
+        )
+    vertex = model.landmarks[LOSS_LANDMARKS]
+    weight = jnp.where(vertex >= 0, confidence[LOSS_LANDMARKS], 0.0)
+    present = (weight > 0)[:, None]
+    target = jnp.where(present, points[LOSS_LANDMARKS], 0.0)
+    return jnp.where(present, rendering.screen[vertex] - target, 0.0), weight
+
+
+def regularizer(
+    params: FaceParams,
+    reflectance_weight: float = REFLECTANCE_WEIGHT,
+    expression_weight: float = EXPRESSION_WEIGHT,
+) -> jax.Array:
+    """Eq. 10: sum alpha^2 + w_beta sum beta^2 + w_delta sum delta^2, the prior on the face model."""
+    return (
+        jnp.sum(params.shape**2)
+        + reflectance_weight * jnp.sum(params.reflectance**2)
+        + expression_weight * jnp.sum(params.expression**2)
+    )

@@ -1,0 +1,125 @@
+"""Triangle-mesh topology and vertex normals.
+
+The one-ring sum behind a vertex normal is written as gathers, forwards and backwards: of a vertex
+inside the surface, the ordered neighbours v_0 .. v_k-1 give the area-weighted normal as
+sum_r (v_r - v) x (v_r+1 - v), and the gradient at the vertex is again a sum over the same ring,
+sum_r (v_r-1 - v_r+1) x g_r, where g_r is the gradient at the neighbour's normal. The few vertices
+without one closed short ring (on the rim, in the middle of a patch's cap) are summed by triangle.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from mofa_jax.numerics import safe_normalize
+
+_RING_COVERAGE = 0.99  # the ring is as wide as the valence that this share of vertices stays below
+
+
+@struct.dataclass
+class Topology:
+    """Tables of a mesh with N vertices, made by `build_topology`.
+
+    Attributes:
+      ring: [N, K] int32, the ordered neighbours, the last one repeated; the vertex itself if irregular.
+      irregular: [M] int32, the vertices without a closed ring of at most K neighbours.
+      irregular_triangles: [P, 3] int32, the triangles that touch them.
+      irregular_corners: [P, 3] int32, each corner's place in `irregular`, M if it is regular.
+    """
+
+    ring: jax.Array
+    irregular: jax.Array
+    irregular_triangles: jax.Array
+    irregular_corners: jax.Array
+
+
+def build_topology(triangles: np.ndarray, num_vertices: int) -> Topology:
+    """Tables of the mesh with the given `triangles` [F, 3], counter-clockwise seen from outside."""
+    triangles = np.asarray(triangles, np.int64)
+    ring, valence = _walk_rings(triangles, num_vertices)
+    regular = valence > 0
+    if regular.any():
+        width = int(np.quantile(valence[regular], _RING_COVERAGE, method="higher"))
+        regular &= valence <= width
+        ring = ring[:, :width]
+    ring = np.where(regular[:, None], ring, np.arange(num_vertices)[:, None])
+    irregular = np.flatnonzero(~regular)
+    place = np.full(num_vertices, len(irregular))
+    place[irregular] = np.arange(len(irregular))
+    corners = place[triangles]
+    touching = (corners < len(irregular)).any(axis=1)
+    tables = (ring, irregular, triangles[touching], corners[touching])
+    return Topology(*(jnp.asarray(table, jnp.int32) for table in tables))
+
+
+def _walk_rings(triangles: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each vertex's neighbours in order [N, max valence] and their number [N], 0 if not one ring."""
+    center = triangles.ravel()
+    first = np.roll(triangles, -1, axis=1).ravel()
+    second = np.roll(triangles, -2, axis=1).ravel()
+    key = center * num_vertices + first
+    order = np.argsort(key, kind="stable")
+    key, second = key[order], second[order]
+    count = np.bincount(center, minlength=num_vertices)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])  # each vertex's first half-edge in `key`
+    vertices = np.arange(num_vertices)
+    neighbour = first[order][np.minimum(start, len(key) - 1)]
+    ring = np.empty((num_vertices, max(count.max(), 1)), np.int64)
+    length = np.zeros(num_vertices, np.int64)
+    walking, begin = count > 0, neighbour.copy()
+    for step in range(ring.shape[1]):
+        ring[:, step] = neighbour
+        place = np.minimum(np.searchsorted(key, vertices * num_vertices + neighbour), len(key) - 1)
+        walking &= key[place] == vertices * num_vertices + neighbour
+        neighbour = np.where(walking, second[place], neighbour)
+        closed = walking & (neighbour == begin)
+        length[closed] = step + 1
+        walking &= ~closed
+        neighbour = np.where(closed, ring[:, step], neighbour)
+    manifold = np.ones(num_vertices, bool)
+    manifold[(key // num_vertices)[1:][key[1:] == key[:-1]]] = False  # a half-edge used twice
+    return ring, np.where(manifold & (length == count), length, 0)
+
+
+def vertex_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
+    """Unit normals [N, 3]: the cross products of the incident triangles, summed and normalised.
+
+    A vertex without area around it has the normal zero and passes no gradient.
+
+    Args:
+      vertices: [N, 3].
+      topology: the mesh's tables.
+    """
+    return safe_normalize(area_normals(vertices, topology))
+
+
+@jax.custom_vjp
+def area_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
+    """Area-weighted normals [N, 3]: sum of the incident triangles' cross products, not normalised."""
+    ring = vertices[topology.ring] - vertices[:, None, :]  # [N, K, 3]
+    normals = jnp.sum(jnp.cross(ring, jnp.roll(ring, -1, axis=1)), axis=1)
+    a, b, c = (vertices[topology.irregular_triangles[:, i]] for i in range(3))
+    return _set_irregular(normals, [jnp.cross(b - a, c - a)] * 3, topology)
+
+
+def _area_normals_backward(residuals, gradient: jax.Array):
+    vertices, topology = residuals
+    ring = vertices[topology.ring]
+    opposite = jnp.roll(ring, 1, axis=1) - jnp.roll(ring, -1, axis=1)
+    at_vertices = jnp.sum(jnp.cross(opposite, gradient[topology.ring]), axis=1)
+    triangles = topology.irregular_triangles
+    a, b, c = (vertices[triangles[:, i]] for i in range(3))
+    total = jnp.sum(gradient[triangles], axis=1)
+    at_corners = [jnp.cross(b - c, total), jnp.cross(c - a, total), jnp.cross(a - b, total)]
+    return _set_irregular(at_vertices, at_corners, topology), None
+
+
+def _set_irregular(values: jax.Array, at_corners: list[jax.Array], topology: Topology) -> jax.Array:
+    """`values` [N, 3], the irregular vertices' replaced by the sums of their triangles' corners."""
+    sums = jnp.zeros((topology.irregular.shape[0] + 1, 3), values.dtype)
+    sums = sums.at[topology.irregular_corners.T].add(jnp.stack(at_corners))
+    return values.at[topology.irregular].set(sums[:-1], unique_indices=True)
+
+
+area_normals.defvjp(lambda v, t: (area_normals(v, t), (v, t)), _area_normals_backward)

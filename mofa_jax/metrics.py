@@ -1,0 +1,53 @@
+"""The three errors of the paper's evaluation (Sec. 7), for one face."""
+
+import jax
+import jax.numpy as jnp
+
+from mofa_jax.face_model import FaceModel
+from mofa_jax.losses import landmark_offsets, photometric_residuals
+from mofa_jax.numerics import safe_norm
+from mofa_jax.renderer import Rendering
+
+_MM_PER_DM = 100.0
+
+
+def geometric_error(estimated: jax.Array, true: jax.Array) -> jax.Array:
+    """Mean distance of corresponding vertices, mm, after the best translation and scale.
+
+    The estimate is moved and scaled (isotropically, in closed form) to minimise the squared
+    distance; its rotation counts.
+
+    Args:
+      estimated: [N, 3], camera orientation, dm.
+      true: [N, 3], camera orientation, dm.
+
+    Raises:
+      ValueError: the two have different shapes.
+    """
+    if estimated.shape != true.shape:
+        raise ValueError(f"estimated {estimated.shape} and true {true.shape} must have one shape.")
+    estimated = estimated - jnp.mean(estimated, axis=0, keepdims=True)
+    true = true - jnp.mean(true, axis=0, keepdims=True)
+    spread = jnp.sum(estimated**2)
+    scale = jnp.sum(estimated * true) / jnp.where(spread > 0, spread, 1.0)
+    return _MM_PER_DM * jnp.mean(safe_norm(scale * estimated - true))
+
+
+def photometric_error(rendering: Rendering, image: jax.Array) -> jax.Array:
+    """Mean over the front-facing vertices of ||I(u_i) - c_i||_2, RGB in [0, 1]; NaN without any."""
+    return jnp.sum(photometric_residuals(rendering, image)) / jnp.sum(rendering.front_facing)
+
+
+def landmark_error(
+    rendering: Rendering, model: FaceModel, points: jax.Array, confidence: jax.Array
+) -> jax.Array:
+    """Mean distance, px, of those of the 46 landmarks that are present; NaN without any.
+
+    Args:
+      rendering: of `model`.
+      model: its `landmarks` name the vertices.
+      points: [68, 2], continuous pixels.
+      confidence: [68]; landmarks of confidence zero do not count.
+    """
+    offset, weight = landmark_offsets(rendering, model, points, confidence)
+    return jnp.sum(safe_norm(offset)) / jnp.sum(weight > 0)

@@ -1,0 +1,229 @@
+"""Z-buffered pictures of a mesh: pure JAX, of fixed shapes, batched by vmap, without a gradient.
+
+A triangle's fragments are the pixel centres in its bounding box, cut to the image. The fragments of
+all triangles are counted through in order and taken in chunks of one size, so that the work follows
+what is on the screen (a thousand tiny triangles or a few huge ones) while every shape stays static.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+
+from mofa_jax.camera import Camera
+from mofa_jax.face_model import FaceModel
+from mofa_jax.renderer import Rendering
+
+_CHUNK = 16384  # fragments a step; its square must fit an int32
+_NEAR = 1e-3  # dm: a triangle with a vertex nearer to the camera's plane than this is dropped
+_FARTHEST = 1e15  # px: a triangle with a coordinate beyond it is dropped, its area would overflow
+_NOBODY = 2**31 - 1  # the triangle of a pixel that none has covered yet
+
+
+@struct.dataclass
+class _Fragments:
+    """What a triangle's fragments need, of F triangles, padded by one chunk of empty ones.
+
+    Attributes:
+      corners: [F, 9], screen x, y of the three corners, px, then their inverse depths.
+      boxes: [F, 3] int32, first column, first row and width of the pixels in the bounding box.
+      count: [F] int32, how many pixels the box has; 0 of a triangle that is not drawn.
+    """
+
+    corners: jax.Array
+    boxes: jax.Array
+    count: jax.Array
+
+
+def rasterize(
+    rendering: Rendering,
+    model: FaceModel,
+    cam: Camera,
+    background: jax.Array | None = None,
+    supersample: int = 1,
+) -> tuple[jax.Array, jax.Array]:
+    """The picture of a rendered face, its vertex colours interpolated on the surface.
+
+    Args:
+      rendering: of `model`, seen by `cam`.
+      model: gives the triangles.
+      cam: gives the picture's size H, W.
+      background: [H, W, 3] or [3] what is behind the face; black if None.
+      supersample: the picture is drawn this many times as wide and high and averaged, which
+        smooths its edges.
+
+    Returns:
+      image: [H, W, 3], not clipped.
+      mask: [H, W], in [0, 1], the part of each pixel that the face covers.
+    """
+    height, width = cam.image_size
+    fine_size = (height * supersample, width * supersample)
+    depth = -rendering.vertices[:, 2]
+    ids, weights = rasterize_ids(
+        rendering.screen * supersample, depth, model.triangles, fine_size
+    )
+    image = interpolate(rendering.color, model.triangles, ids, weights)
+    cover = (ids >= 0).astype(image.dtype)[..., None]
+    image, cover = (_box_filter(picture, supersample) for picture in (image, cover))
+    if background is not None:
+        image = image + (1 - cover) * jnp.broadcast_to(background, image.shape)
+    return image, cover[..., 0]
+
+
+def rasterize_ids(
+    screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size: tuple[int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """The nearest triangle at the centre of every pixel, and where on it the pixel lies.
+
+    Drawn are the triangles whose corners run counter-clockwise on the screen, for the viewer.
+    Dropped are those with a corner behind the camera, nearer than a tenth of a millimetre to its
+    plane, not finite, or farther than 1e15 px from the image's corner. Of two at the same depth the
+    first one is seen.
+
+    Args:
+      screen: [N, 2], continuous pixels; the centre of row r, column c is (c + 0.5, r + 0.5).
+      depth: [N], distance to the camera's plane, dm.
+      triangles: [F, 3] int32.
+      image_size: (H, W), px.
+
+    Returns:
+      ids: [H, W] int32, -1 where there is no triangle.
+      weights: [H, W, 3], the corners' barycentric weights on the surface (perspective-correct), in
+        [0, 1], of sum one; zero where there is no triangle.
+    """
+    height, width = image_size
+    screen, depth = lax.stop_gradient((screen, depth))
+    fragments = _prepare(screen, depth, triangles, image_size)
+    ids = _nearest(fragments, triangles.shape[0], image_size).reshape(height, width)
+    covered = ids != _NOBODY
+    row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
+    corners = fragments.corners[jnp.where(covered, ids, 0)]
+    weights, inverse_depth, _ = _surface_weights(corners, column, row)
+    on_surface = weights / jnp.where(inverse_depth > 0, inverse_depth, 1.0)[..., None]
+    return jnp.where(covered, ids, -1), jnp.where(covered[..., None], on_surface, 0.0)
+
+
+def interpolate(
+    attributes: jax.Array, triangles: jax.Array, ids: jax.Array, weights: jax.Array
+) -> jax.Array:
+    """Any per-vertex attribute as a picture [H, W, C], zero where there is no triangle.
+
+    Args:
+      attributes: [N, C].
+      triangles: [F, 3] int32.
+      ids: [H, W] int32, of `rasterize_ids`.
+      weights: [H, W, 3], of `rasterize_ids`.
+    """
+    corners = triangles[jnp.maximum(ids, 0)]  # [H, W, 3]
+    return sum(attributes[corners[..., k]] * weights[..., k, None] for k in range(3))
+
+
+def _box_filter(picture: jax.Array, factor: int) -> jax.Array:
+    height, width, channels = picture.shape
+    blocks = picture.reshape(height // factor, factor, width // factor, factor, channels)
+    return jnp.mean(blocks, axis=(1, 3))
+
+
+def _prepare(
+    screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size: tuple[int, int]
+) -> _Fragments:
+    usable = (depth > _NEAR) & jnp.all(jnp.abs(screen) < _FARTHEST, axis=-1) & (depth < jnp.inf)
+    screen = jnp.where(usable[:, None], screen, 0.0)
+    inverse_depth = jnp.where(usable, 1 / jnp.where(usable, depth, 1.0), 0.0)
+    a, b, c = (screen[triangles[:, k]] for k in range(3))
+    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    size = jnp.array([image_size[::-1]], screen.dtype)
+    low, high = jnp.minimum(jnp.minimum(a, b), c), jnp.maximum(jnp.maximum(a, b), c)
+    first = jnp.clip(jnp.ceil(low - 0.5), 0, size).astype(jnp.int32)
+    last = jnp.clip(jnp.floor(high - 0.5), -1, size - 1).astype(jnp.int32)
+    extent = jnp.maximum(last - first + 1, 0)
+    # v points down, so counter-clockwise for the viewer is a negative area.
+    drawn = jnp.all(usable[triangles], axis=-1) & (area < 0)
+    count = jnp.where(drawn, extent[:, 0] * extent[:, 1], 0)
+    corners = jnp.concatenate([a, b, c, inverse_depth[triangles]], axis=-1)
+    boxes = jnp.concatenate([first, jnp.maximum(extent[:, :1], 1)], axis=-1)
+    return jax.tree.map(
+        lambda table: jnp.pad(table, [(0, _CHUNK), *[(0, 0)] * (table.ndim - 1)]),
+        _Fragments(corners, boxes, count),
+    )
+
+
+def _nearest(fragments: _Fragments, num_triangles: int, image_size: tuple[int, int]) -> jax.Array:
+    """The nearest triangle of every pixel [H * W], `_NOBODY` where there is none."""
+    height, width = image_size
+    num_pixels = height * width
+
+    def draw_chunk(state):
+        position, nearest, ids = state
+        triangle, within, position = _take_chunk(fragments.count, *position)
+        first_column, first_row, box_width = jnp.moveaxis(fragments.boxes[triangle], -1, 0)
+        column, row = first_column + within % box_width, first_row + within // box_width
+        _, inverse_depth, inside = _surface_weights(fragments.corners[triangle], column, row)
+        hit = inside & (within >= 0) & (inverse_depth > 0)
+        pixel = jnp.where(hit, row * width + column, num_pixels)  # the last one is a bin
+        closer = hit & (inverse_depth > nearest[pixel])
+        nearest = nearest.at[pixel].max(jnp.where(hit, inverse_depth, 0.0))
+        # A pixel that came closer forgets its triangle; then the first of the closest one is noted.
+        ids = ids.at[pixel].max(jnp.where(closer, _NOBODY, 0))
+        winner = hit & (inverse_depth == nearest[pixel])
+        return position, nearest, ids.at[pixel].min(jnp.where(winner, triangle, _NOBODY))
+
+    nearest = jnp.zeros(num_pixels + 1, fragments.corners.dtype)
+    ids = jnp.full(num_pixels + 1, _NOBODY, jnp.int32)
+    start = (jnp.int32(0), jnp.int32(0))
+    state = lax.while_loop(lambda s: s[0][0] < num_triangles, draw_chunk, (start, nearest, ids))
+    return state[2][:num_pixels]
+
+
+def _take_chunk(count: jax.Array, first: jax.Array, taken: jax.Array):
+    """The next `_CHUNK` fragments, or those of the next `_CHUNK` triangles if they are fewer.
+
+    Args:
+      count: [F + _CHUNK] int32, the fragments of each triangle.
+      first: the triangle to begin with.
+      taken: how many of its fragments have been taken already.
+
+    Returns:
+      triangle: [_CHUNK] int32, the triangle of each fragment.
+      within: [_CHUNK] int32, its number in the triangle; -1 where there is none.
+      position: (first, taken) of the next chunk.
+    """
+    window = lax.dynamic_slice(count, (first,), (_CHUNK,)).at[0].add(-taken)
+    window = jnp.minimum(window, _CHUNK)
+    end = jnp.cumsum(window, dtype=jnp.int32)
+    ended = jnp.zeros(_CHUNK + 1, jnp.int32).at[jnp.minimum(end, _CHUNK)].add(1)
+    place = jnp.cumsum(ended, dtype=jnp.int32)[:_CHUNK]  # how many triangles ended before
+    there = place < _CHUNK
+    place = jnp.minimum(place, _CHUNK - 1)
+    within = jnp.arange(_CHUNK, dtype=jnp.int32) - (end - window)[place]
+    within = within + jnp.where(place == 0, taken, 0)
+    ran_out = ~there[-1]
+    position = (
+        jnp.where(ran_out, first + _CHUNK, first + place[-1]),
+        jnp.where(ran_out, 0, within[-1] + 1),
+    )
+    return first + place, jnp.where(there, within, -1), position
+
+
+def _surface_weights(corners: jax.Array, column: jax.Array, row: jax.Array):
+    """Where a pixel's centre lies in a triangle.
+
+    Args:
+      corners: [..., 9], as in `_Fragments`.
+      column, row: [...], the pixel.
+
+    Returns:
+      weights: [..., 3], the screen's barycentric weights times the corners' inverse depths.
+      inverse_depth: [...], their sum: the surface's inverse depth at the pixel, 1/dm.
+      inside: [...] bool. An edge function within its rounding error of zero counts as inside, so
+        that no pixel on an edge between two triangles is missed by both.
+    """
+    x, y = corners[..., 0:6:2] - (column[..., None] + 0.5), corners[..., 1:6:2] - (row[..., None] + 0.5)
+    product, other = jnp.roll(y, -1, -1) * jnp.roll(x, -2, -1), jnp.roll(x, -1, -1) * jnp.roll(y, -2, -1)
+    edge = product - other
+    rounding = 2 * jnp.finfo(edge.dtype).eps * (jnp.abs(product) + jnp.abs(other))
+    inside = jnp.all(edge >= -rounding, axis=-1)
+    edge = jnp.maximum(edge, 0.0)
+    total = jnp.sum(edge, axis=-1, keepdims=True)
+    weights = edge / jnp.where(total > 0, total, 1.0) * corners[..., 6:]
+    return weights, jnp.sum(weights, axis=-1), inside

@@ -1,0 +1,48 @@
+"""Strict JAX settings for all tests, several simulated devices, and the fixtures they share."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+)
+
+import jax
+import pytest
+
+import mofa_jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development data beside the checkout."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("the development data ../shared/data is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def ict_model(shared: Path) -> mofa_jax.FaceModel:
+    """A real face model: ICT-FaceKit with 27,031 vertices."""
+    return mofa_jax.load_face_model(shared / "data" / "face_models" / "ict.npz")
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> mofa_jax.FaceModel:
+    """The analytic face with few vertices and modes."""
+    arrays = mofa_jax.face_models.analytic.analytic_face(
+        resolution=17, num_shape=5, num_expression=4, num_reflectance=3
+    )
+    return mofa_jax.face_model.face_model_from_arrays(arrays, "tiny analytic face")
+
+
+@pytest.fixture
+def float64():
+    """Computes in double precision for the duration of a test."""
+    with jax.enable_x64(True):
+        yield
