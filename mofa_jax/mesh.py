@@ -96,23 +96,40 @@ def vertex_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
 
 @jax.custom_vjp
 def area_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
-    """Area-weighted normals [N, 3]: sum of the incident triangles' cross products, not normalised."""
-    ring = vertices[topology.ring] - vertices[:, None, :]  # [N, K, 3]
-    normals = jnp.sum(jnp.cross(ring, jnp.roll(ring, -1, axis=1)), axis=1)
-    a, b, c = (vertices[topology.irregular_triangles[:, i]] for i in range(3))
-    return _set_irregular(normals, [jnp.cross(b - a, c - a)] * 3, topology)
+    """Area-weighted normals [N, 3]: the sums of the incident triangles' cross products."""
+    ring = [_rows(vertices, column) - vertices for column in topology.ring.T]
+    normals = sum(_cross(a, b) for a, b in zip(ring, [*ring[1:], ring[0]], strict=True))
+    a, b, c = (_rows(vertices, corner) for corner in topology.irregular_triangles.T)
+    return _set_irregular(normals, [_cross(b - a, c - a)] * 3, topology)
 
 
-def _area_normals_backward(residuals, gradient: jax.Array):
-    vertices, topology = residuals
-    ring = vertices[topology.ring]
-    opposite = jnp.roll(ring, 1, axis=1) - jnp.roll(ring, -1, axis=1)
-    at_vertices = jnp.sum(jnp.cross(opposite, gradient[topology.ring]), axis=1)
-    triangles = topology.irregular_triangles
-    a, b, c = (vertices[triangles[:, i]] for i in range(3))
-    total = jnp.sum(gradient[triangles], axis=1)
-    at_corners = [jnp.cross(b - c, total), jnp.cross(c - a, total), jnp.cross(a - b, total)]
-    return _set_irregular(at_vertices, at_corners, topology), None
+def area_normals_vjp(vertices: jax.Array, gradient: jax.Array, topology: Topology) -> jax.Array:
+    """The gradient [N, 3] at the vertices of the one at `area_normals`, as gathers."""
+    at_ring = [_rows(gradient, column) for column in topology.ring.T]
+    ring = [_rows(vertices, column) for column in topology.ring.T]
+    before, after = [ring[-1], *ring[:-1]], [*ring[1:], ring[0]]
+    at_vertices = sum(_cross(b - a, g) for b, a, g in zip(before, after, at_ring, strict=True))
+    corners = topology.irregular_triangles.T
+    a, b, c = (_rows(vertices, corner) for corner in corners)
+    total = sum(_rows(gradient, corner) for corner in corners)
+    at_corners = [_cross(b - c, total), _cross(c - a, total), _cross(a - b, total)]
+    return _set_irregular(at_vertices, at_corners, topology)
+
+
+area_normals.defvjp(
+    lambda vertices, topology: (area_normals(vertices, topology), (vertices, topology)),
+    lambda residuals, gradient: (area_normals_vjp(residuals[0], gradient, residuals[1]), None),
+)
+
+
+def _rows(table: jax.Array, index: jax.Array) -> jax.Array:
+    return table.at[index].get(mode="promise_in_bounds")
+
+
+def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a x b of rows [N, 3], by components: several times faster than jnp.cross on a CPU."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    return jnp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
 
 
 def _set_irregular(values: jax.Array, at_corners: list[jax.Array], topology: Topology) -> jax.Array:
@@ -120,6 +137,3 @@ def _set_irregular(values: jax.Array, at_corners: list[jax.Array], topology: Top
     sums = jnp.zeros((topology.irregular.shape[0] + 1, 3), values.dtype)
     sums = sums.at[topology.irregular_corners.T].add(jnp.stack(at_corners))
     return values.at[topology.irregular].set(sums[:-1], unique_indices=True)
-
-
-area_normals.defvjp(lambda v, t: (area_normals(v, t), (v, t)), _area_normals_backward)

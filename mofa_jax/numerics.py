@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-_TINY = 1e-30  # a shorter vector has no direction: 1 / length would overflow float32
+TINY = 1e-30  # a shorter vector has no direction: 1 / length would overflow float32
 
 
 def safe_norm(x: jax.Array, axis: int = -1) -> jax.Array:
@@ -12,7 +12,7 @@ def safe_norm(x: jax.Array, axis: int = -1) -> jax.Array:
     The vector is divided by its largest entry first, so that no square over- or underflows.
     """
     scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
-    zero = scale < _TINY
+    zero = scale < TINY
     scaled = x / jnp.where(zero, jnp.ones_like(scale), scale)
     square = jnp.sum(scaled**2, axis=axis, keepdims=True)
     norm = scale * jnp.sqrt(jnp.where(zero, jnp.ones_like(square), square))
@@ -22,5 +22,5 @@ def safe_norm(x: jax.Array, axis: int = -1) -> jax.Array:
 def safe_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
     """`x` scaled to length one along `axis`; the zero vector stays zero, with zero gradient."""
     norm = jnp.expand_dims(safe_norm(x, axis=axis), axis)
-    zero = norm < _TINY
+    zero = norm < TINY
     return jnp.where(zero, jnp.zeros_like(x), x / jnp.where(zero, jnp.ones_like(norm), norm))

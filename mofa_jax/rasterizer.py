@@ -5,6 +5,8 @@ all triangles are counted through in order and taken in chunks of one size, so t
 what is on the screen (a thousand tiny triangles or a few huge ones) while every shape stays static.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -16,7 +18,8 @@ from mofa_jax.renderer import Rendering
 
 _CHUNK = 16384  # fragments a step; its square must fit an int32
 _NEAR = 1e-3  # dm: a triangle with a vertex nearer to the camera's plane than this is dropped
-_FARTHEST = 1e15  # px: a triangle with a coordinate beyond it is dropped, its area would overflow
+_FARTHEST = 1e15  # px, dm: a triangle beyond it is dropped, its area would overflow
+_FLAT = 1e-30  # px^2: a smaller area is no number to divide by
 _NOBODY = 2**31 - 1  # the triangle of a pixel that none has covered yet
 
 
@@ -35,6 +38,7 @@ class _Fragments:
     count: jax.Array
 
 
+@functools.partial(jax.jit, static_argnames="supersample")
 def rasterize(
     rendering: Rendering,
     model: FaceModel,
@@ -59,9 +63,7 @@ def rasterize(
     height, width = cam.image_size
     fine_size = (height * supersample, width * supersample)
     depth = -rendering.vertices[:, 2]
-    ids, weights = rasterize_ids(
-        rendering.screen * supersample, depth, model.triangles, fine_size
-    )
+    ids, weights = rasterize_ids(rendering.screen * supersample, depth, model.triangles, fine_size)
     image = interpolate(rendering.color, model.triangles, ids, weights)
     cover = (ids >= 0).astype(image.dtype)[..., None]
     image, cover = (_box_filter(picture, supersample) for picture in (image, cover))
@@ -70,6 +72,7 @@ def rasterize(
     return image, cover[..., 0]
 
 
+@functools.partial(jax.jit, static_argnames="image_size")
 def rasterize_ids(
     screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
@@ -77,7 +80,7 @@ def rasterize_ids(
 
     Drawn are the triangles whose corners run counter-clockwise on the screen, for the viewer.
     Dropped are those with a corner behind the camera, nearer than a tenth of a millimetre to its
-    plane, not finite, or farther than 1e15 px from the image's corner. Of two at the same depth the
+    plane, not finite, or beyond 1e15 px or dm. Of two at the same depth the
     first one is seen.
 
     Args:
@@ -99,8 +102,8 @@ def rasterize_ids(
     row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
     corners = fragments.corners[jnp.where(covered, ids, 0)]
     weights, inverse_depth, _ = _surface_weights(corners, column, row)
-    on_surface = weights / jnp.where(inverse_depth > 0, inverse_depth, 1.0)[..., None]
-    return jnp.where(covered, ids, -1), jnp.where(covered[..., None], on_surface, 0.0)
+    scale = jnp.where(covered, 1 / jnp.where(covered, inverse_depth, 1.0), 0.0)
+    return jnp.where(covered, ids, -1), jnp.stack([weight * scale for weight in weights], axis=-1)
 
 
 def interpolate(
@@ -127,7 +130,7 @@ def _box_filter(picture: jax.Array, factor: int) -> jax.Array:
 def _prepare(
     screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size: tuple[int, int]
 ) -> _Fragments:
-    usable = (depth > _NEAR) & jnp.all(jnp.abs(screen) < _FARTHEST, axis=-1) & (depth < jnp.inf)
+    usable = (depth > _NEAR) & (depth < _FARTHEST) & jnp.all(jnp.abs(screen) < _FARTHEST, axis=-1)
     screen = jnp.where(usable[:, None], screen, 0.0)
     inverse_depth = jnp.where(usable, 1 / jnp.where(usable, depth, 1.0), 0.0)
     a, b, c = (screen[triangles[:, k]] for k in range(3))
@@ -159,7 +162,7 @@ def _nearest(fragments: _Fragments, num_triangles: int, image_size: tuple[int, i
         first_column, first_row, box_width = jnp.moveaxis(fragments.boxes[triangle], -1, 0)
         column, row = first_column + within % box_width, first_row + within // box_width
         _, inverse_depth, inside = _surface_weights(fragments.corners[triangle], column, row)
-        hit = inside & (within >= 0) & (inverse_depth > 0)
+        hit = inside & (within >= 0)
         pixel = jnp.where(hit, row * width + column, num_pixels)  # the last one is a bin
         closer = hit & (inverse_depth > nearest[pixel])
         nearest = nearest.at[pixel].max(jnp.where(hit, inverse_depth, 0.0))
@@ -213,17 +216,25 @@ def _surface_weights(corners: jax.Array, column: jax.Array, row: jax.Array):
       column, row: [...], the pixel.
 
     Returns:
-      weights: [..., 3], the screen's barycentric weights times the corners' inverse depths.
+      weights: three of [...], the screen's barycentric weights times the corners' inverse depths.
       inverse_depth: [...], their sum: the surface's inverse depth at the pixel, 1/dm.
       inside: [...] bool. An edge function within its rounding error of zero counts as inside, so
         that no pixel on an edge between two triangles is missed by both.
     """
-    x, y = corners[..., 0:6:2] - (column[..., None] + 0.5), corners[..., 1:6:2] - (row[..., None] + 0.5)
-    product, other = jnp.roll(y, -1, -1) * jnp.roll(x, -2, -1), jnp.roll(x, -1, -1) * jnp.roll(y, -2, -1)
-    edge = product - other
-    rounding = 2 * jnp.finfo(edge.dtype).eps * (jnp.abs(product) + jnp.abs(other))
-    inside = jnp.all(edge >= -rounding, axis=-1)
-    edge = jnp.maximum(edge, 0.0)
-    total = jnp.sum(edge, axis=-1, keepdims=True)
-    weights = edge / jnp.where(total > 0, total, 1.0) * corners[..., 6:]
-    return weights, jnp.sum(weights, axis=-1), inside
+    a, b, c = (
+        (corners[..., 2 * k] - (column + 0.5), corners[..., 2 * k + 1] - (row + 0.5))
+        for k in range(3)
+    )
+    edges, inside = [], True
+    for (x0, y0), (x1, y1) in ((b, c), (c, a), (a, b)):
+        product, other = y0 * x1, x0 * y1
+        rounding = 2 * jnp.finfo(product.dtype).eps * (jnp.abs(product) + jnp.abs(other))
+        edges.append(jnp.maximum(product - other, 0.0))
+        inside &= product - other >= -rounding
+    total = edges[0] + edges[1] + edges[2]
+    flat = total < _FLAT  # nothing is left but rounding: the middle of the triangle serves
+    scale = 1 / jnp.where(flat, 1.0, total)
+    weights = [
+        jnp.where(flat, 1 / 3, edge * scale) * corners[..., 6 + k] for k, edge in enumerate(edges)
+    ]
+    return weights, weights[0] + weights[1] + weights[2], inside
