@@ -10,7 +10,6 @@ Equal to `losses.photometric(render(...))` and its gradient, several times faste
 """
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +85,15 @@ def photometric_batch(
     return _photometric(coefficients, params.reflectance, pose_and_light, bases, cam, images)
 
 
-@partial(jax.custom_vjp)
+def oriented_vertices(params: FaceParams, bases: StackedBases) -> jax.Array:
+    """T^-1 V [B, N, 3], dm, of a batch: the faces in camera orientation, not translated."""
+    coefficients = jnp.concatenate([params.shape, params.expression], axis=-1)
+    vertices = coefficients @ bases.geometry + bases.mean_geometry[None, :]
+    rotation = jax.vmap(rotation_matrix)(params.rotation)
+    return jnp.einsum("bjn,bjk->bnk", vertices.reshape(len(vertices), 3, -1), rotation)
+
+
+@jax.custom_vjp
 def _photometric(coefficients, reflectance, pose_and_light, bases, cam, images):
     values, _ = _photometric_forward(
         coefficients, reflectance, pose_and_light, bases, cam, images
@@ -99,7 +106,7 @@ def _photometric_forward(coefficients, reflectance, pose_and_light, bases, cam, 
     vertices = coefficients @ bases.geometry + bases.mean_geometry[None, :]  # Eq. 2
     albedo = reflectance @ bases.reflectance + bases.mean_reflectance[None, :]  # Eq. 3
     per_face = (vertices.reshape(batch, 3, -1), albedo.reshape(batch, 3, -1), pose_and_light)
-    values, (at_vertices, at_albedo, at_pose_and_light) = jax.lax.map(
+    values, (at_vertices, at_albedo, at_pose_and_light) = _over_faces(
         lambda face: _one_face(*face[:2], *face[2], face[3], bases.topology, cam),
         (*per_face, images),
     )
@@ -121,6 +128,13 @@ def _photometric_backward(gradients, cotangents):
 
 
 _photometric.defvjp(_photometric_forward, _photometric_backward)
+
+
+def _over_faces(function, faces):
+    """One face after the other on a CPU, whose cache holds one; all at once on a GPU."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(function, faces)
+    return jax.vmap(function)(faces)
 
 
 def _one_face(vertices, albedo, rotation, translation, gamma, image, topology, cam):

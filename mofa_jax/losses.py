@@ -64,14 +64,12 @@ def landmark(
     Raises:
       ValueError: points or confidence have other shapes.
     """
-    offset, weight = landmark_offsets(rendering, model, points, confidence)
-    height, width = cam.image_size
-    relative = offset / jnp.array([[width, height]], offset.dtype)
-    return jnp.sum(weight * jnp.sum(relative**2, axis=-1))
+    offset, weight = landmark_offsets(rendering.screen, model, points, confidence)
+    return weighted_landmark_distance(offset, weight, cam)
 
 
 def landmark_offsets(
-    rendering: Rendering, model: FaceModel, points: jax.Array, confidence: jax.Array
+    screen: jax.Array, model: FaceModel, points: jax.Array, confidence: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """u_kj - s_j [46, 2], px, and the weights c_j [46]; both zero where a landmark is absent."""
     if points.shape != (NUM_LANDMARKS, 2) or confidence.shape != (NUM_LANDMARKS,):
@@ -82,7 +80,19 @@ def landmark_offsets(
     weight = jnp.where(vertex >= 0, confidence[LOSS_LANDMARKS], 0.0)
     present = (weight > 0)[:, None]
     target = jnp.where(present, points[LOSS_LANDMARKS], 0.0)
-    return jnp.where(present, rendering.screen[vertex] - target, 0.0), weight
+    return jnp.where(present, screen[vertex] - target, 0.0), weight
+
+
+def weighted_landmark_distance(offset: jax.Array, weight: jax.Array, cam: Camera) -> jax.Array:
+    """Eq. 9 of `landmark_offsets`: the squares of the offsets relative to the image's size."""
+    height, width = cam.image_size
+    relative = offset / jnp.array([[width, height]], offset.dtype)
+    return jnp.sum(weight * jnp.sum(relative**2, axis=-1))
+
+
+def mean_landmark_distance(offset: jax.Array, weight: jax.Array) -> jax.Array:
+    """Mean length, px, of the offsets that are present; NaN without any."""
+    return jnp.sum(safe_norm(offset)) / jnp.sum(weight > 0)
 
 
 def regularizer(
@@ -96,3 +106,9 @@ def regularizer(
         + reflectance_weight * jnp.sum(params.reflectance**2)
         + expression_weight * jnp.sum(params.expression**2)
     )
+
+
+def light_color(params: FaceParams) -> jax.Array:
+    """Squared distance of each band's light from grey: keeps a skin's tone out of the light."""
+    gamma = params.illumination
+    return jnp.sum((gamma - jnp.mean(gamma, axis=-1, keepdims=True)) ** 2)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mofa_jax.face_model import FaceModel
-from mofa_jax.losses import landmark_offsets, photometric_residuals
+from mofa_jax.losses import landmark_offsets, mean_landmark_distance, photometric_residuals
 from mofa_jax.numerics import safe_norm
 from mofa_jax.renderer import Rendering
 
@@ -49,5 +49,6 @@ def landmark_error(
       points: [68, 2], continuous pixels.
       confidence: [68]; landmarks of confidence zero do not count.
     """
-    offset, weight = landmark_offsets(rendering, model, points, confidence)
-    return jnp.sum(safe_norm(offset)) / jnp.sum(weight > 0)
+    return mean_landmark_distance(
+        *landmark_offsets(rendering.screen, model, points, confidence)
+    )

@@ -80,8 +80,7 @@ def rasterize_ids(
 
     Drawn are the triangles whose corners run counter-clockwise on the screen, for the viewer.
     Dropped are those with a corner behind the camera, nearer than a tenth of a millimetre to its
-    plane, not finite, or beyond 1e15 px or dm. Of two at the same depth the
-    first one is seen.
+    plane, not finite, or beyond 1e15 px or dm. Of two at the same depth the first one is seen.
 
     Args:
       screen: [N, 2], continuous pixels; the centre of row r, column c is (c + 0.5, r + 0.5).

@@ -53,3 +53,10 @@ def render(params: FaceParams, model: FaceModel, cam: Camera) -> Rendering:
 def is_front_facing(normals: jax.Array, vertices: jax.Array) -> jax.Array:
     """[N] bool: the normal points against the view ray (not the axis: the two differ off-centre)."""
     return jnp.sum(normals * vertices, axis=-1) < 0
+
+
+def project_vertices(params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
+    """Eq. 2 and 5 alone: the vertices on the screen [N, 2], px, without normals and colours."""
+    vertices = model.geometry(params.shape, params.expression)
+    rotation = rotation_matrix(params.rotation)
+    return project(to_camera_space(vertices, rotation, params.translation, cam.distance), cam)

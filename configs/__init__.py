@@ -1,0 +1,1 @@
+"""Experiments; each module's get_config() overrides a few fields of default.py."""

@@ -1,0 +1,103 @@
+"""Every field of an experiment, with its unit and source; (P) is the paper's value.
+
+Other configs start from this one and override a few fields. On the command line any field can be
+changed too: `--config.batch_size=16`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The paper's unsupervised training with AlexNet, on the face model in the box."""
+    config = ConfigDict()
+    config.seed = 0  # of the encoder's initial weights, the batches' order and the augmentation
+    config.batch_size = 5  # photographs a step, over all devices and processes (P)
+    config.num_steps = 200_000  # optimiser steps (P)
+    config.face_model = "open"  # an npz file of the face-model format, or a name in the box
+    config.camera = _camera()
+    config.encoder = _encoder()
+    config.loss = _loss()
+    config.optimizer = _optimizer()
+    config.data = _data()
+    config.log_every = 20  # steps between two TensorBoard points
+    config.image_every = 500  # steps between two pictures of faces from training and evaluation
+    config.eval_every = 1000  # steps between two evaluations on the held-out photographs
+    config.checkpoint_every_minutes = 10.0  # also at the end and on SIGTERM
+    config.keep_checkpoints = 3  # the newest that are kept
+    config.max_loss = 100.0  # a larger training loss (or NaN) stops the run
+    return config
+
+
+def _camera() -> ConfigDict:
+    camera = ConfigDict()
+    camera.image_size = 240  # side of the square crop, px (P)
+    camera.focal = 1087.5  # focal length, px; the principal point is the crop's centre
+    camera.distance = 10.0  # camera to face at the zero code, dm
+    return camera
+
+
+def _encoder() -> ConfigDict:
+    encoder = ConfigDict()
+    encoder.name = "alexnet"  # alexnet (P), vgg_face (P), compact
+    encoder.variant = "caffe"  # of alexnet: caffe (P: bvlc_alexnet) or torchvision
+    encoder.pretrained = ""  # file of weights for all but the last layer; "" = He initialisation
+    return encoder
+
+
+def _loss() -> ConfigDict:
+    loss = ConfigDict()
+    loss.photometric = 1.92  # w_photo, Eq. 7 (P)
+    loss.landmark = 0.0  # w_land, Eq. 7: 0 = unsupervised, no landmark is read; 1 = surrogate (P)
+    loss.regularizer = 2.9e-5  # w_reg, Eq. 7 (P), from step `regularizer_steps` on
+    loss.regularizer_start = 2.9e-5  # w_reg at step 0, from where it changes geometrically
+    loss.regularizer_steps = 0  # steps of that change; 0 = none (P)
+    loss.reflectance = 1.7e-3  # w_beta, Eq. 10 (P)
+    loss.expression = 0.8  # w_delta, Eq. 10 (P)
+    loss.light_color = 0.0  # weak prior: squared distance of each band from grey, inside E_reg
+    return loss
+
+
+def _optimizer() -> ConfigDict:
+    optimizer = ConfigDict()
+    optimizer.name = "adadelta"  # adadelta (P) or adam
+    optimizer.learning_rate = 0.1  # (P)
+    optimizer.schedule = "constant"  # constant (P), or cosine: falls to zero over num_steps
+    optimizer.warmup_steps = 0  # steps in which the rate rises linearly from zero
+    optimizer.rho = 0.95  # AdaDelta's decay: Caffe's momentum in its AdaDelta examples
+    optimizer.eps = 1e-8  # AdaDelta's delta: Caffe's default
+    optimizer.clip_norm = 0.0  # the gradient's largest norm; 0 = not clipped (P)
+    optimizer.factors = ConfigDict()  # of the last layer's rate, by part of the code
+    optimizer.factors.shape = 1.0
+    optimizer.factors.expression = 1.0
+    optimizer.factors.reflectance = 1.0
+    optimizer.factors.rotation = 1.0
+    optimizer.factors.translation_xy = 1.0
+    optimizer.factors.translation_z = 0.005  # rate 0.0005 instead of 0.1 (P)
+    optimizer.factors.illumination = 1.0
+    return optimizer
+
+
+def _data() -> ConfigDict:
+    data = ConfigDict()
+    data.kind = "photographs"  # photographs (a folder), tfds (a prepared data set), synthetic
+    data.path = ""  # folder or glob of photographs; TFDS builder directory; unused by synthetic
+    data.cache = ""  # folder for the crops found in `path`; "" = <workdir>/crops
+    data.landmarks = ""  # landmark file; "" = the one in the folder, if any
+    data.pixel_centers = "integer"  # where that file puts pixel centres: integer or half (+0.5)
+    data.only_clean = False  # only photographs that the landmark file marks as clean
+    data.require_landmarks = False  # leave out faces without landmarks
+    data.crop = "haar"  # the square around the detector's box (P), or around the landmarks
+    data.faces = "all"  # faces of a photograph that are used: all or central
+    data.group_pattern = ""  # regular expression on the file's stem: who is shown; "" = nobody twice
+    data.eval_fraction = 0.04  # of the groups, held out by a hash of their names (P: 5k of 147k)
+    data.num_eval = 512  # held-out photographs an evaluation reads at most
+    data.num_threads = 2  # that read and augment ahead
+    data.augmentation = ConfigDict()  # 0 = off everywhere (P)
+    data.augmentation.flip = 0.0  # probability of mirroring
+    data.augmentation.scale = 0.0  # largest factor - 1
+    data.augmentation.shift = 0.0  # largest shift, px
+    data.augmentation.rotation = 0.0  # largest in-plane rotation, degrees
+    data.augmentation.exposure = 0.0  # largest change, photographic stops
+    data.augmentation.contrast = 0.0  # largest factor - 1
+    data.augmentation.color = 0.0  # largest factor - 1 of a channel
+    return data

@@ -1,0 +1,141 @@
+"""A config's data: training batches, held-out batches, and a few held-out pictures."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mofa_jax.camera import Camera
+from mofa_jax.data.augment import Augmentation
+from mofa_jax.data.feed import Feed, Source, make_feed
+from mofa_jax.face_model import FaceModel
+
+_NUM_EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Data:
+    """What training reads.
+
+    Attributes:
+      train: this process's endless batches, with get_state and set_state.
+      make_eval: gives the held-out batches, one pass.
+      eval_examples: [K, H, W, 3] uint8, some held-out faces.
+      summary: one sentence about the source, for the end of the log.
+    """
+
+    train: Any
+    make_eval: Callable[[], Iterable[dict]]
+    eval_examples: np.ndarray
+    summary: str
+
+    def report(self, logger: logging.Logger) -> None:
+        """Says at the end of a run what was left out of it."""
+        logger.info("%s; %d records unreadable in training", self.summary, self.train.num_failed)
+
+
+def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) -> Data:
+    """The data that `config.data` names.
+
+    Raises:
+      ValueError: an unknown kind, or a missing path; and the errors of the sources.
+    """
+    kind = config.data.kind
+    if kind == "synthetic":
+        return _synthetic(config, model, cam)
+    if kind not in ("photographs", "tfds"):
+        raise ValueError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
+    if not config.data.path:
+        raise ValueError(
+            f"data.path is empty; give the {kind} to train on: --config.data.path=FOLDER."
+        )
+    sources = _photographs if kind == "photographs" else _tfds
+    train, held_out, summary = sources(config.data, workdir)
+    return Data(
+        train=_train_feed(train, config),
+        make_eval=lambda: _eval_feed(held_out, config),
+        eval_examples=np.stack([held_out[i]["image"] for i in _spread(len(held_out))]),
+        summary=summary,
+    )
+
+
+def _photographs(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str]:
+    from mofa_jax.data.folder import prepare_folder
+
+    corpus = prepare_folder(
+        config.path,
+        config.cache or workdir / "crops",
+        landmarks=config.landmarks or None,
+        pixel_centers=config.pixel_centers,
+        require_landmarks=config.require_landmarks,
+        crop=config.crop,
+        faces=config.faces,
+        only_clean=config.only_clean,
+        group_pattern=config.group_pattern,
+    )
+    train, held_out = corpus.split(eval_fraction=config.eval_fraction)
+    skipped = len(corpus.skipped)
+    return train, held_out, f"{len(corpus)} faces; {skipped} photographs left out"
+
+
+def _tfds(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str]:
+    from mofa_jax.data.corpus import tfds_source
+
+    train, held_out = (tfds_source(config.path, split) for split in ("train", "eval"))
+    return train, held_out, f"{len(train)} faces to train on, {len(held_out)} held out"
+
+
+def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
+    from mofa_jax.data.synthetic import SyntheticFeed
+
+    def feed(split: str, seed: int) -> SyntheticFeed:
+        return SyntheticFeed(model, cam, config.batch_size, seed=seed, split=split)
+
+    def make_eval() -> Iterable[dict]:
+        batches = feed("eval", 0)
+        return (next(batches) for _ in range(-(-config.data.num_eval // config.batch_size)))
+
+    examples = next(iter(make_eval()))["image"][:_NUM_EXAMPLES]
+    return Data(feed("train", config.seed), make_eval, examples, "faces rendered from random codes")
+
+
+def _train_feed(source: Source, config: ConfigDict) -> Feed:
+    augmentation = Augmentation(**config.data.augmentation)
+    return make_feed(
+        source,
+        config.batch_size,
+        config.seed,
+        augmentation if augmentation != Augmentation() else None,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        num_threads=config.data.num_threads,
+    )
+
+
+def _eval_feed(source: Source, config: ConfigDict) -> Feed:
+    """The first `num_eval` held-out faces, the same on every process."""
+    some = _First(source, config.data.num_eval)
+    size = min(len(some), 16)
+    return make_feed(some, size, shuffle=False, repeat=False, num_threads=config.data.num_threads)
+
+
+class _First:
+    """A source's first examples."""
+
+    def __init__(self, source: Source, count: int):
+        self._source, self._count = source, min(count, len(source))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, i: int) -> dict:
+        return self._source[i]
+
+
+def _spread(length: int) -> np.ndarray:
+    return np.unique(np.linspace(0, length - 1, _NUM_EXAMPLES).astype(int))

@@ -1,0 +1,103 @@
+"""What a person sees of a run: a progress bar, the log, TensorBoard's curves, pictures."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from mofa_jax.camera import Camera
+from mofa_jax.face_model import FaceModel
+from mofa_jax.params import FaceParams
+
+_logger = logging.getLogger(__name__)
+_NUM_PICTURED = 4  # faces of each kind in a picture
+
+
+class Watch:
+    """Writes of a run for people; on the other processes than the first it does nothing."""
+
+    def __init__(
+        self,
+        workdir: Path,
+        config: ConfigDict,
+        encode: Callable,
+        model: FaceModel,
+        cam: Camera,
+        eval_examples: np.ndarray,
+    ):
+        """`eval_examples`: uint8 [K, H, W, 3], held-out faces that every picture shows."""
+        self._active = jax.process_index() == 0
+        self._writer = SummaryWriter(str(workdir)) if self._active else None
+        self._pictures = workdir / "pictures"
+        self._encode, self._model, self._cam = jax.jit(encode), model, cam
+        self._config = config
+        self._eval_examples = eval_examples[:_NUM_PICTURED]
+
+    @contextmanager
+    def progress(self, first: int, num_steps: int):
+        """A bar with loss, images/s and the time left."""
+        _logger.info("Training steps %d to %d.", first + 1, num_steps)
+        bar = tqdm(
+            total=num_steps, initial=first, unit="step", disable=not self._active, smoothing=0.1
+        )
+        with logging_redirect_tqdm(), bar:
+            yield _Progress(bar, self._config.batch_size)
+        if self._active:
+            self._writer.flush()
+
+    def scalars(self, step: int, metrics: dict[str, Any]) -> None:
+        """Every loss term, error and norm of a training step."""
+        if self._active:
+            for key, value in metrics.items():
+                if np.isfinite(value):
+                    self._writer.add_scalar(f"train/{key}", float(value), step)
+
+    def evaluation(self, step: int, errors: dict[str, float]) -> None:
+        """The held-out errors, to the log and to TensorBoard."""
+        if not self._active:
+            return
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
+        _logger.info("step %d, held out: %s", step, shown)
+        for key, value in errors.items():
+            self._writer.add_scalar(f"eval/{key}", value, step)
+
+    def pictures(self, step: int, weights: Any, batch: dict[str, np.ndarray]) -> None:
+        """Photographs, overlay, geometry, reflectance and light of some faces, side by side."""
+        if not self._active:
+            return
+        from mofa_jax.figures import panels_grid, write_image
+        for kind, images in (("train", batch["image"]), ("eval", self._eval_examples)):
+            images = np.asarray(images[:_NUM_PICTURED])
+            codes = self._encode(weights, jnp.asarray(images, jnp.float32) / 255.0)
+            params = FaceParams.from_code(codes, self._model)
+            picture = panels_grid(images, params, self._model, self._cam)
+            self._pictures.mkdir(exist_ok=True)
+            write_image(self._pictures / f"{kind}-{step:07d}.jpg", picture)
+            self._writer.add_image(kind, picture, step, dataformats="HWC")
+
+
+class _Progress:
+    """Updates the bar about once a second: reading a loss waits for the device."""
+
+    def __init__(self, bar: tqdm, batch_size: int):
+        self._bar, self._batch_size = bar, batch_size
+        self._last_time, self._last_step = time.monotonic(), bar.n
+
+    def update(self, step: int, metrics: dict[str, Any]) -> None:
+        elapsed = time.monotonic() - self._last_time
+        if elapsed < 1.0 and step != self._bar.total:
+            return
+        rate = (step - self._last_step) * self._batch_size / max(elapsed, 1e-9)
+        self._bar.set_postfix_str(f"loss {float(metrics['loss']):.4f}, {rate:.0f} images/s")
+        self._bar.update(step - self._bar.n)
+        self._last_time, self._last_step = time.monotonic(), step
