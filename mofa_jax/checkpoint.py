@@ -27,6 +27,22 @@ class Checkpoints:
         policy = policies.LatestN(keep) if keep else policies.PreserveAll()
         self._checkpointer = ocp.training.Checkpointer(self._directory, preservation_policy=policy)
 
+    @classmethod
+    def existing(cls, workdir: str | os.PathLike) -> "Checkpoints":
+        """The checkpoints of a run that has some.
+
+        Raises:
+          CheckpointError: there is none.
+        """
+        directory = Path(os.path.abspath(workdir)) / "checkpoints"
+        checkpoints = cls(workdir) if directory.is_dir() else None
+        if checkpoints is None or checkpoints.latest_step is None:
+            raise CheckpointError(
+                f"{directory}: no checkpoint here; give the --workdir of a training run that has "
+                "saved one."
+            )
+        return checkpoints
+
     def __enter__(self) -> "Checkpoints":
         return self
 

@@ -75,7 +75,9 @@ class FaceModel:
 
     def geometry(self, shape: jax.Array, expression: jax.Array) -> jax.Array:
         """Eq. 2: V = mean + shape_basis alpha + expression_basis delta, [N, 3], world space, dm."""
-        return self.mean_shape + self.shape_basis @ shape + self.expression_basis @ expression
+        # The small terms first: edges are a thousand times shorter than positions, so that normals
+        # feel every rounding.
+        return self.mean_shape + (self.shape_basis @ shape + self.expression_basis @ expression)
 
     def reflectance(self, coefficients: jax.Array) -> jax.Array:
         """Eq. 3: R = mean + reflectance_basis beta, [N, 3], RGB."""
@@ -171,7 +173,8 @@ def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32)
     """The face model of an npz file, or one that is in the box.
 
     Args:
-      name: a path, or "analytic" (a small face made by code, for tests).
+      name: a path, "open" (the open face model in the box), or "analytic" (a small face made by
+        code, for tests).
       dtype: of the floating-point arrays; float16 files are widened.
 
     Raises:
@@ -197,8 +200,9 @@ def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32)
 
 def _in_the_box():
     from mofa_jax.face_models.analytic import analytic_face
+    from mofa_jax.face_models.open_face import load_open_face
 
-    return {"analytic": analytic_face}
+    return {"analytic": analytic_face, "open": load_open_face}
 
 
 def as_dtype(model: FaceModel, dtype: np.dtype | str) -> FaceModel:

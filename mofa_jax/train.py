@@ -27,6 +27,7 @@ from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.data.open_data import open_data
 from mofa_jax.evaluate import evaluate
 from mofa_jax.face_model import FaceModel, load_face_model
+from mofa_jax.inference import check_face_model
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
 from mofa_jax.processes import StopSignal, initialize_processes
@@ -247,13 +248,7 @@ def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:
 def _resume(checkpoints: Checkpoints, state: TrainState, feed, model: FaceModel) -> TrainState:
     step = checkpoints.latest_step
     information = checkpoints.information(step)
-    if information["face_model"]["checksum"] != model.checksum():
-        _logger.warning(
-            "The face model '%s' has changed since the checkpoint of step %d ('%s') was made.",
-            model.name,
-            step,
-            information["face_model"]["name"],
-        )
+    check_face_model(information["face_model"], model)
     state = checkpoints.load(step, jax.tree.map(np.asarray, state))
     places = information["feed"]
     feed.set_state(places.get(str(jax.process_index()), places["0"]))

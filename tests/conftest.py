@@ -12,6 +12,8 @@ import jax
 import pytest
 
 import mofa_jax
+from mofa_jax.face_model import face_model_from_arrays
+from mofa_jax.face_models.analytic import analytic_face
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -35,10 +37,10 @@ def ict_model(shared: Path) -> mofa_jax.FaceModel:
 @pytest.fixture(scope="session")
 def tiny_model() -> mofa_jax.FaceModel:
     """The analytic face with few vertices and modes."""
-    arrays = mofa_jax.face_models.analytic.analytic_face(
+    arrays = analytic_face(
         resolution=17, num_shape=5, num_expression=4, num_reflectance=3
     )
-    return mofa_jax.face_model.face_model_from_arrays(arrays, "tiny analytic face")
+    return face_model_from_arrays(arrays, "tiny analytic face")
 
 
 @pytest.fixture

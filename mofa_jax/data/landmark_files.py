@@ -1,0 +1,176 @@
+"""Landmarks beside the photographs: `.pts` files, `landmarks.json`, `landmarks.npz`.
+
+All points are returned in this project's continuous pixels of the upright photograph: x right, y
+down, the centre of the top-left pixel at (0.5, 0.5). Most files put pixel centres at integers
+(`pixel_centers="integer"`, 0.5 is added); `"half"` says that a file follows this project.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path, PurePath
+
+import numpy as np
+
+NUM_LANDMARKS = 68
+PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
+FILE_NAMES = ("landmarks.json", "landmarks.npz")
+
+
+class LandmarkFileError(ValueError):
+    """A landmark file is not as expected; the message names the file, the fault and the mend."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceLandmarks:
+    """The landmarks of one face.
+
+    points: float32 [68, 2], continuous px of the photograph, 0 where there is none.
+    confidence: float32 [68], 0 = none.
+    clean: whether the file counts this face as good.
+    """
+
+    points: np.ndarray
+    confidence: np.ndarray
+    clean: bool = True
+
+    @property
+    def centroid(self) -> np.ndarray | None:
+        """Mean of the points that there are, float [2], px; None without any."""
+        present = self.confidence > 0
+        return self.points[present].mean(axis=0) if present.any() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkTable:
+    """Landmarks of many photographs, by file name; a photograph may have several faces."""
+
+    faces: dict[str, tuple[FaceLandmarks, ...]]
+    has_clean: bool = False
+
+    def find(self, name: str | PurePath) -> tuple[FaceLandmarks, ...]:
+        """Return the faces of a photograph: by its relative path, else by its bare file name."""
+        name = PurePath(name)
+        return self.faces.get(name.as_posix(), self.faces.get(name.name, ()))
+
+
+def find_landmark_file(folder: str | os.PathLike[str]) -> Path | None:
+    """Return the `landmarks.json` or `landmarks.npz` of a folder, None if it has neither."""
+    candidates = [Path(folder) / name for name in FILE_NAMES]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_landmark_file(
+    path: str | os.PathLike[str], pixel_centers: str = "integer"
+) -> LandmarkTable:
+    """Read a table of landmarks.
+
+    An `.npz` holds `files` [n], `landmarks` [n, 68, 2] and perhaps `confidence` [n, 68] and `clean`
+    [n]; a `.json` holds the same as lists, or `faces`: a list of {`file`, `landmarks68`} (a longer
+    key that begins so will do). NaN or null = none. A file name may occur once for each face.
+
+    Raises:
+      LandmarkFileError: missing or unreadable file, missing key, wrong shape.
+    """
+    path = Path(path)
+    if pixel_centers not in PIXEL_CENTERS:
+        raise LandmarkFileError(
+            f"pixel_centers is {pixel_centers!r}; it must be one of {sorted(PIXEL_CENTERS)}"
+        )
+    arrays = _load(path)
+    files, points, confidence, clean = _check(path, arrays)
+    faces: dict[str, list[FaceLandmarks]] = {}
+    for i, file in enumerate(files):
+        good = np.isfinite(points[i]).all(axis=1) & (confidence[i] > 0)
+        face = FaceLandmarks(
+            np.where(good[:, None], points[i] + PIXEL_CENTERS[pixel_centers], 0).astype(np.float32),
+            np.where(good, confidence[i], 0).astype(np.float32),
+            bool(clean[i]),
+        )
+        faces.setdefault(PurePath(str(file)).as_posix(), []).append(face)
+    return LandmarkTable({k: tuple(v) for k, v in faces.items()}, "clean" in arrays)
+
+
+def read_pts(path: str | os.PathLike[str]) -> FaceLandmarks:
+    """Read an iBUG `.pts` file: 68 points, counted from 1, pixel centres at integers.
+
+    The first pixel's centre is (1, 1) there and (0.5, 0.5) here.
+    """
+    path = Path(path)
+    try:
+        body = path.read_text(encoding="utf-8", errors="replace")
+        numbers = body[body.index("{") + 1 : body.index("}")].split()
+        points = np.array(numbers, np.float64).reshape(-1, 2)
+    except (OSError, ValueError) as error:
+        raise LandmarkFileError(
+            f"{path}: this is not an iBUG .pts file with lines 'x y' between braces; "
+            "remove or replace it"
+        ) from error
+    if len(points) != NUM_LANDMARKS:
+        raise LandmarkFileError(
+            f"{path}: {len(points)} points instead of {NUM_LANDMARKS}; remove or replace the file"
+        )
+    good = np.isfinite(points).all(axis=1)
+    points = np.where(good[:, None], points - 0.5, 0).astype(np.float32)
+    return FaceLandmarks(points, good.astype(np.float32))
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of either kind of file."""
+    try:
+        if path.suffix.lower() == ".npz":
+            with np.load(path, allow_pickle=False) as stored:
+                return dict(stored.items())
+        content = json.loads(path.read_text(encoding="utf-8"))
+        faces = content.get("faces")
+        if faces is None:
+            return {k: _array(k, v) for k, v in content.items() if isinstance(v, list)}
+        return _arrays_of_faces(faces)
+    except FileNotFoundError as error:
+        raise LandmarkFileError(f"{path}: there is no such file; check the path") from error
+    except Exception as error:  # zip, JSON, dtype and shape errors alike
+        raise LandmarkFileError(
+            f"{path}: this is not a landmark file (.json or .npz with files and landmarks): {error}"
+        ) from error
+
+
+def _array(key: str, values: list) -> np.ndarray:
+    return np.array(values, str if key == "files" else np.float64)
+
+
+def _arrays_of_faces(faces: list[dict]) -> dict[str, np.ndarray]:
+    key = next((k for k in faces[0] if k.startswith("landmarks68")), "landmarks")
+    arrays = {
+        "files": np.array([face["file"] for face in faces], str),
+        "landmarks": np.array([face[key] for face in faces], np.float64),
+    }
+    for name in ("confidence", "clean"):
+        if name in faces[0]:
+            arrays[name] = np.array([face[name] for face in faces], np.float64)
+    return arrays
+
+
+def _check(path: Path, arrays: dict[str, np.ndarray]):
+    """Return files [n], points [n, 68, 2], confidence [n, 68], clean [n], checked."""
+    for key in ("files", "landmarks"):
+        if key not in arrays:
+            raise LandmarkFileError(
+                f"{path}: the key '{key}' is missing; expected 'files' [n] and "
+                f"'landmarks' [n, {NUM_LANDMARKS}, 2]"
+            )
+    n = len(arrays["files"])
+    full = (n, NUM_LANDMARKS)
+    confidence = arrays.get("confidence", np.ones(full))
+    clean = arrays.get("clean", np.ones(n, bool))
+    for key, array, shape in (
+        ("landmarks", arrays["landmarks"], (*full, 2)),
+        ("confidence", confidence, full),
+        ("clean", clean, (n,)),
+    ):
+        if array.shape != shape:
+            raise LandmarkFileError(
+                f"{path}: '{key}' has the shape {list(array.shape)}, expected {list(shape)}"
+            )
+    return arrays["files"], arrays["landmarks"], np.nan_to_num(confidence), clean

@@ -1,0 +1,175 @@
+"""Reading photographs of any common kind, and finding the files.
+
+A photograph is uint8 [H, W, 3] RGB, row 0 on top, turned as its EXIF orientation says. Whatever
+cannot be read raises `PhotographError` with one sentence; no warning reaches the caller.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # of Pillow
+MAX_PIXELS = 150_000_000
+"""Width times height above which a file is refused (450 MB decoded)."""
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# The filters of `warnings` belong to the process: one thread at a time may exchange them.
+_WARNINGS_LOCK = threading.Lock()
+
+
+class PhotographError(ValueError):
+    """A photograph cannot be read or found; the message names the file, the reason, the mend."""
+
+
+def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read one photograph as uint8 [H, W, 3] RGB, upright by its EXIF orientation.
+
+    Raises:
+      PhotographError: missing, not a file, not readable, or as `decode_photograph` says.
+    """
+    path = Path(path)
+    try:
+        _check_file(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise PhotographError(
+            f"{path}: the file cannot be read ({error.strerror or error}); "
+            "check its permissions and the disk"
+        ) from error
+    return decode_photograph(content, path)
+
+
+def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarray:
+    """Decode a file's bytes as uint8 [H, W, 3] RGB, upright by its EXIF orientation.
+
+    Grey, palette, CMYK and 16-bit images are converted (16 bits to 8 by rounding); transparency is
+    laid on white. Colour profiles are not applied. `name` is for messages.
+
+    Raises:
+      PhotographError: empty, not an image, damaged, cut short or larger than `MAX_PIXELS`.
+    """
+    if not content:
+        raise PhotographError(f"{name}: the file is empty; copy or download it again")
+    try:
+        image, orientation = _open(io.BytesIO(content))
+        _check_size(name, image.width, image.height)
+        image.load()
+        if orientation in _TRANSPOSES:
+            image = image.transpose(_TRANSPOSES[orientation])
+        return _to_rgb(image)
+    except PhotographError:
+        raise
+    except UnidentifiedImageError as error:
+        raise PhotographError(
+            f"{name}: the content is not a JPEG, PNG, WebP, BMP or TIFF image; "
+            "remove the file or save it again in one of these formats"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise PhotographError(_too_large(name)) from error
+    except Exception as error:  # decoders raise many types; every one means a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PhotographError(
+            f"{name}: the image is damaged or cut short ({reason}); copy or download it again"
+        ) from error
+
+
+def list_photographs(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]):
+    """Return the sorted, distinct paths that files, folders and globs name, as list[Path].
+
+    A folder gives every file below it with an extension of `EXTENSIONS` (hidden ones and linked
+    folders are left out); a file is taken as it is; anything else is a glob (`**` goes down).
+
+    Raises:
+      PhotographError: a pattern names nothing.
+    """
+    if isinstance(patterns, (str, os.PathLike)):
+        patterns = [patterns]
+    found: set[Path] = set()
+    for pattern in patterns:
+        matches = [pattern] if os.path.lexists(pattern) else glob.glob(str(pattern), recursive=True)
+        files = [file for match in matches for file in _files_of(Path(match))]
+        if not files:
+            raise PhotographError(
+                f"{pattern}: there is no photograph here; give a file, a folder or a glob "
+                f"({', '.join(sorted(EXTENSIONS))})"
+            )
+        found.update(files)
+    return sorted(found, key=lambda path: path.as_posix())
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    below = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return [
+        file
+        for file in below
+        if file.suffix.lower() in EXTENSIONS
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise PhotographError(f"{path}: this is a folder, not a photograph; give a file in it")
+    if not path.exists():
+        what = "the link points to no file" if path.is_symlink() else "there is no such file"
+        raise PhotographError(f"{path}: {what}; check the path")
+    if not path.is_file():
+        raise PhotographError(f"{path}: this is not a regular file; give a photograph")
+
+
+def _open(file: io.BytesIO) -> tuple[Image.Image, int]:
+    """Read the header: the image (not yet decoded) and its EXIF orientation."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", UserWarning)  # broken EXIF
+        image = Image.open(file, formats=FORMATS)
+        try:
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        except Exception:  # a broken EXIF block says nothing about the pixels
+            orientation = 1
+    return image, orientation
+
+
+def _check_size(name: str | os.PathLike[str], width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise PhotographError(_too_large(name, f" ({width} x {height})"))
+
+
+def _too_large(name: str | os.PathLike[str], size: str = "") -> str:
+    return (
+        f"{name}: the image{size} has more than {MAX_PIXELS // 1_000_000} million pixels; "
+        "save a smaller copy"
+    )
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16-bit grey
+        grey = np.clip(np.asarray(image, np.int64), 0, 65535)
+        grey = ((grey + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,135 @@
+"""Random codes: how faces, poses and lights of photographs are spread."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import random
+
+from mofa_jax.face_model import FaceModel
+from mofa_jax.illumination import AMBIENT, sh_basis
+from mofa_jax.params import NUM_BANDS, FaceParams
+
+# A light from the direction d falls on the normal n with max(0, n . d), which is, up to band 2,
+# sum_b a_b H_b(d) H_b(n) with these a_b (1, 3 and 5 of them).
+_COSINE_BANDS = (1 / 4, *[1 / 6] * 3, *[1 / 16] * 5)
+
+
+@struct.dataclass
+class SyntheticRanges:
+    """How the random faces, lights and pictures are spread.
+
+    The defaults are those of photographs: rotation, place, size and brightness of 300-W and LFW
+    faces in the crops of the face detector. Spreads are standard deviations of a normal
+    distribution that is cut off at `limit` of them.
+
+    Attributes:
+      shape, expression, reflectance: of the coefficients, model's standard deviations.
+      rotation: of the axis-angle vector's x (pitch), y (yaw) and z (roll), degrees.
+      translation: along x, y, z, dm; 0.01 in x is 1.1 px, 1 in z is a tenth of the face's size.
+      limit: where all normal distributions end, standard deviations.
+      brightness: median of the light on the face, 1 = the reflectance itself.
+      brightness_spread: of the light's logarithm.
+      tint_spread: of the logarithm of each light's red, green and blue.
+      directed: least and greatest share of the light that comes from one direction.
+      azimuth: of that direction, to the sides, degrees.
+      elevation: its mean and spread, upwards, degrees.
+      head: how often something like hair, neck and clothes is drawn around the face.
+      feather: greatest standard deviation of the softening of the face's rim, px.
+      occluder: how often something is in front of the face.
+      blur: greatest standard deviation of the blur, px.
+      noise: greatest standard deviation of the pixel noise.
+      contrast: spread of the logarithm of the exponent of the picture's tone curve.
+    """
+
+    shape: float = 1.0
+    expression: float = 1.0
+    reflectance: float = 1.0
+    rotation: tuple[float, float, float] = (12.0, 20.0, 8.0)
+    translation: tuple[float, float, float] = (0.045, 0.045, 0.8)
+    limit: float = 2.5
+    brightness: float = 0.95
+    brightness_spread: float = 0.15
+    tint_spread: float = 0.07
+    directed: tuple[float, float] = (0.0, 0.8)
+    azimuth: float = 45.0
+    elevation: tuple[float, float] = (20.0, 25.0)
+    head: float = 0.8
+    feather: float = 3.0
+    occluder: float = 0.3
+    blur: float = 1.8
+    noise: float = 0.03
+    contrast: float = 0.1
+
+
+def sample_params(
+    key: jax.Array, model: FaceModel, ranges: SyntheticRanges | None = None
+) -> FaceParams:
+    """A random face's code (unbatched; vmap over keys).
+
+    Args:
+      key: a random key.
+      model: gives the code's sizes.
+      ranges: of the distributions; the default ones if None.
+    """
+    ranges = SyntheticRanges() if ranges is None else ranges
+    code_key, light_key = random.split(key)
+    sizes = model.code_sizes
+    values = spread_normal(code_key, (sum(sizes) + 6,), ranges)
+    shape, expression, reflectance, rotation, translation = jnp.split(
+        values, [sum(sizes[:1]), sum(sizes[:2]), sum(sizes), sum(sizes) + 3]
+    )
+    return FaceParams(
+        shape=ranges.shape * shape,
+        expression=ranges.expression * expression,
+        reflectance=ranges.reflectance * reflectance,
+        rotation=jnp.radians(jnp.array(ranges.rotation)) * rotation,
+        translation=jnp.array(ranges.translation) * translation,
+        illumination=sample_illumination(light_key, ranges),
+    )
+
+
+def sample_illumination(key: jax.Array, ranges: SyntheticRanges) -> jax.Array:
+    """A random gamma [9, 3]: ambient light and a light from one direction, each with its tint.
+
+    The mean over the normals that face the camera is the brightness, wherever the light is.
+    """
+    share_key, normal_key = random.split(key)
+    level, azimuth, elevation, *tints = spread_normal(normal_key, (9,), ranges)
+    level = ranges.brightness * jnp.exp(ranges.brightness_spread * level)
+    tints = jnp.exp(ranges.tint_spread * jnp.stack(tints).reshape(2, 3))
+    low, high = ranges.directed
+    share = random.uniform(share_key, minval=low, maxval=high)
+    azimuth = jnp.radians(ranges.azimuth) * azimuth
+    mean, spread = ranges.elevation
+    elevation = jnp.clip(jnp.radians(mean + spread * elevation), -math.pi / 2, math.pi / 2)
+    ambient = jnp.zeros(NUM_BANDS).at[0].set(1.0)
+    lights = jnp.stack([(1 - share) * ambient, share * directed_light(azimuth, elevation)])
+    gamma = level * jnp.einsum("lb,lc->bc", lights, tints)
+    return gamma.at[0].add(-AMBIENT)  # the renderer adds it
+
+
+def directed_light(azimuth: jax.Array, elevation: jax.Array) -> jax.Array:
+    """The nine coefficients of a light from one direction, of mean one over the front.
+
+    Args:
+      azimuth: to the right of the camera, rad.
+      elevation: above it, rad.
+    """
+    direction = jnp.stack(
+        [
+            jnp.cos(elevation) * jnp.sin(azimuth),
+            jnp.sin(elevation),
+            jnp.cos(elevation) * jnp.cos(azimuth),
+        ]
+    )
+    coefficients = jnp.array(_COSINE_BANDS) * sh_basis(direction[None])[0]
+    # Over the hemisphere z > 0 the mean normal is (0, 0, 1/2) and band 2 has none: this is the mean
+    # of 1/4 + n.d / 2. A light from far behind keeps a twentieth.
+    return coefficients / jnp.maximum((1 + direction[2]) / 4, 0.05)
+
+
+def spread_normal(key: jax.Array, shape: tuple[int, ...], ranges: SyntheticRanges) -> jax.Array:
+    """Standard normal values, cut off at the ranges' limit."""
+    return random.truncated_normal(key, -ranges.limit, ranges.limit, shape)

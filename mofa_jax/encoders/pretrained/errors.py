@@ -1,0 +1,17 @@
+"""The error of everything that reads pretrained weights."""
+
+from pathlib import Path
+
+
+class PretrainedWeightsError(ValueError):
+    """A file of pretrained weights that cannot be used; one sentence says why and what to do."""
+
+
+def refuse(path: str | Path, expected: str, found: str, mend: str) -> PretrainedWeightsError:
+    """The error for the file `path`: what was expected, what was found, and the mend."""
+    return PretrainedWeightsError(f"{path}: expected {expected}, but found {found}; {mend}.")
+
+
+def damaged(path: str | Path, expected: str, found: str) -> PretrainedWeightsError:
+    """The error for a file that is cut short or corrupt."""
+    return refuse(path, expected, found, "the file is cut short or damaged, so download it again")

@@ -1,0 +1,169 @@
+"""Arrays that somebody already has, in an npz with any keys, unit and axes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mofa_jax.face_model import FaceModelError
+from mofa_jax.face_models.raw_model import RawModel, no_landmarks
+from mofa_jax.face_models.source_files import npz_keys, read_npz
+
+KIND = "npz"
+UNITS = {"um": 1e-5, "mm": 1e-2, "cm": 0.1, "dm": 1.0, "m": 10.0}  # in decimetres
+_REQUIRED = ("mean_shape", "shape_basis", "expression_basis", "triangles")
+_OPTIONAL = ("landmarks", "mean_reflectance", "reflectance_basis", "uv")
+_AXES = {"x": 0, "y": 1, "z": 2}
+
+
+@dataclass(frozen=True)
+class ArrayFormat:
+    """How to read the file.
+
+    Attributes:
+      unit: one of `UNITS`.
+      axes: where the file's axes the project's right, up and out of the face are, such as "+x+y+z".
+      keys: the file's names of the arrays, where they differ from the face-model format's.
+      deviations: the file's names of standard deviations to multiply a basis by, by basis.
+      name, licence: texts.
+    """
+
+    unit: str = "dm"
+    axes: str = "+x+y+z"
+    keys: dict[str, str] = field(default_factory=dict)
+    deviations: dict[str, str] = field(default_factory=dict)
+    name: str = ""
+    licence: str = "as the source states"
+
+
+def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
+    """An npz of a mean [V, 3] or [3 V], bases and triangles.
+
+    A basis is [V, 3, K], [3 V, K], [K, V, 3] or [K, 3 V]; colours are in [0, 1] or 0 to 255;
+    landmarks are 68 vertex indices from zero.
+
+    Raises:
+      FaceModelError: an array is missing or has another shape.
+    """
+    names = {key: how.keys.get(key, key) for key in (*_REQUIRED, *_OPTIONAL)}
+    try:
+        found = read_npz(
+            path,
+            [names[key] for key in _REQUIRED],
+            KIND,
+            [*(names[key] for key in _OPTIONAL), *how.deviations.values()],
+        )
+    except FaceModelError as error:
+        raise FaceModelError(
+            f"{error} It holds: {_listing(path)}; name them with --key."
+        ) from error
+    data = {key: found[name] for key, name in names.items() if name in found}
+    mean = data["mean_shape"].astype(np.float64).reshape(-1, 3)
+    turn = axes_matrix(how.axes) * UNITS[how.unit]
+    scale = {key: _deviations(found, how.deviations.get(key), path) for key in names}
+    bases = {
+        key: np.einsum("ij,vjk->vik", turn, _basis(data[key], len(mean), scale[key], key, path))
+        for key in ("shape_basis", "expression_basis")
+    }
+    return RawModel(
+        mean_shape=mean @ turn.T,
+        **{key: value.astype(np.float32) for key, value in bases.items()},
+        **_reflectance(data, scale["reflectance_basis"], len(mean), path),
+        triangles=data["triangles"].reshape(-1, 3).astype(np.int64),
+        landmarks=_landmarks(data.get("landmarks"), path),
+        uv=data.get("uv"),
+        name=how.name or path.stem,
+        licence=how.licence,
+        notes=(f"read {len(mean)} vertices, unit {how.unit}, axes {how.axes}",),
+    )
+
+
+def axes_matrix(axes: str) -> np.ndarray:
+    """[3, 3] rotation from the file's axes: its rows are right, up and out of the face.
+
+    Raises:
+      FaceModelError: not three different axes, or a mirror image.
+    """
+    matrix, rest = np.zeros((3, 3)), axes.lower()
+    for row in range(3):
+        sign = -1.0 if rest.startswith("-") else 1.0
+        rest = rest.lstrip("+-") if rest[:1] in "+-" else rest
+        if rest[:1] not in _AXES or not rest:
+            raise FaceModelError(
+                f"axes '{axes}': expected three like '+x+y+z' (right, up, out of the face)."
+            )
+        matrix[row, _AXES[rest[0]]], rest = sign, rest[1:]
+    if rest or round(np.linalg.det(matrix)) != 1:
+        raise FaceModelError(
+            f"axes '{axes}': expected three different ones that do not mirror the face; turn one "
+            "sign round."
+        )
+    return matrix
+
+
+def _listing(path: Path) -> str:
+    return ", ".join(npz_keys(path)) or "nothing"
+
+
+def _deviations(found: dict, name: str | None, path: Path) -> np.ndarray | None:
+    if name is None:
+        return None
+    if name not in found:
+        raise FaceModelError(f"{path}: no array {name}; it holds: {_listing(path)}.")
+    return found[name].astype(np.float64).ravel()
+
+
+def _basis(
+    values: np.ndarray, count: int, deviations: np.ndarray | None, what: str, path: Path
+) -> np.ndarray:
+    """[V, 3, K] of any of the accepted layouts, multiplied by the deviations."""
+    shape = values.shape
+    if len(shape) == 3 and shape[:2] == (count, 3):
+        basis = values
+    elif len(shape) == 3 and shape[1:] == (count, 3):
+        basis = np.moveaxis(values, 0, -1)
+    elif len(shape) == 2 and shape[0] == 3 * count:
+        basis = values.reshape(count, 3, -1)
+    elif len(shape) == 2 and shape[1] == 3 * count:
+        basis = values.T.reshape(count, 3, -1)
+    else:
+        raise FaceModelError(
+            f"{path}: {what} has shape {shape}, expected ({count}, 3, modes), ({3 * count}, modes) "
+            "or one of them with the modes first; check the array."
+        )
+    if deviations is None:
+        return basis
+    if len(deviations) != basis.shape[-1]:
+        raise FaceModelError(
+            f"{path}: {len(deviations)} standard deviations for the {basis.shape[-1]} modes of "
+            f"{what}; check --deviations."
+        )
+    return basis * deviations
+
+
+def _reflectance(data: dict, deviations: np.ndarray | None, count: int, path: Path) -> dict:
+    given = [key for key in ("mean_reflectance", "reflectance_basis") if key in data]
+    if len(given) == 1:
+        raise FaceModelError(
+            f"{path}: has {given[0]} alone, expected both or neither of the two; add it."
+        )
+    if not given:
+        return {}
+    mean = data["mean_reflectance"].astype(np.float64).reshape(-1, 3)
+    scale = 1 / 255 if mean.max() > 1.5 else 1.0
+    basis = _basis(data["reflectance_basis"], count, deviations, "reflectance_basis", path)
+    return {
+        "mean_reflectance": mean * scale,
+        "reflectance_basis": (basis * scale).astype(np.float32),
+    }
+
+
+def _landmarks(values: np.ndarray | None, path: Path) -> np.ndarray:
+    if values is None:
+        return no_landmarks()
+    if values.size != 68 or values.dtype.kind not in "iu":
+        raise FaceModelError(
+            f"{path}: landmarks has shape {values.shape} and type {values.dtype}, expected 68 "
+            "vertex indices; check the array."
+        )
+    return values.ravel().astype(np.int64)

@@ -1,0 +1,199 @@
+"""Imports a published face model: `python -m mofa_jax.import_model KIND SOURCE OUTPUT.npz`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mofa_jax.face_model import FaceModel, FaceModelError, load_face_model
+from mofa_jax.face_models.arrays import UNITS, ArrayFormat, read_arrays
+from mofa_jax.face_models.assemble import Assembly, assemble
+from mofa_jax.face_models.bfm2009 import read_bfm2009
+from mofa_jax.face_models.bfm2017 import read_bfm2017
+from mofa_jax.face_models.flame import read_flame
+from mofa_jax.face_models.gnm import read_gnm
+from mofa_jax.face_models.ict import read_ict
+from mofa_jax.face_models.landmark_file import read_landmark_file
+from mofa_jax.face_models.raw_model import RawModel
+from mofa_jax.face_models.transfer import Donor
+from mofa_jax.model_sheet import save_model_sheet
+
+KINDS = {
+    "bfm2009": "Basel Face Model 2009: 01_MorphableModel.mat with Exp_Pca.bin, std_exp.txt and "
+    "BFM_exp_idx.mat beside it, or BFM_model_front.mat, or the folder of these",
+    "bfm2017": "Basel Face Model 2017 or 2019: model2017-1_*_nomouth.h5, model2019_*.h5",
+    "ict": "ICT-FaceKit: the FaceXModel folder of OBJ files",
+    "gnm": "Google GNM head v3: gnm_head.npz, with head_sparse_68.txt",
+    "flame": "FLAME 2020 or 2023: .pkl or .npz, with landmark_embedding.npy",
+    "npz": "arrays that you have: mean_shape, shape_basis, expression_basis, triangles, ...",
+}
+_DESCRIPTION = """\
+Turns a published face model into this project's npz format: decimetres, centred, cut to the frontal
+face, eyes and mouth closed, modes orthogonal and scaled by their standard deviations, 68 landmarks.
+Writes a contact sheet (PNG) beside it and says what it did."""
+
+
+def import_model(
+    kind: str, source: Path, options: argparse.Namespace
+) -> tuple[FaceModel, list[str]]:
+    """Reads a model of a kind and puts it together; returns it and what was done.
+
+    Raises:
+      FaceModelError: the files cannot be used; one sentence says why.
+    """
+    how = Assembly(
+        num_shape=options.num_shape,
+        num_expression=options.num_expression,
+        num_reflectance=options.num_reflectance,
+        keep_all=options.keep_all,
+        keep_openings=options.keep_openings,
+        keep_modes=options.keep_modes,
+        subdivisions=options.subdivide,
+    )
+    raw = _read(kind, source, options)
+    if options.licence:
+        raw = replace(raw, licence=options.licence)
+    if options.name:
+        raw = replace(raw, name=options.name)
+    return assemble(raw, str(source), lambda: _donor(options.reflectance_from), how)
+
+
+def _read(kind: str, source: Path, options: argparse.Namespace) -> RawModel:
+    landmarks = options.landmarks
+    if kind == "flame":
+        return read_flame(source, landmarks)
+    if kind == "gnm":
+        return read_gnm(source, landmarks)
+    indices = None if landmarks is None else read_landmark_file(landmarks)
+    if kind == "bfm2009":
+        return read_bfm2009(source, options.expression, indices, options.keep_all)
+    if kind == "bfm2017":
+        raw = read_bfm2017(source)
+    elif kind == "ict":
+        raw = read_ict(source, options.keep_all, options.seed)
+    else:
+        keys, deviations = dict(options.key), dict(options.deviations)
+        raw = read_arrays(source, ArrayFormat(options.unit, options.axes, keys, deviations))
+    return raw if indices is None else replace(raw, landmarks=indices)
+
+
+def _donor(name: str) -> Donor:
+    return Donor.from_model(load_face_model(name))
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command's flags."""
+    kinds = "\n".join(f"  {kind:8} {what}" for kind, what in KINDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m mofa_jax.import_model",
+        description=_DESCRIPTION,
+        epilog=f"kinds:\n{kinds}\n\nWhere to get the files, and their terms: docs/face_models.md",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the published file or folder")
+    parser.add_argument("output", type=Path, metavar="OUTPUT.npz", help="the model to write")
+    _add_general_flags(parser)
+    _add_array_flags(parser)
+    options = parser.parse_args(arguments)
+    if options.output.suffix != ".npz":
+        parser.error(f"OUTPUT must end in .npz, not '{options.output.name}'")
+    return options
+
+
+def _add_general_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    for name, count in (("shape", 80), ("expression", 64), ("reflectance", 80)):
+        add(
+            f"--num-{name}", type=int, default=count, metavar="K", help=f"at most (default {count})"
+        )
+    add("--keep-all", action="store_true", help="the whole head instead of the frontal face")
+    add("--keep-openings", action="store_true", help="leave eyes and mouth open")
+    add("--keep-modes", action="store_true", help="the publisher's modes in their order")
+    add("--subdivide", type=int, metavar="STEPS", help="default: up to 40,000 vertices")
+    add(
+        "--landmarks",
+        type=Path,
+        metavar="FILE",
+        help="68 vertices (.txt, .npy, .anl), GNM's head_sparse_68.txt or FLAME's embedding",
+    )
+    add(
+        "--expression",
+        type=Path,
+        metavar="PATH",
+        help="bfm2009: Exp_Pca.bin, or a folder of OBJ blendshapes with a neutral.obj",
+    )
+    add(
+        "--reflectance-from",
+        default="open",
+        metavar="MODEL",
+        help="the model that gives reflectance and landmarks to one without (default: open)",
+    )
+    add("--name", help="what to call the model")
+    add("--licence", help="its terms, in a line")
+    add("--seed", type=int, default=0, help="of the drawn expressions and the sheet's people")
+    add("--no-sheet", action="store_true", help="write no contact sheet")
+
+
+def _add_array_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("kind npz")
+    group.add_argument("--unit", choices=UNITS, default="dm", help="of the vertices (default dm)")
+    group.add_argument(
+        "--axes",
+        default="+x+y+z",
+        help="the file's axes that are the viewer's right, up and out of the face, such as "
+        "--axes=+x+z-y (default +x+y+z)",
+    )
+    group.add_argument(
+        "--key",
+        action="append",
+        type=_pair,
+        default=[],
+        metavar="OURS=THEIRS",
+        help="the file's name of an array, such as mean_shape=v_template",
+    )
+    group.add_argument(
+        "--deviations",
+        action="append",
+        type=_pair,
+        default=[],
+        metavar="BASIS=THEIRS",
+        help="the file's array of standard deviations to multiply "
+        "a basis by, such as shape_basis=sigma_id",
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, separator, theirs = text.partition("=")
+    if not (ours and separator and theirs):
+        raise argparse.ArgumentTypeError(f"'{text}': expected OURS=THEIRS")
+    return ours, theirs
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 0 if the model was written."""
+    options = parse_arguments(arguments)
+    try:
+        model, notes = import_model(options.kind, options.source, options)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        model.save(options.output)
+    except (FaceModelError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for note in notes:
+        print(f"- {note}")
+    sizes = ", ".join(map(str, model.code_sizes))
+    print(
+        f"{options.output}: {model.name}; {model.num_vertices} vertices, {len(model.triangles)} "
+        f"triangles; {sizes} modes of shape, expression and reflectance"
+    )
+    if not options.no_sheet:
+        sheet = options.output.with_suffix(".png")
+        save_model_sheet(model, sheet, options.seed)
+        print(f"{sheet}: contact sheet")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""A picture of what a face model can do: the mean, its modes, random people, the landmarks."""
+
+import os
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mofa_jax.camera import Camera
+from mofa_jax.face_model import FaceModel
+from mofa_jax.params import FaceParams
+from mofa_jax.rasterizer import rasterize
+from mofa_jax.renderer import Rendering, render
+
+_COLUMNS = 8
+_PANEL = 0.8  # of the default camera's 240 px
+_BACKGROUND = 0.92
+_CLAY = 0.75
+_DEVIATIONS = 2.0  # at which the modes are shown
+_TITLE_HEIGHT = 18  # px
+
+
+def draw_model_sheet(model: FaceModel, seed: int = 0) -> np.ndarray:
+    """The sheet [H, W, 3] uint8, RGB.
+
+    Rows: the mean from five sides, as clay, its triangles' facing and its landmarks; the first four
+    modes of shape, expression and reflectance at minus and plus two standard deviations; sixteen
+    random people in random light, the second eight with expressions.
+
+    Args:
+      model: any.
+      seed: of the people.
+    """
+    rows = [("mean: colours from five sides, clay, landmarks", _mean_row(model))]
+    for field in ("shape", "expression", "reflectance"):
+        title = f"{field}: modes 1 to 4, at -2 and +2 standard deviations"
+        rows.append((title, _draw(model, _modes(model, field))))
+    rng = np.random.default_rng(seed)
+    rows.append(("random people, neutral", _draw(model, _people(model, rng, 0.0))))
+    rows.append(("random people with expressions", _draw(model, _people(model, rng, 1.0))))
+    return np.concatenate([_titled(title, panels) for title, panels in rows])
+
+
+def save_model_sheet(model: FaceModel, path: Path, seed: int = 0) -> None:
+    """Writes the sheet as PNG, to a temporary name first."""
+    sheet = draw_model_sheet(model, seed)
+    temporary = path.with_name(f".{path.name}.tmp.png")
+    if not cv2.imwrite(str(temporary), sheet[..., ::-1]):
+        raise OSError(f"{path}: the picture cannot be written; check the folder.")
+    os.replace(temporary, path)
+
+
+def _soft_light(count: int) -> np.ndarray:
+    """[count, 9, 3]: from above and a little from the viewer's left."""
+    light = np.zeros((count, 9, 3), np.float32)
+    light[:, 0], light[:, 1], light[:, 2], light[:, 3] = 0.05, 0.10, 0.13, -0.06
+    return light
+
+
+def _neutral(model: FaceModel, count: int) -> FaceParams:
+    """`count` average faces in soft light, as NumPy."""
+    neutral = FaceParams.neutral(model)
+    batch = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], count, axis=0), neutral)
+    return batch.replace(illumination=_soft_light(count))
+
+
+def _mean_row(model: FaceModel) -> np.ndarray:
+    params = _neutral(model, _COLUMNS)
+    angles = np.array([-1.2, -0.6, 0.0, 0.6, 1.2, 0.0, 0.6, 0.0], np.float32)
+    panels = _draw(model, params.replace(rotation=np.outer(angles, [0, 1, 0]).astype(np.float32)))
+    clay = model.replace(mean_reflectance=jnp.full_like(model.mean_reflectance, _CLAY))
+    views = jax.tree.map(lambda leaf: leaf[5:], params)
+    turned = views.replace(rotation=np.outer(angles[5:], [0, 1, 0]).astype(np.float32))
+    panels[5:] = _draw(clay, turned)
+    panels[7] = _with_landmarks(panels[7], model)
+    return panels
+
+
+def _with_landmarks(panel: np.ndarray, model: FaceModel) -> np.ndarray:
+    camera = Camera().scaled(_PANEL)
+    screen = np.asarray(render(FaceParams.neutral(model), model, camera).screen)
+    marked = np.ascontiguousarray(panel)
+    for vertex in np.asarray(model.landmarks):
+        if vertex >= 0:
+            center = tuple(round(float(16 * c - 8)) for c in screen[vertex])
+            cv2.circle(marked, center, 28, (200, 30, 30), -1, cv2.LINE_AA, shift=4)
+    return marked
+
+
+def _modes(model: FaceModel, field: str) -> FaceParams:
+    params = _neutral(model, _COLUMNS)
+    weights = np.zeros_like(getattr(params, field))
+    for panel in range(_COLUMNS):
+        if panel // 2 < weights.shape[1]:
+            weights[panel, panel // 2] = _DEVIATIONS * (-1, 1)[panel % 2]
+    return params.replace(**{field: weights})
+
+
+def _people(model: FaceModel, rng: np.random.Generator, expression: float) -> FaceParams:
+    params = _neutral(model, _COLUMNS)
+    draw = {key: rng.normal(size=getattr(params, key).shape) for key in ("shape", "reflectance")}
+    draw["expression"] = expression * rng.normal(size=params.expression.shape)
+    draw["rotation"] = rng.normal(size=(_COLUMNS, 3)) * [0.08, 0.25, 0.04]
+    light = rng.normal(size=(_COLUMNS, 9, 1)) * np.array([0.05, *[0.12] * 3, *[0.04] * 5])[:, None]
+    draw["illumination"] = params.illumination + light
+    return params.replace(**{key: value.astype(np.float32) for key, value in draw.items()})
+
+
+def _draw(model: FaceModel, params: FaceParams) -> np.ndarray:
+    """[B, h, w, 3] uint8 panels of a batch of faces."""
+    camera = Camera().scaled(_PANEL)
+    background = jnp.full(3, _BACKGROUND)
+
+    @jax.jit
+    def picture(one: FaceParams, model: FaceModel) -> jax.Array:
+        rendering: Rendering = render(one, model, camera)
+        return rasterize(rendering, model, camera, background, supersample=2)[0]
+
+    count = params.shape.shape[0]
+    faces = [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), params) for i in range(count)]
+    images = np.stack([np.asarray(picture(face, model)) for face in faces])
+    return (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _titled(title: str, panels: np.ndarray) -> np.ndarray:
+    strip = np.concatenate(list(panels), axis=1)
+    bar = np.full((_TITLE_HEIGHT, strip.shape[1], 3), 255, np.uint8)
+    at, black = (4, _TITLE_HEIGHT - 5), (30, 30, 30)
+    cv2.putText(bar, title, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, black, 1, cv2.LINE_AA)
+    return np.concatenate([bar, strip])

@@ -1,0 +1,231 @@
+"""render, the losses and the metrics against an independent float64 computation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+
+import mofa_jax
+from mofa_jax.face_model import as_dtype
+from mofa_jax.fast_photometric import photometric_batch, stack_bases
+from mofa_jax.params import code_size
+
+CAM = mofa_jax.Camera()
+
+
+def random_code(model, seed, yaw=None):
+    rng = np.random.default_rng(seed)
+    code = 0.7 * rng.normal(size=code_size(model))
+    code[-33:] = 0.25 * rng.normal(size=33)
+    if yaw is not None:
+        code[-33:-30] = 0.1, yaw, -0.1
+    return code
+
+
+def random_image(seed):
+    """A smooth random photograph [240, 240, 3]."""
+    coarse = np.random.default_rng(seed).uniform(size=(14, 14, 3))
+    return np.clip(np.asarray(jax.image.resize(coarse, (240, 240, 3), "cubic"), float), 0, 1)
+
+
+def render_code(code, model, dtype):
+    params = mofa_jax.FaceParams.from_code(jnp.asarray(code, dtype), model)
+    return params, mofa_jax.render(params, model, CAM)
+
+
+def relative(value, true):
+    return np.max(np.abs(np.asarray(value, float) - true)) / np.max(np.abs(true))
+
+
+@pytest.mark.parametrize("yaw", [None, 1.2, 2.4, -1.9])
+def test_rendering_equals_float64_computation_on_a_real_model(ict_model, yaw):
+    code = random_code(ict_model, 1, yaw)
+    true = oracle.render(code, oracle.model_arrays(ict_model))
+    _, out = render_code(code, ict_model, jnp.float32)
+    assert relative(out.screen, true["screen"]) < 1e-5
+    assert np.max(np.abs(out.color - true["color"])) < 2e-4
+    assert np.max(np.abs(out.normals - true["normals"])) < 2e-4
+    assert np.max(np.abs(out.vertices - true["vertices"])) < 1e-5
+    assert np.mean(np.asarray(out.front_facing) != true["front_facing"]) < 2e-4
+
+
+@pytest.mark.parametrize("yaw", [None, 1.7])
+def test_losses_and_metrics_equal_float64_computation(ict_model, float64, yaw):
+    model, image = as_dtype(ict_model, np.float64), random_image(0)
+    code, m = random_code(model, 2, yaw), oracle.model_arrays(model)
+    rng = np.random.default_rng(3)
+    points, confidence = rng.uniform(0, 240, (68, 2)), rng.uniform(size=68)
+    confidence[[8, 40]] = 0
+    points[8] = np.nan
+    params, out = render_code(code, model, jnp.float64)
+    true = oracle.render(code, m)
+    loss, error = oracle.photometric(true, image)
+    np.testing.assert_allclose(mofa_jax.losses.photometric(out, image), loss, rtol=1e-5)
+    np.testing.assert_allclose(mofa_jax.metrics.photometric_error(out, image), error, rtol=1e-5)
+    loss, error = oracle.landmark(true, m, points, confidence)
+    landmark = mofa_jax.losses.landmark(out, model, points, confidence, CAM)
+    np.testing.assert_allclose(landmark, loss, rtol=1e-5)
+    landmark = mofa_jax.metrics.landmark_error(out, model, points, confidence)
+    np.testing.assert_allclose(landmark, error, rtol=1e-5)
+    sizes = model.code_sizes
+    alpha, delta, beta = np.split(code, np.cumsum(sizes))[:3]
+    prior = (alpha**2).sum() + 1.7e-3 * (beta**2).sum() + 0.8 * (delta**2).sum()
+    np.testing.assert_allclose(mofa_jax.losses.regularizer(params), prior, rtol=1e-10)
+
+
+def test_gradients_equal_finite_differences(ict_model, float64):
+    model, image = as_dtype(ict_model, np.float64), jnp.asarray(random_image(1))
+    points = jnp.asarray(np.random.default_rng(5).uniform(60, 180, (68, 2)))
+    code = random_code(model, 4)
+
+    @jax.jit
+    def loss(code):
+        params, out = render_code(code, model, jnp.float64)
+        land = mofa_jax.losses.landmark(out, model, points, jnp.ones(68), CAM)
+        return mofa_jax.losses.photometric(out, image) + land
+
+    gradient = np.asarray(jax.grad(loss)(jnp.asarray(code)))
+    rng = np.random.default_rng(6)
+    entries = np.concatenate([rng.choice(len(code) - 33, 12, False), len(code) - 33 + np.arange(9)])
+    errors = []
+    for k in entries:
+        step = np.zeros_like(code)
+        step[k] = 1e-6
+        difference = (loss(code + step) - loss(code - step)) / 2e-6
+        errors.append(abs(gradient[k] - difference) / (abs(difference) + 1e-6))
+    assert np.median(errors) < 1e-4
+    assert np.max(errors) < 5e-2  # a vertex that changes its pixel cell or its side bends the loss
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "special",
+    ["zero", "degenerate", "at_camera", "behind_camera", "huge_rotation", "tiny_rotation", "far"],
+)
+def test_gradients_are_finite_everywhere(tiny_model, float64, special, dtype):
+    model = as_dtype(tiny_model, dtype)
+    code = np.zeros(code_size(model), dtype)
+    if special == "degenerate":
+        model = model.replace(mean_shape=model.mean_shape * 0)
+    elif special == "at_camera":
+        code[-28] = float(model.mean_shape[7, 2]) - 10.0
+        code[-30:-28] = model.mean_shape[7, :2]
+    elif special == "behind_camera":
+        code[-28] = -12.0
+    elif special == "huge_rotation":
+        code[-33:-30] = 1e12, -3e8, 5e15
+    elif special == "tiny_rotation":
+        code[-33:-30] = 1e-20, 0, 1e-30
+    elif special == "far":
+        code[:] = 300.0
+    image = jnp.asarray(random_image(2), dtype)
+    points, ones = jnp.full((68, 2), 120.0, dtype), jnp.ones(68, dtype)
+
+    def loss(code):
+        params, out = render_code(code, model, dtype)
+        prior = mofa_jax.losses.regularizer(params)
+        land = mofa_jax.losses.landmark(out, model, points, ones, CAM)
+        return mofa_jax.losses.photometric(out, image) + land + prior
+
+    value, gradient = jax.value_and_grad(loss)(jnp.asarray(code))
+    assert value.dtype == dtype
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    fast = jax.grad(lambda c: _fast(c[None], model, image[None]).sum())(jnp.asarray(code))
+    assert np.isfinite(fast).all()
+
+
+def _fast(codes, model, images):
+    params = mofa_jax.FaceParams.from_code(codes, model)
+    return photometric_batch(params, stack_bases(model), CAM, images)[0]
+
+
+def test_black_face_on_black_photograph_has_zero_loss_and_gradient(tiny_model):
+    black = tiny_model.replace(
+        mean_reflectance=tiny_model.mean_reflectance * 0,
+        reflectance_basis=tiny_model.reflectance_basis * 0,
+    )
+    codes, images = jnp.zeros((1, code_size(black))), jnp.zeros((1, 240, 240, 3))
+    value, gradient = jax.value_and_grad(lambda c: _fast(c, black, images).sum())(codes)
+    assert value == 0 and not np.any(gradient)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # the order of work that each one gets
+@pytest.mark.parametrize("yaw", [None, 2.0])
+def test_fast_photometric_equals_the_plain_one(tiny_model, float64, monkeypatch, backend, yaw):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    model = as_dtype(tiny_model, np.float64)
+    codes = jnp.asarray(np.stack([random_code(model, seed, yaw) for seed in range(3)]))
+    images = jnp.asarray(np.stack([random_image(seed) for seed in range(3)]))
+    weights = jnp.array([1.0, -2.0, 0.5])
+
+    def plain(codes):
+        def one(code, image):
+            return mofa_jax.losses.photometric(render_code(code, model, jnp.float64)[1], image)
+
+        return jnp.sum(weights * jax.vmap(one)(codes, images))
+
+    value, gradient = jax.value_and_grad(plain)(codes)
+    fast_value, fast_gradient = jax.value_and_grad(
+        lambda codes: jnp.sum(weights * _fast(codes, model, images))
+    )(codes)
+    np.testing.assert_allclose(fast_value, value, rtol=1e-12)
+    np.testing.assert_allclose(fast_gradient, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_fast_photometric_equals_the_plain_one_on_a_real_model(ict_model):
+    codes = jnp.asarray(np.stack([random_code(ict_model, seed) for seed in range(2)]), jnp.float32)
+    images = jnp.asarray(np.stack([random_image(seed) for seed in range(2)]), jnp.float32)
+
+    def plain(code, image):
+        return mofa_jax.losses.photometric(render_code(code, ict_model, jnp.float32)[1], image)
+
+    values, gradients = jax.vmap(jax.value_and_grad(plain))(codes, images)
+    fast_values = _fast(codes, ict_model, images)
+    fast_gradients = jax.grad(lambda c: _fast(c, ict_model, images).sum())(codes)
+    np.testing.assert_allclose(fast_values, values, rtol=1e-6)
+    assert relative(fast_gradients, np.asarray(gradients)) < 1e-4
+
+
+def test_share_of_front_facing_vertices_turns_the_loss_into_the_metric(tiny_model):
+    codes = jnp.asarray(random_code(tiny_model, 3)[None], jnp.float32)
+    image = jnp.asarray(random_image(3), jnp.float32)
+    params = mofa_jax.FaceParams.from_code(codes, tiny_model)
+    loss, share = photometric_batch(params, stack_bases(tiny_model), CAM, image[None])
+    _, out = render_code(codes[0], tiny_model, jnp.float32)
+    error = mofa_jax.metrics.photometric_error(out, image)
+    np.testing.assert_allclose(loss / share, error[None], rtol=1e-5)
+
+
+def test_zero_code_is_the_mean_face_in_the_middle_lit_by_ambient_light(ict_model):
+    out = mofa_jax.render(mofa_jax.FaceParams.neutral(ict_model), ict_model, CAM)
+    np.testing.assert_allclose(out.color, 0.7 * ict_model.mean_reflectance, atol=1e-6)
+    centroid = out.screen[ict_model.landmarks[np.array(oracle.LOSS_LANDMARKS)]].mean(axis=0)
+    np.testing.assert_allclose(centroid, [120, 112], atol=4)
+
+
+def test_positive_rotation_about_y_turns_the_nose_to_the_viewers_left(ict_model):
+    """T^-1 acts on points: the camera orbits to the right, so the face is seen turned left."""
+    code = np.zeros(code_size(ict_model))
+    code[-32] = 0.3
+    out = render_code(code, ict_model, jnp.float32)[1]
+    assert out.screen[ict_model.landmarks[30], 0] < out.screen[ict_model.landmarks[27], 0] - 5
+
+
+def test_render_is_jit_and_vmap_transparent(tiny_model):
+    codes = jnp.asarray(np.stack([random_code(tiny_model, s) for s in range(3)]), jnp.float32)
+
+    def screen(code):
+        return render_code(code, tiny_model, jnp.float32)[1].screen
+
+    batched = jax.jit(jax.vmap(screen))(codes)
+    np.testing.assert_allclose(batched, np.stack([screen(c) for c in codes]), rtol=2e-5, atol=1e-3)
+
+
+def test_backward_pass_of_the_normals_scatters_only_at_irregular_vertices(tiny_model):
+    def loss(code):
+        return jnp.sum(render_code(code, tiny_model, jnp.float32)[1].normals)
+
+    program = str(jax.make_jaxpr(jax.grad(loss))(jnp.zeros(code_size(tiny_model))))
+    assert "scatter-add[" in program  # the irregular vertices' sums
+    assert f"[{tiny_model.num_vertices},3] = scatter-add[" not in program
