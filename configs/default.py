@@ -53,6 +53,8 @@ def _loss() -> ConfigDict:
     loss.regularizer_steps = 0  # steps of that change; 0 = none (P)
     loss.reflectance = 1.7e-3  # w_beta, Eq. 10 (P)
     loss.expression = 0.8  # w_delta, Eq. 10 (P)
+    loss.pyramid_levels = 0  # halvings of the photograph in the photometric term at step 0 (P: none)
+    loss.pyramid_steps = 0  # steps in which the photograph becomes sharp, level by level
     loss.light_color = 0.0  # weak prior: squared distance of each band from grey, inside E_reg
     return loss
 

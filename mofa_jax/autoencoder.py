@@ -101,6 +101,27 @@ def regularizer_weight(config: ConfigDict, step: jax.Array) -> jax.Array:
     return jnp.exp(start + progress * (end - start))
 
 
+def pyramid_level(config: ConfigDict, step: jax.Array) -> jax.Array:
+    """How often the photograph is halved at a step: from `pyramid_levels` down to 0."""
+    left = 1.0 - step / max(config.pyramid_steps, 1)
+    level = jnp.ceil(config.pyramid_levels * left).astype(jnp.int32)
+    return jnp.clip(level, 0, config.pyramid_levels)
+
+
+def blurred(images: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:
+    """[B, H, W, 3] images halved `level` times and enlarged again; level 0 leaves them alone."""
+
+    def through(factor: int) -> Callable[[jax.Array], jax.Array]:
+        batch, height, width, channels = images.shape
+        small = (batch, height // factor, factor, width // factor, factor, channels)
+        return lambda x: jax.image.resize(x.reshape(small).mean(axis=(2, 4)), x.shape, "linear")
+
+    if num_levels == 0:
+        return images
+    branches = [lambda x: x, *(through(2**k) for k in range(1, num_levels + 1))]
+    return jax.lax.switch(level, branches, images)
+
+
 def objective(
     weights: dict,
     batch: dict[str, jax.Array],
@@ -125,7 +146,8 @@ def objective(
     """
     images = batch["image"].astype(jnp.float32) / 255.0
     params = FaceParams.from_code(encode(weights, images), decoder.landmarks)
-    photometric, share = photometric_batch(params, decoder.bases, decoder.cam, images)
+    compared = blurred(images, pyramid_level(config, step), config.pyramid_levels)
+    photometric, share = photometric_batch(params, decoder.bases, decoder.cam, compared)
     landmark, distance = jax.vmap(_landmark_terms, (0, 0, 0, None))(
         params, batch["landmarks"], batch["confidence"], decoder
     )

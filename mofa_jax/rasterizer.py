@@ -96,7 +96,7 @@ def rasterize_ids(
     height, width = image_size
     screen, depth = lax.stop_gradient((screen, depth))
     fragments = _prepare(screen, depth, triangles, image_size)
-    ids = _nearest(fragments, triangles.shape[0], image_size).reshape(height, width)
+    ids = _nearest_batched(triangles.shape[0], image_size)(fragments).reshape(height, width)
     covered = ids != _NOBODY
     row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
     corners = fragments.corners[jnp.where(covered, ids, 0)]
@@ -148,6 +148,25 @@ def _prepare(
         lambda table: jnp.pad(table, [(0, _CHUNK), *[(0, 0)] * (table.ndim - 1)]),
         _Fragments(corners, boxes, count),
     )
+
+
+def _nearest_batched(num_triangles: int, image_size: tuple[int, int]):
+    """`_nearest`, batched under vmap in the faster way: on a CPU one picture after the other."""
+
+    def draw(fragments):
+        return _nearest(fragments, num_triangles, image_size)
+
+    def draw_batch(axis_size, in_batched, fragments):
+        def spread(array, batched):
+            return array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+
+        fragments = jax.tree.map(spread, fragments, in_batched[0])
+        one_by_one = functools.partial(lax.map, draw)
+        return lax.platform_dependent(fragments, cpu=one_by_one, default=jax.vmap(draw)), True
+
+    drawing = jax.custom_batching.custom_vmap(draw)
+    drawing.def_vmap(draw_batch)
+    return drawing
 
 
 def _nearest(fragments: _Fragments, num_triangles: int, image_size: tuple[int, int]) -> jax.Array:

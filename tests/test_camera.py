@@ -20,7 +20,7 @@ def test_rotation_gradient_equals_finite_differences(float64, angle):
     jacobian = jax.jacobian(rotation_matrix)(jnp.asarray(w))
     for k in range(3):
         step = np.eye(3)[k] * 1e-5
-        after, before = (expm(np.cross(np.eye(3), -v)) for v in (w + step, w - step))
+        after, before = (expm(np.cross(v, np.eye(3)).T) for v in (w + step, w - step))
         np.testing.assert_allclose(jacobian[..., k], (after - before) / 2e-5, atol=1e-8)
 
 

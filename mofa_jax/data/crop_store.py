@@ -161,7 +161,7 @@ def load_crops(stem: Path, fingerprint: str) -> FolderCorpus | None:
     """Open what `CropWriter` stored; None if it is absent, damaged or of another fingerprint."""
     images_path, index_path = _paths(stem)
     try:
-        with np.load(index_path, allow_pickle=False) as stored:
+        with open(index_path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             index = dict(stored.items())
         if str(index.pop("fingerprint")) != fingerprint:
             return None

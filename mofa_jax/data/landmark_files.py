@@ -121,7 +121,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of either kind of file."""
     try:
         if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 return dict(stored.items())
         content = json.loads(path.read_text(encoding="utf-8"))
         faces = content.get("faces")

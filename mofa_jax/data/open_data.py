@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +92,23 @@ def _tfds(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str]:
 
 
 def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
-    from mofa_jax.data.synthetic import SyntheticFeed
-
-    def feed(split: str, seed: int) -> SyntheticFeed:
-        return SyntheticFeed(model, cam, config.batch_size, seed=seed, split=split)
+    from mofa_jax.data.synthetic_feed import SyntheticFeed
 
     def make_eval() -> Iterable[dict]:
-        batches = feed("eval", 0)
-        return (next(batches) for _ in range(-(-config.data.num_eval // config.batch_size)))
+        batches = SyntheticFeed(model, cam, config.batch_size, seed=0, split="evaluation")
+        return islice(batches, -(-config.data.num_eval // config.batch_size))
 
+    train = SyntheticFeed(
+        model,
+        cam,
+        config.batch_size,
+        seed=config.seed,
+        split="train",
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
     examples = next(iter(make_eval()))["image"][:_NUM_EXAMPLES]
-    return Data(feed("train", config.seed), make_eval, examples, "faces rendered from random codes")
+    return Data(train, make_eval, examples, "faces rendered from random codes")
 
 
 def _train_feed(source: Source, config: ConfigDict) -> Feed:

@@ -16,6 +16,7 @@ from mofa_jax.face_models.surface import facing_outwards, largest_part, sides, w
 from mofa_jax.face_models.transfer import Donor, transfer_landmarks, transfer_reflectance
 
 CENTROID = np.array([0, 0.04, 0])  # dm: of the average face's landmarks 17-67
+_MOUTH_INSIDE = np.array([0.22, 0.10, 0.09])  # RGB
 _MOST_VERTICES = 40_000  # that automatic subdivision goes to
 
 
@@ -69,7 +70,7 @@ def assemble(
     model = _settle_landmarks(_subdivide(model, how.subdivisions))
     if model.mean_reflectance is None:
         model = transfer_reflectance(model, donor())
-    model = _centred(_with_modes(model, how))
+    model = _centred(_with_modes(_with_dark_mouth(model), how))
     return _to_face_model(model, source), list(model.notes)
 
 
@@ -135,6 +136,16 @@ def _settle_landmarks(model: RawModel) -> RawModel:
                 break
             landmarks[i] = around[away.argmin()]
     return replace(model, landmarks=landmarks, landmark_points=None)
+
+
+def _with_dark_mouth(model: RawModel) -> RawModel:
+    """The patch that closes the mouth is dark in everybody."""
+    if model.mouth_inside is None:
+        return model
+    share = np.clip(2 * model.mouth_inside - 0.5, 0, 1)[:, None]
+    mean = (1 - share) * model.mean_reflectance + share * _MOUTH_INSIDE
+    basis = (1 - share[..., None]) * model.reflectance_basis
+    return replace(model, mean_reflectance=mean, reflectance_basis=basis)
 
 
 def _with_modes(model: RawModel, how: Assembly) -> RawModel:

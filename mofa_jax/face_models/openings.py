@@ -46,7 +46,11 @@ def close_openings(model: RawModel) -> RawModel:
     closed = 0
     for i, (rim, bulge) in enumerate(rims):
         if i != outer and len(rim) >= 3:
+            size = model.num_vertices
             model, closed = _append(model, patch_for(model.mean_shape, rim, bulge)), closed + 1
+            if bulge == "mouth":
+                inside = np.arange(model.num_vertices) >= size
+                model = replace(model, mouth_inside=inside.astype(np.float64))
     if not closed:
         return model
     triangles = facing_outwards(wound_alike(model.triangles), model.mean_shape)

@@ -31,6 +31,7 @@ class RawModel:
       mean_reflectance: [N, 3], RGB in [0, 1], and
       reflectance_basis: [N, 3, R], or None for a model of geometry only.
       uv: [N, 2] or None.
+      mouth_inside: [N], 1 on the patch that closes the mouth and 0 elsewhere, or None.
       is_face_region: the vertices are the frontal face already, no more is cut.
       notes: what was done so far, a sentence each.
     """
@@ -46,6 +47,7 @@ class RawModel:
     mean_reflectance: np.ndarray | None = None
     reflectance_basis: np.ndarray | None = None
     uv: np.ndarray | None = None
+    mouth_inside: np.ndarray | None = None
     is_face_region: bool = False
     notes: tuple[str, ...] = ()
 
@@ -77,6 +79,7 @@ class RawModel:
             "mean_reflectance": color,
             "reflectance_basis": color,
             "uv": color,
+            "mouth_inside": color,
         }
         values = {key: getattr(self, key) for key in maps}
         return {key: None if v is None else maps[key](v) for key, v in values.items()}

@@ -21,8 +21,8 @@ def frontal_face(vertices: np.ndarray, triangles: np.ndarray, landmarks: np.ndar
       triangles: [F, 3].
       landmarks: [68, 3], positions; needed are the jaw's ends, the chin, brows, eyes and mouth.
     """
-    inside = inside_contour(vertices, landmarks)
-    return with_clean_rim(largest_part(triangles[inside[triangles].all(axis=1)]))
+    chosen = triangles[inside_contour(vertices, landmarks)[triangles].all(axis=1)]
+    return with_clean_rim(largest_part(chosen), smooth=True)
 
 
 def inside_contour(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

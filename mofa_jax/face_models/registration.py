@@ -58,7 +58,7 @@ def register(
     anchors = scale * source_landmarks[known] @ rotation.T + shift
     if len(known) >= 10:
         field = RBFInterpolator(
-            anchors, target_landmarks[known] - anchors, kernel="linear", degree=1
+            anchors, target_landmarks[known] - anchors, kernel="linear", degree=0
         )
         moved, anchors = moved + field(moved), target_landmarks[known]
     return _pull(
@@ -85,7 +85,7 @@ def _pull(moved, triangles, anchors, target, target_triangles, target_anchors) -
         if len(points) < 10:
             break
         field = RBFInterpolator(
-            points, offsets[unique], kernel="linear", degree=1, smoothing=smoothing * len(points)
+            points, offsets[unique], kernel="linear", degree=0, smoothing=smoothing * len(points)
         )
         moved, anchors = moved + field(moved), anchors + field(anchors) if len(anchors) else anchors
     return moved

@@ -44,14 +44,20 @@ def largest_part(triangles: np.ndarray) -> np.ndarray:
     return triangles[of_triangle == np.bincount(of_triangle).argmax()]
 
 
-def with_clean_rim(triangles: np.ndarray) -> np.ndarray:
-    """Without the triangles that hang on by one side or vertex: each rim is a plain loop."""
+def with_clean_rim(triangles: np.ndarray, smooth: bool = False) -> np.ndarray:
+    """Without the triangles at rims that touch themselves, so that each rim is a plain loop.
+
+    Args:
+      triangles: [F, 3].
+      smooth: drop the triangles that hang on by one side, too.
+    """
     while len(triangles):
         edges, ids, counts = edge_ids(triangles)
         is_open = counts[ids] == 1
         rim_degree = np.bincount(edges[counts == 1].ravel(), minlength=triangles.max() + 1)
         pinched = (rim_degree[triangles] > 2).any(axis=1)
-        drop = (is_open.sum(axis=1) >= 2) | (pinched & is_open.any(axis=1))
+        hanging = is_open.sum(axis=1) >= (2 if smooth else 3)
+        drop = hanging | (pinched & is_open.any(axis=1))
         if not drop.any():
             break
         triangles = triangles[~drop]

@@ -1,0 +1,279 @@
+"""Training end to end on a tiny model: learning, resuming, several devices and processes, failing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mofa_jax
+from configs import compact, default
+from mofa_jax import train as training
+from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
+from mofa_jax.checkpoint import CheckpointError, Checkpoints
+from mofa_jax.data.synthetic import example_keys, synthetic_batch
+from mofa_jax.optimizer import make_optimizer
+from mofa_jax.params import code_size
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def model_file(tiny_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.npz"
+    tiny_model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def crops(tiny_model, tmp_path_factory):
+    """A TFDS-free source: crops of synthetic faces in a folder, with landmarks beside them."""
+    folder = tmp_path_factory.mktemp("photographs")
+    keys = example_keys(0, 0, 16, "train")
+    batch = synthetic_batch(keys, tiny_model, mofa_jax.Camera())
+    names = [f"face_{i:02d}.png" for i in range(16)]
+    for name, image in zip(names, np.asarray(batch["image"]), strict=True):
+        cv2.imwrite(str(folder / name), np.round(255 * image[..., ::-1]).astype(np.uint8))
+    np.savez(folder / "landmarks.npz", files=names, landmarks=np.asarray(batch["landmarks"]) - 0.5)
+    return folder
+
+
+@pytest.fixture
+def config(model_file, crops):
+    config = compact.get_config()
+    config.face_model, config.data.path = str(model_file), str(crops)
+    config.data.crop, config.data.eval_fraction, config.data.num_eval = "landmarks", 0.3, 4
+    config.data.augmentation.flip = 0.5
+    config.batch_size, config.num_steps, config.optimizer.warmup_steps = 4, 6, 0
+    config.log_every, config.image_every, config.eval_every = 2, 100, 100
+    return config
+
+
+def losses_of(workdir):
+    """Step -> loss, read from TensorBoard's files."""
+    from tensorboardX.proto import event_pb2
+    from tensorboardX.record_writer import RecordWriter  # noqa: F401 the format's home
+
+    losses = {}
+    for path in Path(workdir).glob("events*"):
+        data = path.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], "little")
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            for value in event.summary.value:
+                if value.tag == "train/loss":
+                    losses[event.step] = value.simple_value
+    return losses
+
+
+def weights_of(workdir):
+    with Checkpoints.existing(workdir) as checkpoints:
+        step = checkpoints.latest_step
+        return step, checkpoints._checkpointer.load(step)["weights"]
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_killed_and_resumed_run_ends_with_the_same_weights_and_losses(config, tmp_path):
+    config.log_every = 1
+    training.train_and_evaluate(config, tmp_path / "whole")
+    config.num_steps = 6
+    config.checkpoint_every_minutes = 0.0  # after every step
+    script = (
+        "import sys, os, json, logging; sys.path.insert(0, sys.argv[1])\n"
+        "from ml_collections import ConfigDict\n"
+        "from mofa_jax import train, watch\n"
+        "config = ConfigDict(json.load(open(sys.argv[2])))\n"
+        "scalars = watch.Watch.scalars\n"
+        "def kill(self, step, metrics):\n"
+        "    scalars(self, step, metrics)\n"
+        "    if step == 4: os.kill(os.getpid(), 9)\n"
+        "watch.Watch.scalars = kill\n"
+        "train.train_and_evaluate(config, sys.argv[3])\n"
+    )
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps(config.to_dict()))
+    arguments = [sys.executable, "-c", script, str(ROOT), str(settings), str(tmp_path / "killed")]
+    killed = subprocess.run(arguments, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    training.train_and_evaluate(config, tmp_path / "killed")
+    step, weights = weights_of(tmp_path / "whole")
+    assert step == 6
+    assert_same(weights_of(tmp_path / "killed")[1], weights)
+    whole, resumed = losses_of(tmp_path / "whole"), losses_of(tmp_path / "killed")
+    assert set(whole) == set(range(1, 7))
+    assert {step: whole[step] for step in resumed} == resumed
+
+
+def test_sigterm_saves_and_stops(config, tmp_path, monkeypatch):
+    config.num_steps = 1000
+    update = training.Watch.scalars
+
+    def terminate(self, step, metrics):
+        update(self, step, metrics)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training.Watch, "scalars", terminate)
+    training.train_and_evaluate(config, tmp_path)
+    assert weights_of(tmp_path)[0] in (2, 3)
+
+
+def test_only_the_newest_checkpoints_are_kept(config, tmp_path):
+    config.checkpoint_every_minutes, config.keep_checkpoints = 0.0, 2
+    training.train_and_evaluate(config, tmp_path)
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [5, 6]
+
+
+def test_training_on_one_batch_lowers_the_loss(config, tmp_path):
+    config.num_steps, config.log_every, config.optimizer.learning_rate = 40, 1, 1e-3
+    config.batch_size = 8
+    training.train_and_evaluate(config, tmp_path)
+    losses = losses_of(tmp_path)
+    assert np.mean([losses[s] for s in range(36, 41)]) < 0.8 * losses[1]
+
+
+def test_resolved_config_and_model_checksum_are_written(config, tmp_path, tiny_model):
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["config"] == config.to_dict()
+    assert written["face_model"]["checksum"] == tiny_model.checksum()
+
+
+def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
+    config.loss.landmark, config.num_steps, config.data.augmentation.flip = 0.0, 3, 0.0
+    config.data.crop = "haar"
+    config.data.kind = "synthetic"
+    results = []
+    for landmarks_known in (True, False):
+        feed_next = training.open_data
+
+        def blind(*args, known=landmarks_known, opened=feed_next):
+            data = opened(*args)
+            batches = data.train
+
+            class Blind:
+                num_failed = 0
+                get_state, set_state = batches.get_state, batches.set_state
+
+                def __next__(self):
+                    batch = next(batches)
+                    if not known:
+                        batch["landmarks"] = np.full_like(batch["landmarks"], np.nan)
+                        batch["confidence"] = np.zeros_like(batch["confidence"])
+                    return batch
+
+            return type(data)(Blind(), data.make_eval, data.eval_examples, data.summary)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "open_data", blind)
+            training.train_and_evaluate(config, tmp_path / str(landmarks_known))
+        results.append(weights_of(tmp_path / str(landmarks_known))[1])
+    assert_same(*results)
+
+
+@pytest.mark.parametrize("poison", ["nan", "explosion"])
+def test_divergence_stops_with_step_term_and_names(config, tmp_path, monkeypatch, poison):
+    config.checkpoint_every_minutes = 0.0
+    if poison == "explosion":
+        config.max_loss = 1e-4
+    else:
+        normal = training.shard
+
+        def poisoned(batch, calls=[]):  # noqa: B006 counts the calls
+            calls.append(1)
+            if len(calls) == 3:
+                batch = {**batch, "landmarks": np.full_like(batch["landmarks"], np.inf)}
+            return normal(batch)
+
+        monkeypatch.setattr(training, "shard", poisoned)
+    with pytest.raises(training.TrainingDivergedError) as error:
+        training.train_and_evaluate(config, tmp_path)
+    message = str(error.value)
+    assert "face_" in message
+    if poison == "nan":
+        assert "step 3" in message and "landmark" in message and "step 2" in message
+        assert weights_of(tmp_path)[0] == 2
+    else:
+        assert "step 1" in message and "none yet" in message
+
+
+def test_changed_face_model_is_noticed_on_resuming(config, tmp_path, tiny_model, caplog):
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path)
+    changed = tmp_path / "changed.npz"
+    tiny_model.replace(mean_shape=tiny_model.mean_shape * 1.01).save(changed)
+    config.face_model, config.num_steps = str(changed), 2
+    training.train_and_evaluate(config, tmp_path)
+    assert "changed since" in caplog.text
+
+
+def test_another_encoder_in_the_same_workdir_is_refused(config, tmp_path):
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path)
+    config.optimizer.name = "adadelta"
+    with pytest.raises(CheckpointError, match="does not fit"):
+        training.train_and_evaluate(config, tmp_path)
+
+
+def train_step_gradients(model, config, num_devices):
+    """The update of one plain gradient step, on some of the simulated devices."""
+    import optax
+
+    devices = jax.local_devices()[:num_devices]
+    cam = make_camera(config.camera)
+    encoder = make_encoder(config.encoder, code_size(model))
+    weights = initial_weights(encoder, config, cam)
+    rng = np.random.default_rng(0)
+    weights = jax.tree.map(
+        lambda w: w + 0.01 * rng.normal(size=w.shape).astype(np.float32), weights
+    )
+    batch = synthetic_batch(example_keys(3, 0, 4, "train"), model, cam)
+    batch = {
+        "image": np.asarray(jnp.round(255 * batch["image"]).astype(jnp.uint8)),
+        "landmarks": np.asarray(batch["landmarks"]),
+        "confidence": np.asarray(batch["confidence"]),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_device_count", lambda: num_devices)
+        patch.setattr(jax, "local_devices", lambda: devices)
+        optimizer = optax.sgd(1.0)
+        pmap = jax.pmap
+        patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=devices, **k))
+        step = training.make_train_step(encoder.apply, optimizer, config)
+        state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
+        decoder = training.replicate(make_decoder(model, cam))
+        new, metrics = step(training.replicate(state), decoder, training.shard(batch))
+    gradient = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), weights, new.weights)
+    return gradient, {key: float(value) for key, value in metrics.items()}
+
+
+def test_four_devices_give_the_gradients_of_one(config, tiny_model):
+    four, four_metrics = train_step_gradients(tiny_model, config, 4)
+    one, one_metrics = train_step_gradients(tiny_model, config, 1)
+    for a, b in zip(jax.tree.leaves(four), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 1e-3))
+    for key, value in one_metrics.items():
+        assert four_metrics[key] == pytest.approx(value, rel=1e-4), key
+
+
+def test_batch_that_devices_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="multiple"):
+        training.shard({key: np.zeros(5) for key in ("image", "landmarks", "confidence")})
+
+
+def test_missing_data_path_is_one_clear_sentence(tmp_path):
+    config = default.get_config()
+    config.face_model = "analytic"
+    with pytest.raises(ValueError, match="data.path is empty"):
+        training.train_and_evaluate(config, tmp_path)

@@ -1,0 +1,40 @@
+"""Packs the open model's arrays compactly and writes them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+
+LICENCE = "CC0 1.0 (made from MakeHuman's CC0 assets)"
+
+
+def quantise(values: np.ndarray, kind: type[np.integer]) -> tuple[np.ndarray, np.ndarray]:
+    """(integers, step of each mode [K]) of [..., K]; error at most half a step."""
+    steps = np.abs(values).reshape(-1, values.shape[-1]).max(0) / np.iinfo(kind).max
+    steps = np.where(steps > 0, steps, 1).astype(np.float32)
+    return np.round(values / steps).astype(kind), steps
+
+
+def pack_reflectance(basis: np.ndarray, patterns: int) -> tuple[np.ndarray, np.ndarray]:
+    """The basis [N, 3, R] as few scalar patterns and their colours.
+
+    Returns:
+      patterns: [N, K] int8; mixing: [K, 3, R] float32; `patterns @ mixing` is nearly the basis.
+    """
+    flat = basis.reshape(len(basis), -1)
+    values, vectors = scipy.linalg.eigh(flat.T @ flat)
+    chosen = vectors[:, np.argsort(-values)[:patterns]]
+    packed, steps = quantise(flat @ chosen, np.int8)
+    fit = scipy.linalg.lstsq(packed.astype(np.float32), flat)[0]
+    return packed, fit.reshape(patterns, *basis.shape[1:]).astype(np.float32)
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes the compressed npz under a temporary name and renames it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(temporary, path)

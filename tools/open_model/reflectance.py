@@ -1,0 +1,150 @@
+"""Draws plausible faces' reflectance: skin by its optics, and the parts that faces have."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.interpolate import RegularGridInterpolator
+
+from tools.open_model.places import IRIS_RADIUS, Places, smoothstep
+from tools.open_model.skin import encode, decode, skin_spectrum, to_srgb
+
+_LOG_MELANIN = np.linspace(np.log(0.002), np.log(0.8), 33)
+_LOG_BLOOD = np.linspace(np.log(0.0008), np.log(0.4), 25)
+# Hair from dark to light, and grey, sRGB.
+_HAIR = np.array([[0.07, 0.06, 0.06], [0.15, 0.11, 0.09], [0.27, 0.19, 0.13], [0.50, 0.38, 0.25]])
+_GREY_HAIR = np.array([0.58, 0.57, 0.55])
+_IRISES = np.array([[0.13, 0.08, 0.06], [0.27, 0.17, 0.10], [0.33, 0.33, 0.22], [0.36, 0.45, 0.53]])
+
+
+class SkinColours:
+    """Linear RGB of skin by melanin and blood, looked up in a table."""
+
+    def __init__(self) -> None:
+        melanin, blood = np.meshgrid(np.exp(_LOG_MELANIN), np.exp(_LOG_BLOOD), indexing="ij")
+        table = decode(to_srgb(skin_spectrum(melanin, blood)))
+        self._look_up = RegularGridInterpolator((_LOG_MELANIN, _LOG_BLOOD), table)
+
+    def __call__(self, log_melanin: np.ndarray, log_blood: np.ndarray) -> np.ndarray:
+        """[N, 3] linear RGB in daylight, of the body of the skin (without the surface's sheen)."""
+        place = np.stack(
+            [
+                np.clip(log_melanin, _LOG_MELANIN[0], _LOG_MELANIN[-1]),
+                np.clip(log_blood, _LOG_BLOOD[0], _LOG_BLOOD[-1]),
+            ],
+            -1,
+        )
+        return self._look_up(place)
+
+
+class Complexions:
+    """Draws reflectances [N, 3] in the image's own (sRGB) values."""
+
+    def __init__(self, places: Places, fields: np.ndarray, rng: np.random.Generator):
+        """`fields` [G, N]: modes of smooth random variation over the face, each of unit variance."""
+        self._places, self._fields, self._skin = places, fields, SkinColours()
+        self._lips, self._beard, self._moustache = places.lips(), places.beard(), places.moustache()
+        self._nostrils, self._eyes, self._mouth = places.nostrils(), places.eyes(), places.mouth()
+        self._lashes = np.stack([places.lid_line(True, 0.013), places.lid_line(False, 0.009)])
+        self._waterline = places.lid_line(False, 0.008) * 0.6
+        self._crease = smoothstep(places.concavity(30), 0.002, 0.03)
+        self._folds = smoothstep(places.concavity(150), 0.004, 0.06)
+        self._lid_shade = places.lid_line(True, 0.045, 0.03)
+        self._circles = places.lid_line(False, 0.035, 0.055)
+        self._cheeks = places.bump(0.40, 7.02, 0.14, 0.13)
+        self._nose = places.bump(0, 6.99, 0.09, 0.08) * (places.points[:, 2] > 1.35)
+        self._chin = places.bump(0, 6.40, 0.12, 0.08)
+        self._forehead = places.bump(0, 7.80, 0.40, 0.16)
+        self._caruncle = places.bump(0.172, 7.322, 0.014) * (places.points[:, 2] > 1.2)
+        self._freckles = [places.freckles(rng, 420) for _ in range(2)]
+        noise = places.smooth(rng.normal(size=(len(places.points), 2)), 1)
+        self._hairs = np.clip(1 + 0.16 * noise / noise.std(0), 0.3, 1.4).T
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """One person's reflectance [N, 3]."""
+        tone = rng.beta(1.7, 1.4)  # from the lightest to the darkest skin
+        male = rng.random() < 0.5
+        grey = max(rng.uniform(-4.0, 0.8), 0)
+        lightness = np.clip(rng.beta(1.2, 3.0) * 1.0 * (1 - tone) ** 0.7 + 0.04 * rng.normal(), 0, 1)
+        hair = (1 - grey) * _ramp(_HAIR, lightness) + grey * _GREY_HAIR
+        colour = self._draw_skin(rng, tone)
+        colour = self._draw_beard(rng, colour, hair, male)
+        colour = self._draw_brows(rng, colour, hair * 0.9)
+        colour = self._draw_eyes(rng, colour, tone)
+        teeth, share = rng.uniform(0, 0.9), self._mouth[1]
+        inside = np.outer(1 - 0.5 * share, [0.24, 0.10, 0.09])
+        inside = self._blend(inside, 0.9 * teeth * smoothstep(-share, -0.56, -0.42), [0.80, 0.76, 0.69])
+        colour = self._blend(colour, self._mouth[0], inside)
+        dark = colour * np.array([0.30, 0.20, 0.17])
+        return self._blend(colour, self._nostrils * rng.uniform(0.6, 1.0), dark)
+
+    def _draw_skin(self, rng: np.random.Generator, tone: float) -> np.ndarray:
+        melanin = np.log(0.004) + np.log(108.0) * tone + 0.10 * self._field(rng)
+        melanin = melanin + 0.08 * rng.normal() * self._forehead + self._circles * rng.normal(0.10, 0.10)
+        for spots in self._freckles:
+            melanin = melanin + spots * max(rng.normal(0.05, 0.35), 0) * (1.2 - tone)
+        blood = np.log(0.009) + 0.62 * rng.normal() + 0.16 * self._field(rng)
+        blood = blood + self._cheeks * rng.normal(0.35, 0.25) + self._nose * rng.normal(0.30, 0.25)
+        blood = blood + self._chin * rng.normal(0.12, 0.12) + self._circles * rng.normal(0.15, 0.15)
+        lips = np.clip(rng.normal(0.85, 0.24), 0, 1.8)
+        blood = blood + self._lips * 1.5 * lips + 0.35 * self._lid_shade + 1.2 * self._waterline
+        melanin = melanin + self._lips * rng.normal(0.05, 0.12) + self._lid_shade * rng.normal(0.10, 0.08)
+        shade = 0.035 * self._field(rng) - self._crease * rng.normal(0.30, 0.12)
+        shade = shade - self._folds * rng.normal(0.22, 0.10) - 0.08 * self._lips
+        surface = rng.uniform(0.015, 0.040)  # Fresnel reflection at the skin's surface
+        linear = surface + (1 - surface) * self._skin(melanin, blood)
+        return self._photograph(rng, linear * np.exp(shade)[:, None], tone)
+
+    @staticmethod
+    def _photograph(rng: np.random.Generator, linear: np.ndarray, tone: float) -> np.ndarray:
+        """The camera's part: exposure, white balance and how vivid its colours are."""
+        exposure = 1.22 * np.exp(0.13 * rng.normal() - 1.7 * tone**2)
+        balance = np.exp(0.09 * rng.normal() * np.array([0.8, 0, -1.2]) + 0.052 * rng.normal(size=3))
+        colour = encode(linear * exposure * balance)
+        grey = colour @ np.array([0.3, 0.6, 0.1])
+        return colour + rng.uniform(0, 0.4) * (grey[:, None] - colour)
+
+    def _field(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.normal(size=len(self._fields)) @ self._fields
+
+    def _draw_beard(self, rng, colour: np.ndarray, hair: np.ndarray, male: bool) -> np.ndarray:
+        stubble = rng.normal(0.10, 0.04) if male else rng.normal(0.02, 0.01)
+        beard, moustache = np.clip(stubble * np.exp(0.2 * rng.normal(size=2)), 0, 1)
+        bearded, moustached = rng.random(2) < [0.10, 0.10]
+        if male and bearded:
+            beard, moustache = rng.uniform(0.2, 0.6), rng.uniform(0.15, 0.6)
+        if male and moustached:
+            moustache = rng.uniform(0.2, 0.6)
+        cover = np.maximum(self._beard * beard, self._moustache * moustache) * self._hairs[0]
+        shadow = 0.75 * hair + 0.25 * np.array([0.24, 0.25, 0.27])
+        return self._blend(colour, np.clip(cover, 0, 0.95), shadow)
+
+    def _draw_brows(self, rng, colour: np.ndarray, hair: np.ndarray) -> np.ndarray:
+        strength = np.clip(rng.normal(0.66, 0.20), 0, 0.98)
+        brow = self._places.brow(rng.uniform(0.8, 1.25), 0.006 * rng.normal())
+        return self._blend(colour, np.clip(brow * strength * self._hairs[1], 0, 0.96), hair)
+
+    def _draw_eyes(self, rng, colour: np.ndarray, tone: float) -> np.ndarray:
+        lash = self._lashes.T @ [rng.uniform(0.35, 0.95), rng.uniform(0.1, 0.5)]
+        colour = self._blend(colour, np.clip(lash, 0, 0.95), [0.09, 0.07, 0.065])
+        inside, share = self._eyes
+        distance = self._places.iris((0.013 * rng.normal(), 0.004 * rng.normal()), IRIS_RADIUS)
+        ball = np.array([0.80, 0.76, 0.73]) * rng.uniform(0.85, 1.08) - tone * np.array([0.06, 0.08, 0.1])
+        ball = np.broadcast_to(ball, colour.shape)
+        iris = _ramp(_IRISES, np.clip(rng.beta(0.9, 1.3) * (1 - tone) ** 0.5 + 0.03, 0, 1))
+        ball = self._blend(ball, 1 - smoothstep(distance, 0.88, 1.06), iris * 0.55)
+        ball = self._blend(ball, 1 - smoothstep(distance, 0.70, 0.92), iris)
+        ball = self._blend(ball, 1 - smoothstep(distance, 0.30, 0.46), [0.03, 0.03, 0.03])
+        ball = ball * (1 - 0.45 * np.exp(-((share / 0.28) ** 2)) - 0.12 * smoothstep(share, 0.8, 1))[:, None]
+        colour = self._blend(colour, inside, ball)
+        return self._blend(colour, self._caruncle * 0.6, np.array([0.62, 0.36, 0.33]) * (1 - 0.4 * tone))
+
+    @staticmethod
+    def _blend(under: np.ndarray, cover: np.ndarray, over) -> np.ndarray:
+        """`over` [3] or [N, 3] laid on `under` [N, 3] with opacity `cover` [N]."""
+        return under + cover[:, None] * (np.asarray(over) - under)
+
+
+def _ramp(colours: np.ndarray, position: float) -> np.ndarray:
+    """The colour at `position` in [0, 1] along a row of colours."""
+    places = np.linspace(0, 1, len(colours))
+    return np.array([np.interp(position, places, colours[:, k]) for k in range(3)])
