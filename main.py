@@ -1,21 +1,22 @@
 """Trains MoFA: `python main.py --config=configs/compact.py --workdir=runs/x`."""
 
-import logging
-
 from absl import app, flags
 from ml_collections import config_flags
+
+from mofa_jax.processes import configure_logging
+from mofa_jax.reconstruct import reconstruct_after_training
+from mofa_jax.train import train_and_evaluate
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and pictures go.")
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {argv[1:]}")
-    logging.getLogger("mofa_jax").setLevel(logging.INFO)
-    from mofa_jax.train import train_and_evaluate
-
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    configure_logging()
     train_and_evaluate(_CONFIG.value, _WORKDIR.value)
+    reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
 
 
 if __name__ == "__main__":

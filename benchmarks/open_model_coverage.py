@@ -2,11 +2,11 @@
 
     python -m benchmarks.open_model_coverage ict_facekit_full.npz [--model open_face.npz]
 
-Random identities of ICT-FaceKit Light (N(0, 1) weights on its 100 identity modes, neutral) are fitted
-with the model's shape modes: rotation and translation from landmarks (no scale: both are in true
-size), then iterated closest points inside the model's span. Reported, over the frontal face without
-eyes, nostrils' insides and the mouth's inside: the distance from ICT's vertices to the model's
-surface and from the model's vertices to ICT's surface, in mm.
+Random identities of ICT-FaceKit Light (N(0, 1) weights on its 100 identity modes, neutral) are
+fitted with the model's shape modes: rotation and translation from landmarks (no scale: both are in
+true size), then iterated closest points inside the model's span. Reported, over the frontal face
+without eyes, nostrils' insides and the mouth's inside: the distance from ICT's vertices to the
+model's surface and from the model's vertices to ICT's surface, in mm.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PRIOR, LANDMARK_PRIOR = 2e-6, 5e-4
 
 
 class Surface:
-    """A triangle mesh that answers closest-point queries through its nearest vertices' triangles."""
+    """A triangle mesh that answers closest-point queries through its vertices' triangles."""
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
         self.vertices, self.triangles = vertices, triangles
@@ -111,7 +111,10 @@ class Fitter:
             gap = np.linalg.norm(found - rotated[picked], axis=1)
             keep = gap < max(0.15 * 0.7**step, 3 * np.median(gap), 0.02)
             refit = rigid(rotated[picked][keep], found[keep])
-            total_rotation, total_shift = total_rotation @ refit[0], total_shift @ refit[0] + refit[1]
+            total_rotation, total_shift = (
+                total_rotation @ refit[0],
+                total_shift @ refit[0] + refit[1],
+            )
             aimed = (found[keep] - total_shift) @ total_rotation.T
             facing = normals[triangle[keep]] @ total_rotation.T
             chosen = picked[keep]
@@ -121,7 +124,7 @@ class Fitter:
 
     @staticmethod
     def _solve(mean, basis, goal, normals, prior: float) -> np.ndarray:
-        """Coefficients of a regularised least-squares fit; along normals (and weakly across) if given."""
+        """Coefficients of a regularised fit; along normals (and weakly across) if given."""
         modes = basis.shape[-1]
         if normals is None:
             rows, right = basis.reshape(-1, modes), (goal - mean).ravel()
@@ -142,7 +145,10 @@ def main() -> None:
     arguments = parser.parse_args()
     to_model, to_target, worst = measure(arguments)
     print(f"identities: {arguments.identities}")
-    for name, values in (("ICT's vertices to the model", to_model), ("model's vertices to ICT", to_target)):
+    for name, values in (
+        ("ICT's vertices to the model", to_model),
+        ("model's vertices to ICT", to_target),
+    ):
         print(
             f"{name}: median {np.median(values):.3f} mm, mean {values.mean():.3f} mm, "
             f"90th percentile {np.quantile(values, 0.9):.3f} mm"
@@ -151,7 +157,7 @@ def main() -> None:
 
 
 def measure(arguments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distances in mm: ICT's points to the model, the model's points to ICT, medians by identity."""
+    """Distances, mm: ICT's points to the model, the model's to ICT, medians by identity."""
     model = load_open_face(arguments.model)
     with np.load(arguments.ict) as file:
         mean, basis = file["mean"] / 10, file["id_basis"].astype(np.float32) / 10  # cm to dm
@@ -179,7 +185,7 @@ def measure(arguments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _outside(target: Surface, landmarks: np.ndarray) -> np.ndarray:
-    """ICT's vertices on the outer skin: those in front of sockets, nostrils' and mouth's insides."""
+    """ICT's vertices on the outer skin, not inside sockets, nostrils and mouth."""
     points, faces = target.vertices, target.normals()
     normals = np.zeros_like(points)
     for corner in range(3):
@@ -213,7 +219,9 @@ def _inside_polygon(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
 
 
 def _border_vertices(triangles: np.ndarray) -> np.ndarray:
-    sides = np.sort(np.stack([triangles, np.roll(triangles, -1, axis=1)], -1).reshape(-1, 2), axis=1)
+    sides = np.sort(
+        np.stack([triangles, np.roll(triangles, -1, axis=1)], -1).reshape(-1, 2), axis=1
+    )
     edges, count = np.unique(sides, axis=0, return_counts=True)
     return np.unique(edges[count == 1])
 

@@ -1,10 +1,24 @@
+"""A small encoder from scratch, with landmarks: a reconstruction tonight, on a laptop.
+
+    python main.py --config=configs/compact.py --workdir=runs/compact --config.data.path=PHOTOGRAPHS
+
+Needs landmarks beside the photographs: landmarks.json, landmarks.npz or .pts files. Measured on
+7,900 clean photographs of LFW (automatic landmarks, ICT-FaceKit's model with 27,031 vertices), on
+256 held-out ones, on 2 CPU cores shared with other work: landmark error 7.8 px at the start, 4.8
+after 10 minutes (1,250 steps), 4.1 after 19 minutes (3,000 steps); photometric error 0.325, 0.152,
+0.139.
+"""
+
+from ml_collections import ConfigDict
+
 from configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default.get_config()
     config.encoder.name = "compact"
     config.batch_size = 16
+    config.num_steps = 3000
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 4e-4
     config.optimizer.schedule = "cosine"
@@ -12,4 +26,7 @@ def get_config():
     config.optimizer.clip_norm = 1.0
     config.optimizer.factors.translation_z = 1.0
     config.loss.landmark = 1.0
+    config.loss.regularizer = config.loss.regularizer_start = 2e-4
+    config.data.augmentation.flip = 0.5
+    config.eval_every = 250
     return config

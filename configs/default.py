@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.eval_every = 1000  # steps between two evaluations on the held-out photographs
     config.checkpoint_every_minutes = 10.0  # also at the end and on SIGTERM
     config.keep_checkpoints = 3  # the newest that are kept
+    config.reconstruct = ""  # photographs to reconstruct after training; "astronaut": NASA's portrait
     config.max_loss = 100.0  # a larger training loss (or NaN) stops the run
     return config
 

@@ -188,7 +188,7 @@ def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32)
             f"{path}: no such face model file; give an npz's path or one of {sorted(_in_the_box())}."
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         raise FaceModelError(

@@ -1,12 +1,23 @@
-"""What a run asks of the operating system: several processes, and a signal to stop."""
+"""What a run asks of the operating system: several processes, a signal to stop, a quiet log."""
 
 import logging
 import os
 import signal
 
 import jax
+import numpy as np
+from absl import logging as absl_logging
+from jax.experimental import multihost_utils
 
 _logger = logging.getLogger(__name__)
+
+
+def configure_logging() -> None:
+    """This package's messages on the terminal, and only the warnings of the others."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("mofa_jax").setLevel(logging.INFO)
 
 
 def initialize_processes() -> None:
@@ -26,6 +37,18 @@ def initialize_processes() -> None:
         )
     elif max(int(environment.get(key, 1)) for key in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")) > 1:
         jax.distributed.initialize()
+
+
+def agree(flags: list[bool], step: int, period: int) -> list[bool]:
+    """Each flag, or whether any process has raised it: all processes must do the same at a step.
+
+    With several processes they ask each other every `period` steps only, and else say no.
+    """
+    if jax.process_count() == 1:
+        return flags
+    if step % period:
+        return [False] * len(flags)
+    return multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist()
 
 
 class StopSignal:

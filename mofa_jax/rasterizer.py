@@ -60,16 +60,34 @@ def rasterize(
       image: [H, W, 3], not clipped.
       mask: [H, W], in [0, 1], the part of each pixel that the face covers.
     """
+    image, mask = rasterize_attributes(
+        rendering.color, rendering, model, cam, supersample=supersample
+    )
+    if background is not None:
+        image = image + (1 - mask[..., None]) * jnp.broadcast_to(background, image.shape)
+    return image, mask
+
+
+@functools.partial(jax.jit, static_argnames="supersample")
+def rasterize_attributes(
+    attributes: jax.Array,
+    rendering: Rendering,
+    model: FaceModel,
+    cam: Camera,
+    supersample: int = 1,
+) -> tuple[jax.Array, jax.Array]:
+    """Any attributes [N, C] of a rendered face's vertices as a picture [H, W, C], and the mask.
+
+    As `rasterize`, before zero.
+    """
     height, width = cam.image_size
     fine_size = (height * supersample, width * supersample)
     depth = -rendering.vertices[:, 2]
     ids, weights = rasterize_ids(rendering.screen * supersample, depth, model.triangles, fine_size)
-    image = interpolate(rendering.color, model.triangles, ids, weights)
-    cover = (ids >= 0).astype(image.dtype)[..., None]
-    image, cover = (_box_filter(picture, supersample) for picture in (image, cover))
-    if background is not None:
-        image = image + (1 - cover) * jnp.broadcast_to(background, image.shape)
-    return image, cover[..., 0]
+    picture = interpolate(attributes, model.triangles, ids, weights)
+    cover = (ids >= 0).astype(picture.dtype)[..., None]
+    picture, cover = (_box_filter(fine, supersample) for fine in (picture, cover))
+    return picture, cover[..., 0]
 
 
 @functools.partial(jax.jit, static_argnames="image_size")
@@ -93,16 +111,10 @@ def rasterize_ids(
       weights: [H, W, 3], the corners' barycentric weights on the surface (perspective-correct), in
         [0, 1], of sum one; zero where there is no triangle.
     """
-    height, width = image_size
+    drawing = jax.custom_batching.custom_vmap(functools.partial(_draw, image_size=image_size))
+    drawing.def_vmap(functools.partial(_draw_batch, image_size))
     screen, depth = lax.stop_gradient((screen, depth))
-    fragments = _prepare(screen, depth, triangles, image_size)
-    ids = _nearest_batched(triangles.shape[0], image_size)(fragments).reshape(height, width)
-    covered = ids != _NOBODY
-    row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
-    corners = fragments.corners[jnp.where(covered, ids, 0)]
-    weights, inverse_depth, _ = _surface_weights(corners, column, row)
-    scale = jnp.where(covered, 1 / jnp.where(covered, inverse_depth, 1.0), 0.0)
-    return jnp.where(covered, ids, -1), jnp.stack([weight * scale for weight in weights], axis=-1)
+    return drawing(screen, depth, triangles)
 
 
 def interpolate(
@@ -124,6 +136,32 @@ def _box_filter(picture: jax.Array, factor: int) -> jax.Array:
     height, width, channels = picture.shape
     blocks = picture.reshape(height // factor, factor, width // factor, factor, channels)
     return jnp.mean(blocks, axis=(1, 3))
+
+
+def _draw_batch(image_size, batch_size, in_batched, *arrays):
+    """`_draw` of a batch, the faster way: on a CPU one picture after the other, else together."""
+    arrays = tuple(
+        array if batched else jnp.broadcast_to(array, (batch_size, *array.shape))
+        for array, batched in zip(arrays, in_batched, strict=True)
+    )
+    draw = functools.partial(_draw, image_size=image_size)
+    drawn = lax.platform_dependent(
+        *arrays, cpu=lambda *batch: lax.map(lambda one: draw(*one), batch), default=jax.vmap(draw)
+    )
+    return drawn, (True, True)
+
+
+def _draw(screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size: tuple[int, int]):
+    """The ids and weights of `rasterize_ids`."""
+    height, width = image_size
+    fragments = _prepare(screen, depth, triangles, image_size)
+    ids = _nearest(fragments, triangles.shape[0], image_size).reshape(height, width)
+    covered = ids != _NOBODY
+    row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
+    corners = fragments.corners[jnp.where(covered, ids, 0)]
+    weights, inverse_depth, _ = _surface_weights(corners, column, row)
+    scale = jnp.where(covered, 1 / jnp.where(covered, inverse_depth, 1.0), 0.0)
+    return jnp.where(covered, ids, -1), jnp.stack([weight * scale for weight in weights], axis=-1)
 
 
 def _prepare(
@@ -148,25 +186,6 @@ def _prepare(
         lambda table: jnp.pad(table, [(0, _CHUNK), *[(0, 0)] * (table.ndim - 1)]),
         _Fragments(corners, boxes, count),
     )
-
-
-def _nearest_batched(num_triangles: int, image_size: tuple[int, int]):
-    """`_nearest`, batched under vmap in the faster way: on a CPU one picture after the other."""
-
-    def draw(fragments):
-        return _nearest(fragments, num_triangles, image_size)
-
-    def draw_batch(axis_size, in_batched, fragments):
-        def spread(array, batched):
-            return array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
-
-        fragments = jax.tree.map(spread, fragments, in_batched[0])
-        one_by_one = functools.partial(lax.map, draw)
-        return lax.platform_dependent(fragments, cpu=one_by_one, default=jax.vmap(draw)), True
-
-    drawing = jax.custom_batching.custom_vmap(draw)
-    drawing.def_vmap(draw_batch)
-    return drawing
 
 
 def _nearest(fragments: _Fragments, num_triangles: int, image_size: tuple[int, int]) -> jax.Array:

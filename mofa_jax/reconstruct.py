@@ -12,7 +12,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import skimage.data
 from absl import app, flags
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mofa_jax.data.faces import Crop, FaceDetector, crop_from_box
@@ -21,6 +23,7 @@ from mofa_jax.export.meshes import write_obj
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.inference import Predictor, load_for_inference
 from mofa_jax.params import FaceParams
+from mofa_jax.processes import configure_logging
 from mofa_jax.renderer import render
 
 
@@ -141,20 +144,32 @@ def reconstruct_all(predict: Predictor, patterns: Sequence[str], output: str | o
     return worked
 
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of the training run whose encoder is used.")
-_OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
-_FACE_MODEL = flags.DEFINE_string(
-    "face_model", None, "Where the face model is now, if not where it was in training."
-)
+def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -> None:
+    """Reconstructs what `config.reconstruct` names into `<workdir>/reconstruction`, if anything."""
+    if not config.reconstruct or jax.process_index() != 0:
+        return
+    photograph, output = config.reconstruct, Path(workdir) / "reconstruction"
+    if photograph == "astronaut":
+        output.mkdir(parents=True, exist_ok=True)
+        photograph = output / "astronaut.png"
+        write_image(photograph, skimage.data.astronaut())
+    reconstruct_all(load_for_inference(workdir), [photograph], output)
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("give photographs, folders or globs")
-    if not reconstruct_all(load_for_inference(_WORKDIR.value, _FACE_MODEL.value), argv[1:], _OUTPUT.value):
+    configure_logging()
+    predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
+    if not reconstruct_all(predict, argv[1:], _OUTPUT.value):
         sys.exit(1)
 
 
 if __name__ == "__main__":
+    _WORKDIR = flags.DEFINE_string("workdir", None, "Of the run whose encoder is used.")
+    _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
+    _FACE_MODEL = flags.DEFINE_string(
+        "face_model", None, "Where the face model is now, if not where it was in training."
+    )
     flags.mark_flag_as_required("workdir")
     app.run(main)

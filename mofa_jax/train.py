@@ -30,7 +30,7 @@ from mofa_jax.face_model import FaceModel, load_face_model
 from mofa_jax.inference import check_face_model
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
-from mofa_jax.processes import StopSignal, initialize_processes
+from mofa_jax.processes import StopSignal, agree, initialize_processes
 from mofa_jax.watch import Watch
 
 _logger = logging.getLogger(__name__)
@@ -173,21 +173,22 @@ class _Loop:
                     self._check(*pending)  # one step late, so that the device never waits
                 pending = step, metrics, batch["name"]
                 progress.update(step, metrics)
-                last = step == config.num_steps or stop.requested
-                minutes = (time.monotonic() - last_save) / 60
-                if last or _due(step, minutes, config):
+                overdue = time.monotonic() - last_save >= 60 * config.checkpoint_every_minutes
+                overdue, stopping = agree([overdue, stop.requested], step, config.log_every)
+                last = step == config.num_steps or stopping
+                if last or overdue or _shown(step, config):
                     self._check(*pending)
                 if step % config.log_every == 0 or last:
                     self._watch.scalars(step, metrics)
+                if last or overdue:
+                    self._save(step, state)
+                    last_save = time.monotonic()
                 if step % config.image_every == 0 or last:
                     self._watch.pictures(step, _host(state.weights), batch)
                 if step % config.eval_every == 0 or step == config.num_steps:
                     errors = self._evaluate(state)
                     self._watch.evaluation(step, errors)
-                if last or self._save_due(minutes):
-                    self._save(step, state)
-                    last_save = time.monotonic()
-                if stop.requested:
+                if stopping:
                     _logger.warning("Stopped by a signal after step %d; checkpoint saved.", step)
                     break
         self._data.report(_logger)
@@ -195,15 +196,6 @@ class _Loop:
 
     def _evaluate(self, state: TrainState) -> dict[str, float]:
         return evaluate(_host(state.weights), self._data.make_eval(), self._encode, self._decoder)
-
-    def _save_due(self, minutes: float) -> bool:
-        """Whether to save now; process 0's clock decides, since all must save the same steps."""
-        due = minutes >= self._config.checkpoint_every_minutes
-        if jax.process_count() == 1:
-            return due
-        from jax.experimental import multihost_utils
-
-        return bool(multihost_utils.broadcast_one_to_all(np.array(due)))
 
     def _save(self, step: int, state: TrainState) -> None:
         feed = {str(jax.process_index()): self._data.train.get_state()}
@@ -224,9 +216,8 @@ class _Loop:
             )
 
 
-def _due(step: int, minutes: float, config: ConfigDict) -> bool:
-    periods = (config.image_every, config.eval_every)
-    return minutes >= config.checkpoint_every_minutes or any(step % p == 0 for p in periods)
+def _shown(step: int, config: ConfigDict) -> bool:
+    return any(step % period == 0 for period in (config.image_every, config.eval_every))
 
 
 def _host(weights: Any) -> Any:

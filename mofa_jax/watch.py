@@ -17,6 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
+from mofa_jax.figures import panels_grid, write_image
 from mofa_jax.params import FaceParams
 
 _logger = logging.getLogger(__name__)
@@ -75,7 +76,6 @@ class Watch:
         """Photographs, overlay, geometry, reflectance and light of some faces, side by side."""
         if not self._active:
             return
-        from mofa_jax.figures import panels_grid, write_image
         for kind, images in (("train", batch["image"]), ("eval", self._eval_examples)):
             images = np.asarray(images[:_NUM_PICTURED])
             codes = self._encode(weights, jnp.asarray(images, jnp.float32) / 255.0)

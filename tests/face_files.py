@@ -1,4 +1,4 @@
-"""A small face in NumPy, for tests that write it in the formats that face models are published in."""
+"""A small face in NumPy, for tests that write it in the formats of published models."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,9 @@ class SmallFace:
 
 def small_face(resolution: int = 21, shape: int = 5, expression: int = 4) -> SmallFace:
     arrays = analytic_face(resolution, shape, expression, num_reflectance=3)
-    values = {key: arrays[key].astype(np.float64) for key in arrays if arrays[key].dtype.kind == "f"}
+    values = {
+        key: arrays[key].astype(np.float64) for key in arrays if arrays[key].dtype.kind == "f"
+    }
     return SmallFace(
         values["mean_shape"],
         values["shape_basis"],

@@ -185,12 +185,16 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
     scipy.io.savemat(tmp_path / "BFM_exp_idx.mat", {"trimIndex": [[9999]]})
     refused(r"trimIndex names vertex 9999, but .* has 441; the two do not belong together")
     scipy.io.savemat(path, {**published.model, "shapePC": 3 * published.model["shapePC"]})
-    refused(r"01_MorphableModel\.mat: shapePC is not scaled as expected: its components have lengths 3")
+    refused(
+        r"01_MorphableModel\.mat: shapePC is not scaled as expected: its components have lengths 3"
+    )
     scipy.io.savemat(path, {k: v for k, v in published.model.items() if k != "texEV"})
     refused(r"no texEV, which kind 'bfm2009' needs")
     (tmp_path / "page.mat").write_text("<!DOCTYPE html><html>log in</html>")
     refused("page.mat: an HTML page, expected a MATLAB file", tmp_path / "page.mat")
-    refused("the folder holds neither", tmp_path.joinpath("nothing").mkdir() or tmp_path / "nothing")
+    refused(
+        "the folder holds neither", tmp_path.joinpath("nothing").mkdir() or tmp_path / "nothing"
+    )
 
 
 @pytest.mark.parametrize("writer", WRITERS)

@@ -64,13 +64,15 @@ def test_it_is_the_published_formula(tmp_path, face, version_0_8, color_scale):
     shape, shape_lengths = unit_columns(face.shape * _MM)
     motion, motion_lengths = unit_columns(face.expression * _MM)
     color, color_lengths = unit_columns(face.color_basis)
-    expected = face.mean * _MM + (shape @ (shape_lengths * a) + motion @ (motion_lengths * b)).reshape(
-        -1, 3
-    )
+    expected = face.mean * _MM + (
+        shape @ (shape_lengths * a) + motion @ (motion_lengths * b)
+    ).reshape(-1, 3)
     actual = raw.mean_shape + raw.shape_basis @ a + raw.expression_basis @ [*b, 0]
     np.testing.assert_allclose(actual * _MM, expected, atol=1e-3)
     expected = face.color + (color @ (color_lengths * c)).reshape(-1, 3)
-    np.testing.assert_allclose(raw.mean_reflectance + raw.reflectance_basis @ c, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        raw.mean_reflectance + raw.reflectance_basis @ c, expected, atol=1e-5
+    )
     np.testing.assert_allclose(raw.expression_basis[..., -1] * _MM, 0.3, atol=1e-6)
 
 

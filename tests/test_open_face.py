@@ -10,7 +10,9 @@ from mofa_jax.face_models.subdivision import catmull_clark, smooth_border
 from mofa_jax.landmarks import FLIP_PERMUTATION
 
 # Monk Skin Tone scale, E. Monk 2019, sRGB.
-MONK_TONES = "f6ede4 f3e7db f7ead0 eadaba d7bd96 a07e56 825c43 604134 3a312a 292420".split()
+_LIGHT_TONES = ("f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96")
+_DARK_TONES = ("a07e56", "825c43", "604134", "3a312a", "292420")
+MONK_TONES = (*_LIGHT_TONES, *_DARK_TONES)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def test_the_average_reflectance_has_the_parts_of_a_face(model):
         near = np.linalg.norm(points[:, :2] - place[:2], axis=1) < radius
         return colour[near & (points[:, 2] > -0.2)].mean(0)
 
-    forehead = patch(marks[[21, 22]].mean(0) + [0, 0.25, 0], 0.08)
+    forehead = patch(marks[[21, 22]].mean(0) + np.array([0, 0.25, 0]), 0.08)
     lips = patch(marks[[57, 66]].mean(0), 0.02)
     brow = patch(marks[19], 0.02)
     pupil = patch(marks[36:42].mean(0), 0.02)
@@ -138,13 +140,13 @@ def test_the_average_reflectance_has_the_parts_of_a_face(model):
 
 @pytest.mark.parametrize("tone", MONK_TONES)
 def test_every_monk_skin_tone_is_reached_within_two_and_a_half_sigma(model, tone):
-    """The code of least norm that gives the cheeks and the forehead the tone at full ambient light."""
+    """The least code that gives cheeks and forehead the tone at full ambient light."""
     goal = np.array([int(tone[i : i + 2], 16) for i in (0, 2, 4)]) / 255
     skin = _skin(model)
     mean = model["mean_reflectance"][skin].mean(0).astype(np.float64)
     effect = model["reflectance_basis"][skin].mean(0).astype(np.float64)  # [3, R]
     code = effect.T @ np.linalg.solve(effect @ effect.T, goal - mean)
-    assert np.linalg.norm(code) <= 2.5
+    assert np.abs(code).max() <= 2.5
     reached = (model["mean_reflectance"][skin] + model["reflectance_basis"][skin] @ code).mean(0)
     np.testing.assert_allclose(reached, goal, atol=2e-3)
 

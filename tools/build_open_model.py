@@ -25,8 +25,8 @@ from tools.open_model.modes import (
 from tools.open_model.packing import LICENCE, pack_reflectance, quantise, write
 from tools.open_model.places import Places
 from tools.open_model.population import Population, average_adult
-from tools.open_model.reflectance import Complexions
 from tools.open_model.refine import FineMesh, refine
+from tools.open_model.reflectance import Complexions
 from tools.open_model.region import Region, cut_region
 
 NUM_SHAPE, NUM_EXPRESSION, NUM_REFLECTANCE = 80, 64, 80
@@ -51,7 +51,8 @@ def build(wheel: Path, seed: int = 0) -> dict[str, np.ndarray]:
     mean, shape = _shape(assets, region, coarse, fine, np.random.default_rng(seed))
     expression = _expression(assets, region, average, fine, np.random.default_rng(seed + 1))
     places = Places(assets, region, fine, coarse)
-    mean_reflectance, reflectance = _reflectance(places, fine, coarse, np.random.default_rng(seed + 2))
+    complexion_rng = np.random.default_rng(seed + 2)
+    mean_reflectance, reflectance = _reflectance(places, fine, coarse, complexion_rng)
     landmarks = find_landmarks(region, coarse, places.points)
     scaled = mean * TO_TRUE_SIZE
     centre = (fine.matrix @ scaled)[landmarks[17:]].mean(0)
@@ -115,9 +116,9 @@ def _expression(assets, region: Region, average: np.ndarray, fine: FineMesh, rng
 def _reflectance(places: Places, fine: FineMesh, coarse: np.ndarray, rng):
     """(mean [N, 3], modes [N, 3, R]) of the drawn complexions."""
     mirrored = coarse * [-1, 1, 1]
-    fields = np.concatenate(
-        [smooth_modes(coarse, mirrored, 0.3, 12), 0.5 * smooth_modes(coarse, mirrored, 0.3, 8, odd=True)]
-    )
+    even = smooth_modes(coarse, mirrored, 0.3, 12)
+    odd = smooth_modes(coarse, mirrored, 0.3, 8, odd=True)
+    fields = np.concatenate([even, 0.5 * odd])
     fields = (fine.matrix @ fields.T).T
     complexions = Complexions(places, fields, rng)
     draws = np.stack([complexions.draw(rng).astype(np.float32) for _ in range(COMPLEXIONS)])

@@ -51,7 +51,7 @@ class SyntheticRanges:
     limit: float = 2.5
     brightness: float = 0.95
     brightness_spread: float = 0.15
-    tint_spread: float = 0.07
+    tint_spread: float = 0.05
     directed: tuple[float, float] = (0.0, 0.8)
     azimuth: float = 45.0
     elevation: tuple[float, float] = (20.0, 25.0)

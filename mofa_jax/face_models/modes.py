@@ -104,10 +104,8 @@ def plausible_weights(names: list[str], count: int, rng: np.random.Generator) ->
             first = rng.random(count) < 0.5
             strength[first, column[other]] *= strength[first, column[one]] == 0
             strength[~first, column[one]] *= strength[~first, column[other]] == 0
-    side = {
-        mark: strength * np.where(rng.random(shape) < _TIED, 1.0, rng.random(shape))
-        for mark in ("_L", "_R")
-    }
+    tied = rng.random(shape) < _TIED
+    side = {mark: strength * np.where(tied, 1.0, rng.random(shape)) for mark in ("_L", "_R")}
     weights = np.empty((count, len(names)))
     for i, name in enumerate(names):
         weights[:, i] = side.get(name[-2:], strength)[:, column[_unit(name)]]

@@ -84,9 +84,12 @@ def _numbers(path: Path, lines: list[bytes], columns: int) -> np.ndarray:
     if not lines:
         raise FaceModelError(f"{path}: no vertices, expected an OBJ file; get it again.")
     try:
-        rows = np.array([line.split()[1 : columns + 1] for line in lines]).astype(np.float64)
+        rows = [line.split()[1 : columns + 1] for line in lines]
+        if any(len(row) < columns for row in rows):
+            raise ValueError(f"a line of fewer than {columns} numbers")
+        numbers = np.array(rows).astype(np.float64)
     except ValueError as error:
         raise FaceModelError(
             f"{path}: vertices cannot be read ({error}); it is cut short or damaged: get it again."
         ) from error
-    return rows
+    return numbers

@@ -1,7 +1,8 @@
 """The open face model in the box: unpacks `open_face.npz` to the arrays of the face-model format.
 
-The file holds the coarse control mesh's bases, quantised; a fixed Catmull-Clark matrix refines them.
-Built by `tools/build_open_model.py` from CC0 assets; see `open_face_LICENCE.txt` and docs/open_model.md.
+The file holds the coarse control mesh's bases, quantised; a fixed Catmull-Clark matrix refines
+them. Built by `tools/build_open_model.py` from CC0 assets; see `open_face_LICENCE.txt` and
+docs/open_model.md.
 """
 
 import zipfile
@@ -21,7 +22,7 @@ class OpenFaceError(ValueError):
 
 
 def load_open_face(path: Path | str = ASSET) -> dict[str, np.ndarray]:
-    """The open model's arrays in the npz format of face models: float32, decimetres, N about 25,000.
+    """The open model in the npz format of face models: float32, decimetres, N about 25,000.
 
     Args:
       path: the packed file; the one in the box by default.
@@ -35,8 +36,8 @@ def load_open_face(path: Path | str = ASSET) -> dict[str, np.ndarray]:
         return unpack(packed)
     except (OSError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise OpenFaceError(
-            f"{path} cannot be read as the open face model ({error}); reinstall mofa_jax or build the "
-            "file again with tools/build_open_model.py."
+            f"{path} cannot be read as the open face model ({error}); reinstall mofa_jax or build "
+            "the file again with tools/build_open_model.py."
         ) from error
 
 

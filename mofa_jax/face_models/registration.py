@@ -9,7 +9,7 @@ from mofa_jax.face_models.surface import boundary_loops, vertex_normals
 
 # The jaw's points slide along the silhouette, and every model puts them elsewhere.
 ANCHORS = np.array([8, *range(17, 68)])
-_ROUNDS = 4
+_FEW, _MANY = 10, 40  # landmarks
 _CONTROLS = 400  # vertices that pull the surface in a round
 _REACH = 0.12  # dm: a nearest point farther away is none
 _SAME_SIDE = 0.6  # cosine between the normals of a vertex and of its nearest point
@@ -56,11 +56,12 @@ def register(
         scale, rotation, shift = similarity(source_landmarks[known], target_landmarks[known])
     moved = scale * source @ rotation.T + shift
     anchors = scale * source_landmarks[known] @ rotation.T + shift
-    if len(known) >= 10:
-        field = RBFInterpolator(
-            anchors, target_landmarks[known] - anchors, kernel="linear", degree=0
-        )
-        moved, anchors = moved + field(moved), target_landmarks[known]
+    if len(known) >= _FEW:
+        # A linear part spreads well from many landmarks, but runs away beyond a few.
+        degree = 1 if len(known) >= _MANY else 0
+        offsets = target_landmarks[known] - anchors
+        moved = moved + RBFInterpolator(anchors, offsets, kernel="linear", degree=degree)(moved)
+        anchors = target_landmarks[known]
     return _pull(
         moved, source_triangles, anchors, target, target_triangles, target_landmarks[known]
     )
@@ -70,7 +71,7 @@ def _pull(moved, triangles, anchors, target, target_triangles, target_anchors) -
     """Deforms smoothly towards the target's nearest points, ever less stiffly."""
     normals = vertex_normals(target, target_triangles)
     rim = np.concatenate([*boundary_loops(target_triangles), [-1]])
-    for smoothing in _SMOOTHING[:_ROUNDS]:
+    for smoothing in _SMOOTHING:
         chosen = _spread(moved, _CONTROLS)
         own = vertex_normals(moved, triangles)[chosen]
         corners, weights, distance = nearest_on_surface(

@@ -17,7 +17,8 @@ def catmull_clark(quads: np.ndarray, num_vertices: int) -> tuple[sp.csr_matrix, 
       num_vertices: n, coarse vertices; each belongs to at least one quad.
 
     Returns:
-      matrix: [n + E + F, n] float64: rows for the old vertices, the E edges, the F faces; rows sum to 1.
+      matrix: [n + E + F, n] float64: rows for the old vertices, the E edges, the F faces; each
+        row sums to one.
       refined: [4 F, 4] quads over the refined vertices, wound as `quads`.
     """
     edges, edge_of_side, faces_of_edge = edge_table(quads)
@@ -29,7 +30,8 @@ def catmull_clark(quads: np.ndarray, num_vertices: int) -> tuple[sp.csr_matrix, 
     )
     inner = sp.diags((faces_of_edge == 2).astype(float))
     edge_points = midpoints + inner @ (edge_faces @ to_faces / 4 - midpoints / 2)
-    matrix = sp.vstack([_vertex_points(quads, edges, faces_of_edge, to_faces), edge_points, to_faces])
+    vertex_points = _vertex_points(quads, edges, faces_of_edge, to_faces)
+    matrix = sp.vstack([vertex_points, edge_points, to_faces])
     corner, side = quads, num_vertices + edge_of_side
     centre = np.broadcast_to(num_vertices + num_edges + np.arange(num_faces)[:, None], quads.shape)
     refined = np.stack([corner, side, centre, np.roll(side, 1, axis=1)], axis=-1)
@@ -37,7 +39,7 @@ def catmull_clark(quads: np.ndarray, num_vertices: int) -> tuple[sp.csr_matrix, 
 
 
 def edge_table(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Undirected edges [E, 2], each side's edge [F, 4] (side k joins corners k, k + 1), faces per edge."""
+    """Edges [E, 2], each side's edge [F, 4] (side k joins corners k and k + 1), faces per edge."""
     sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
     edges, inverse, count = np.unique(
         np.sort(sides, axis=1), axis=0, return_inverse=True, return_counts=True
@@ -55,7 +57,7 @@ def _incidence(columns, rows, shape, transposed=False) -> sp.csr_matrix:
 
 
 def _vertex_points(quads, edges, faces_of_edge, to_faces) -> sp.csr_matrix:
-    """Old vertices: (mean face point + 2 mean edge midpoint + (v - 3) old) / v, v the valence."""
+    """Old vertices: (mean face point + 2 mean edge midpoint + (v - 3) old) / v, valence v."""
     n = to_faces.shape[1]
     around = _incidence(quads, np.arange(len(quads)), to_faces.shape).T
     ends = _incidence(edges, np.arange(len(edges)), (len(edges), n))
@@ -72,11 +74,13 @@ def _vertex_points(quads, edges, faces_of_edge, to_faces) -> sp.csr_matrix:
     along = border_ends.T @ border_ends
     along.setdiag(0)
     border = along / 8 + sp.identity(n) * 0.75
-    return sp.diags((~on_border).astype(float)) @ inside + sp.diags(on_border.astype(float)) @ border
+    return (
+        sp.diags((~on_border).astype(float)) @ inside + sp.diags(on_border.astype(float)) @ border
+    )
 
 
 def smooth_border(matrix: sp.csr_matrix, border: np.ndarray, passes: int) -> sp.csr_matrix:
-    """Lets the `border` loop's vertices follow a smooth curve: weights 1/4, 1/2, 1/4, `passes` times.
+    """Lets the `border` loop follow a smooth curve: weights 1/4, 1/2, 1/4, `passes` times.
 
     Args:
       matrix: [N, n] refinement matrix.

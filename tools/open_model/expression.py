@@ -66,8 +66,8 @@ class Expressions:
     def _draw_weights(self, rng: np.random.Generator) -> dict[str, float]:
         chosen: dict[str, float] = {}
         for action in rng.permutation(self._actions):
-            blocked = any(action in pair and (set(pair) - {action}) & set(chosen) for pair in _EXCLUSIVE)
-            if blocked or rng.random() > _LIKELY.get(action, _BASE_RATE):
+            rivals = {other for pair in _EXCLUSIVE if action in pair for other in pair} - {action}
+            if rivals & set(chosen) or rng.random() > _LIKELY.get(action, _BASE_RATE):
                 continue
             chosen[action] = _STRONGEST.get(action, 0.8) * rng.beta(1.4, 2.0)
         weights = {}

@@ -13,8 +13,8 @@ def modes_of_mixtures(
 ) -> np.ndarray:
     """Modes [n, 3, count] of the draws `weights @ directions`, scaled by their standard deviations.
 
-    With E the modes refined by `refinement`, E^T E = diag(sigma^2), falling. Everything is done with
-    the D x D matrix of the directions' dot products on the fine mesh; no draw is ever written out.
+    With E the modes refined by `refinement`, E^T E = diag(sigma^2), falling. All is done with the
+    D x D matrix of the directions' dot products on the fine mesh; no draw is ever written out.
 
     Args:
       weights: [P, D] of P draws; subtract their average, or do not to have modes about zero.
@@ -62,7 +62,7 @@ def smooth_modes(
 ) -> np.ndarray:
     """Modes [count, n] of a Gaussian random field, each at one standard deviation.
 
-    Squared-exponential covariance with the given length (dm), even or odd under the mirror at x = 0.
+    Squared-exponential covariance of the given length (dm), even or odd under the mirror at x = 0.
     The idea is Luethi et al., "Gaussian Process Morphable Models", PAMI 2018.
 
     Args:
@@ -75,7 +75,7 @@ def smooth_modes(
         return np.exp(-squared / (2 * length**2))
 
     covariance = (kernel(positions) + (-1 if odd else 1) * kernel(mirror_x)) / 2
-    start = np.linspace(0.5, 1.5, len(positions))  # fixes the iteration, so that a build is repeatable
+    start = np.linspace(0.5, 1.5, len(positions))  # a fixed start makes a build repeatable
     values, vectors = eigsh(covariance, count, v0=start)
     order = np.argsort(-values)
     return _fix_signs(vectors[:, order] * np.sqrt(np.maximum(values[order], 0))).T

@@ -27,7 +27,7 @@ def pack_reflectance(basis: np.ndarray, patterns: int) -> tuple[np.ndarray, np.n
     flat = basis.reshape(len(basis), -1)
     values, vectors = scipy.linalg.eigh(flat.T @ flat)
     chosen = vectors[:, np.argsort(-values)[:patterns]]
-    packed, steps = quantise(flat @ chosen, np.int8)
+    packed, _ = quantise(flat @ chosen, np.int8)
     fit = scipy.linalg.lstsq(packed.astype(np.float32), flat)[0]
     return packed, fit.reshape(patterns, *basis.shape[1:]).astype(np.float32)
 

@@ -91,7 +91,7 @@ class Places:
 
     def brow(self, thickness: float, lift: float) -> np.ndarray:
         """The brow's hair, `thickness` 1 for an ordinary one, moved up by `lift` dm."""
-        distance, along = self._to_curve(_BROW + [0, lift])
+        distance, along = self._to_curve(_BROW + np.array([0, lift]))
         half = thickness * np.interp(along, np.linspace(0, 1, len(_BROW)), _BROW_HALF_WIDTH)
         density = np.interp(along, [0, 0.12, 0.5, 1], [0.6, 0.95, 1.0, 0.75])
         return density * np.exp(-((distance / half) ** 4) * 0.7) * (self.points[:, 2] > 0.9)
@@ -129,11 +129,12 @@ class Places:
         spots = np.zeros(len(self.points))
         for centre in centres:
             squared = ((self.points - self.points[centre]) ** 2).sum(1)
-            spots = np.maximum(spots, rng.uniform(0.3, 1) * np.exp(-squared / rng.uniform(1e-4, 4e-4)))
+            spot = rng.uniform(0.3, 1) * np.exp(-squared / rng.uniform(1e-4, 4e-4))
+            spots = np.maximum(spots, spot)
         return spots
 
     def _to_curve(self, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance in the frontal plane to a curve on the left side or its mirror, and the place on it."""
+        """Frontal distance to a curve on the left side or its mirror, and where on it."""
         place = np.stack([self.side, self.points[:, 1]], 1)[:, None]
         start, step = curve[:-1], np.diff(curve, axis=0)
         share = np.clip(((place - start) * step).sum(-1) / (step**2).sum(-1), 0, 1)

@@ -43,7 +43,10 @@ _FACE_SHAPES = (
     "square",
     "triangular",
 )
-_UNUSED = ("head-trans", "head-back", "head-angle", "measure-neck", "neck-back", "neck-trans", "neck-scale")
+_UNUSED = (
+    *("head-trans", "head-back", "head-angle"),
+    *("measure-neck", "neck-back", "neck-trans", "neck-scale"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def average_adult(assets: MakeHumanAssets) -> np.ndarray:
     """[19158, 3] the base mesh morphed to the mean of ancestries and sexes, young adult."""
     vertices = assets.base_mesh().vertices.copy()
     for sex in SEXES:
-        vertices += assets.target(f"macrodetails/universal-{sex}-young-averagemuscle-averageweight") / 2
+        body = f"macrodetails/universal-{sex}-young-averagemuscle-averageweight"
+        vertices += assets.target(body) / 2
         for ancestry in ANCESTRIES:
             vertices += assets.target(f"macrodetails/{ancestry}-{sex}-young") / 6
     return vertices
@@ -87,7 +91,9 @@ class Population:
         self._body = list(product(SEXES, AGES, BODIES, BODIES))
         self._sliders = _sliders(assets, region)
         names = [f"macrodetails/{a}-{s}-{age}" for a, s, age in self._macro]
-        names += [f"macrodetails/universal-{s}-{a}-{m}muscle-{w}weight" for s, a, m, w in self._body]
+        names += [
+            f"macrodetails/universal-{s}-{a}-{m}muscle-{w}weight" for s, a, m, w in self._body
+        ]
         names += [f"head/head-{shape}" for shape in _FACE_SHAPES]
         ends = [end for pair in self._sliders for s in pair for end in (s.positive, s.negative)]
         self._num_smooth = len(smooth)
@@ -119,7 +125,8 @@ class Population:
         weight = _between(BODIES, np.clip(rng.normal(0.52, 0.16), 0, 1))
         macro = [ancestry[r] * sex[s] * age.get(a, 0) for r, s, a in self._macro]
         body = [
-            sex[s] * age.get(a, 0) * muscle.get(m, 0) * weight.get(w, 0) for s, a, m, w in self._body
+            sex[s] * age.get(a, 0) * muscle.get(m, 0) * weight.get(w, 0)
+            for s, a, m, w in self._body
         ]
         return np.array(macro + body)
 

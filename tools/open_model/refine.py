@@ -1,7 +1,7 @@
 """The fine triangle mesh: two Catmull-Clark steps, the second only where faces are still large.
 
-Dense places (nostrils, lids, lips) keep the first step's faces, so that the vertices lie evenly; the
-mesh is then cut along the face's contour (hairline, in front of the ears, under the chin).
+Dense places (nostrils, lids, lips) keep the first step's faces, so that the vertices lie evenly;
+the mesh is then cut along the face's contour (hairline, in front of the ears, under the chin).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _triangulate(quads: np.ndarray, num_vertices: int, split: np.ndarray) -> np.
 
 
 def _clean_border(triangles: np.ndarray) -> np.ndarray:
-    """Drops triangles that hang on by one vertex or by one side, until the border is one smooth loop."""
+    """Drops triangles that hang on by one vertex or one side, until the border is one loop."""
     while True:
         sides = np.sort(np.stack([triangles, np.roll(triangles, -1, axis=1)], -1), -1)
         _, inverse, count = np.unique(

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
 from tools.open_model.places import IRIS_RADIUS, Places, smoothstep
-from tools.open_model.skin import encode, decode, skin_spectrum, to_srgb
+from tools.open_model.skin import decode, encode, skin_spectrum, to_srgb
 
 _LOG_MELANIN = np.linspace(np.log(0.002), np.log(0.8), 33)
 _LOG_BLOOD = np.linspace(np.log(0.0008), np.log(0.4), 25)
@@ -40,9 +40,10 @@ class Complexions:
     """Draws reflectances [N, 3] in the image's own (sRGB) values."""
 
     def __init__(self, places: Places, fields: np.ndarray, rng: np.random.Generator):
-        """`fields` [G, N]: modes of smooth random variation over the face, each of unit variance."""
+        """`fields` [G, N]: modes of a smooth random field over the face, of unit variance."""
         self._places, self._fields, self._skin = places, fields, SkinColours()
-        self._lips, self._beard, self._moustache = places.lips(), places.beard(), places.moustache()
+        self._lips, self._beard = places.lips(), places.beard()
+        self._moustache = places.moustache()
         self._nostrils, self._eyes, self._mouth = places.nostrils(), places.eyes(), places.mouth()
         self._lashes = np.stack([places.lid_line(True, 0.013), places.lid_line(False, 0.009)])
         self._waterline = places.lid_line(False, 0.008) * 0.6
@@ -61,50 +62,56 @@ class Complexions:
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One person's reflectance [N, 3]."""
-        tone = rng.beta(1.7, 1.4)  # from the lightest to the darkest skin
+        tone = rng.beta(1.05, 0.95)  # from the lightest to the darkest skin
         male = rng.random() < 0.5
         grey = max(rng.uniform(-4.0, 0.8), 0)
-        lightness = np.clip(rng.beta(1.2, 3.0) * 1.0 * (1 - tone) ** 0.7 + 0.04 * rng.normal(), 0, 1)
-        hair = (1 - grey) * _ramp(_HAIR, lightness) + grey * _GREY_HAIR
+        lightness = rng.beta(1.2, 3.0) * (1 - tone) ** 0.7 + 0.04 * rng.normal()
+        hair = (1 - grey) * _ramp(_HAIR, np.clip(lightness, 0, 1)) + grey * _GREY_HAIR
         colour = self._draw_skin(rng, tone)
         colour = self._draw_beard(rng, colour, hair, male)
         colour = self._draw_brows(rng, colour, hair * 0.9)
         colour = self._draw_eyes(rng, colour, tone)
-        teeth, share = rng.uniform(0, 0.9), self._mouth[1]
-        inside = np.outer(1 - 0.5 * share, [0.24, 0.10, 0.09])
-        inside = self._blend(inside, 0.9 * teeth * smoothstep(-share, -0.56, -0.42), [0.80, 0.76, 0.69])
-        colour = self._blend(colour, self._mouth[0], inside)
+        colour = self._blend(colour, self._mouth[0], self._draw_mouth(rng))
         dark = colour * np.array([0.30, 0.20, 0.17])
         return self._blend(colour, self._nostrils * rng.uniform(0.6, 1.0), dark)
 
     def _draw_skin(self, rng: np.random.Generator, tone: float) -> np.ndarray:
-        melanin = np.log(0.004) + np.log(108.0) * tone + 0.10 * self._field(rng)
-        melanin = melanin + 0.08 * rng.normal() * self._forehead + self._circles * rng.normal(0.10, 0.10)
+        melanin = np.log(0.004) + np.log(108.0) * tone + 0.12 * self._field(rng)
+        melanin = melanin + 0.08 * rng.normal() * self._forehead
+        melanin = melanin + self._circles * rng.normal(0.10, 0.10)
         for spots in self._freckles:
             melanin = melanin + spots * max(rng.normal(0.05, 0.35), 0) * (1.2 - tone)
-        blood = np.log(0.009) + 0.62 * rng.normal() + 0.16 * self._field(rng)
+        blood = np.log(0.014) + 0.42 * rng.normal() + 0.18 * self._field(rng)
         blood = blood + self._cheeks * rng.normal(0.35, 0.25) + self._nose * rng.normal(0.30, 0.25)
         blood = blood + self._chin * rng.normal(0.12, 0.12) + self._circles * rng.normal(0.15, 0.15)
-        lips = np.clip(rng.normal(0.85, 0.24), 0, 1.8)
+        lips = np.clip(rng.normal(0.85, 0.20), 0, 1.8)
         blood = blood + self._lips * 1.5 * lips + 0.35 * self._lid_shade + 1.2 * self._waterline
-        melanin = melanin + self._lips * rng.normal(0.05, 0.12) + self._lid_shade * rng.normal(0.10, 0.08)
-        shade = 0.035 * self._field(rng) - self._crease * rng.normal(0.30, 0.12)
+        melanin = melanin + self._lips * rng.normal(0.05, 0.12)
+        melanin = melanin + self._lid_shade * rng.normal(0.10, 0.08)
+        shade = 0.04 * self._field(rng) - self._crease * rng.normal(0.30, 0.12)
         shade = shade - self._folds * rng.normal(0.22, 0.10) - 0.08 * self._lips
-        surface = rng.uniform(0.015, 0.040)  # Fresnel reflection at the skin's surface
+        surface = rng.uniform(0.015, 0.048)  # Fresnel reflection at the skin's surface
         linear = surface + (1 - surface) * self._skin(melanin, blood)
         return self._photograph(rng, linear * np.exp(shade)[:, None], tone)
 
     @staticmethod
     def _photograph(rng: np.random.Generator, linear: np.ndarray, tone: float) -> np.ndarray:
-        """The camera's part: exposure, white balance and how vivid its colours are."""
-        exposure = 1.22 * np.exp(0.13 * rng.normal() - 1.7 * tone**2)
-        balance = np.exp(0.09 * rng.normal() * np.array([0.8, 0, -1.2]) + 0.052 * rng.normal(size=3))
-        colour = encode(linear * exposure * balance)
-        grey = colour @ np.array([0.3, 0.6, 0.1])
-        return colour + rng.uniform(0, 0.4) * (grey[:, None] - colour)
+        """The camera's part: exposure and white balance."""
+        exposure = 1.27 * np.exp(0.12 * rng.normal() - 1.5 * tone**2)
+        balance = np.exp(
+            0.045 * rng.normal() * np.array([0.8, 0, -1.2]) + 0.02 * rng.normal(size=3)
+        )
+        return encode(linear * exposure * balance)
 
     def _field(self, rng: np.random.Generator) -> np.ndarray:
         return rng.normal(size=len(self._fields)) @ self._fields
+
+    def _draw_mouth(self, rng: np.random.Generator) -> np.ndarray:
+        """[N, 3] the mouth's inside: dark, the upper teeth more or less bright."""
+        share = self._mouth[1]
+        inside = np.outer(1 - 0.5 * share, [0.24, 0.10, 0.09])
+        teeth = rng.uniform(0, 0.8) * smoothstep(-share, -0.56, -0.42)
+        return self._blend(inside, teeth, [0.80, 0.76, 0.69])
 
     def _draw_beard(self, rng, colour: np.ndarray, hair: np.ndarray, male: bool) -> np.ndarray:
         stubble = rng.normal(0.10, 0.04) if male else rng.normal(0.02, 0.01)
@@ -120,7 +127,7 @@ class Complexions:
 
     def _draw_brows(self, rng, colour: np.ndarray, hair: np.ndarray) -> np.ndarray:
         strength = np.clip(rng.normal(0.66, 0.20), 0, 0.98)
-        brow = self._places.brow(rng.uniform(0.8, 1.25), 0.006 * rng.normal())
+        brow = self._places.brow(rng.uniform(0.88, 1.18), 0.004 * rng.normal())
         return self._blend(colour, np.clip(brow * strength * self._hairs[1], 0, 0.96), hair)
 
     def _draw_eyes(self, rng, colour: np.ndarray, tone: float) -> np.ndarray:
@@ -128,15 +135,16 @@ class Complexions:
         colour = self._blend(colour, np.clip(lash, 0, 0.95), [0.09, 0.07, 0.065])
         inside, share = self._eyes
         distance = self._places.iris((0.013 * rng.normal(), 0.004 * rng.normal()), IRIS_RADIUS)
-        ball = np.array([0.80, 0.76, 0.73]) * rng.uniform(0.85, 1.08) - tone * np.array([0.06, 0.08, 0.1])
-        ball = np.broadcast_to(ball, colour.shape)
+        white = np.array([0.80, 0.76, 0.73]) * rng.uniform(0.85, 1.08)
+        ball = np.broadcast_to(white - tone * np.array([0.06, 0.08, 0.1]), colour.shape)
         iris = _ramp(_IRISES, np.clip(rng.beta(0.9, 1.3) * (1 - tone) ** 0.5 + 0.03, 0, 1))
         ball = self._blend(ball, 1 - smoothstep(distance, 0.88, 1.06), iris * 0.55)
         ball = self._blend(ball, 1 - smoothstep(distance, 0.70, 0.92), iris)
         ball = self._blend(ball, 1 - smoothstep(distance, 0.30, 0.46), [0.03, 0.03, 0.03])
-        ball = ball * (1 - 0.45 * np.exp(-((share / 0.28) ** 2)) - 0.12 * smoothstep(share, 0.8, 1))[:, None]
-        colour = self._blend(colour, inside, ball)
-        return self._blend(colour, self._caruncle * 0.6, np.array([0.62, 0.36, 0.33]) * (1 - 0.4 * tone))
+        lid_shade = 0.45 * np.exp(-((share / 0.28) ** 2)) + 0.12 * smoothstep(share, 0.8, 1)
+        colour = self._blend(colour, inside, ball * (1 - lid_shade)[:, None])
+        flesh = np.array([0.62, 0.36, 0.33]) * (1 - 0.4 * tone)
+        return self._blend(colour, self._caruncle * 0.6, flesh)
 
     @staticmethod
     def _blend(under: np.ndarray, cover: np.ndarray, over) -> np.ndarray:

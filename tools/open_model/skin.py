@@ -1,8 +1,9 @@
 """Colour of human skin from the absorption of melanin and haemoglobin.
 
 Two layers: an absorbing epidermis that light crosses twice, and a dermis that scatters it back:
-R(wavelength) = T_epidermis^2 R_dermis, with R_dermis by Kubelka and Munk's infinitely thick layer, as in
-Alotaibi and Smith, "A Biophysical 3D Morphable Model of Face Appearance", ICCV Workshops 2017.
+R(wavelength) = T_epidermis^2 R_dermis, with R_dermis by Kubelka and Munk's infinitely thick layer,
+as in Alotaibi and Smith, "A Biophysical 3D Morphable Model of Face Appearance", ICCV Workshops
+2017.
 Absorption and scattering: Jacques, "Skin Optics", Oregon Medical Laser Center News, 1998, and
 "Optical properties of biological tissues: a review", Phys. Med. Biol. 58, 2013.
 """
@@ -13,27 +14,29 @@ import numpy as np
 
 WAVELENGTHS = np.arange(400, 701, 10).astype(float)  # nm
 
-# Molar extinction of haemoglobin, 1/(cm mol/l), every 10 nm from 400 to 700 nm; compiled by S. Prahl,
-# Oregon Medical Laser Center, 1998, from W. B. Gratzer and N. Kollias.
-_OXYGENATED = np.array(
-    "266232 466840 480360 246072 102580 62816 44480 33209 26629 23684 20933 20035 24202 39957 53236 "
-    "43016 32613 44496 50104 14401 3200 1506 942 610 442 368 320 294 278 276 290".split(),
-    float,
+
+def _table(numbers: str) -> np.ndarray:
+    return np.array([float(number) for number in numbers.split()])
+
+
+# Molar extinction of haemoglobin, 1/(cm mol/l), every 10 nm from 400 to 700 nm; compiled by
+# S. Prahl, Oregon Medical Laser Center, 1998, from W. B. Gratzer and N. Kollias.
+_OXYGENATED = _table(
+    "266232 466840 480360 246072 102580 62816 44480 33209 26629 23684 20933 20035 24202 39957 "
+    "53236 43016 32613 44496 50104 14401 3200 1506 942 610 442 368 320 294 278 276 290"
 )
-_DEOXYGENATED = np.array(
-    "223296 303956 407560 528600 413280 103292 23389 16156 14550 16684 20862 25774 31590 39036 46592 "
-    "53412 53788 45072 37020 28324 14677 9444 6510 5149 4345 3750 3227 2795 2408 2052 1794".split(),
-    float,
+_DEOXYGENATED = _table(
+    "223296 303956 407560 528600 413280 103292 23389 16156 14550 16684 20862 25774 31590 39036 "
+    "46592 53412 53788 45072 37020 28324 14677 9444 6510 5149 4345 3750 3227 2795 2408 2052 1794"
 )
 _HAEMOGLOBIN = 150.0 / 64500.0  # mol/l in whole blood: 150 g/l, 64,500 g/mol
 _OXYGENATION = 0.75
 _EPIDERMIS = 0.0120  # cm, the path through the epidermis: about 0.01 thick, crossed obliquely
 # CIE standard illuminant D65, relative power, every 10 nm from 400 to 700 nm.
-_D65 = np.array(
-    "82.75 91.49 93.43 86.68 104.86 117.01 117.81 114.86 115.92 108.81 109.35 107.80 104.79 107.69 "
-    "104.41 104.05 100.00 96.33 95.79 88.69 90.01 89.60 87.70 83.29 83.70 80.03 80.21 82.28 78.28 "
-    "69.72 71.61".split(),
-    float,
+_D65 = _table(
+    "82.75 91.49 93.43 86.68 104.86 117.01 117.81 114.86 115.92 108.81 109.35 107.80 104.79 "
+    "107.69 104.41 104.05 100.00 96.33 95.79 88.69 90.01 89.60 87.70 83.29 83.70 80.03 80.21 "
+    "82.28 78.28 69.72 71.61"
 )
 _XYZ_TO_SRGB = np.array(
     [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
@@ -55,7 +58,8 @@ def skin_spectrum(melanin: np.ndarray, blood: np.ndarray) -> np.ndarray:
     """Diffuse reflectance at WAVELENGTHS [..., 31].
 
     Args:
-      melanin: volume fraction of melanosomes in the epidermis [...]; 0.01 very light to 0.45 very dark.
+      melanin: volume fraction of melanosomes in the epidermis [...]; 0.01 very light, 0.43
+        very dark.
       blood: volume fraction of blood in the dermis [...]; 0.002 to 0.07, lips up to 0.15.
     """
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]

@@ -1,0 +1,16 @@
+"""The paper's recipe with AlexNet: no landmark, AdaDelta, 200,000 steps of five photographs.
+
+    python main.py --config=configs/alexnet.py --workdir=runs/alexnet --config.data.path=PHOTOGRAPHS
+        --config.encoder.pretrained=bvlc_alexnet.caffemodel
+
+The paper starts from ImageNet weights; without them the encoder starts from He initialisation, and
+configs/compact_unsupervised.py is the better recipe from scratch.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    return default.get_config()

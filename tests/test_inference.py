@@ -1,0 +1,124 @@
+import json
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+import mofa_jax
+from configs import compact
+from mofa_jax import reconstruct
+from mofa_jax.checkpoint import CheckpointError
+from mofa_jax.data.faces import transform_points
+from mofa_jax.train import train_and_evaluate
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_model):
+    """The workdir of a run of two steps."""
+    folder = tmp_path_factory.mktemp("run")
+    tiny_model.save(folder / "model.npz")
+    config = compact.get_config()
+    config.face_model, config.data.kind = str(folder / "model.npz"), "synthetic"
+    config.batch_size, config.num_steps, config.data.num_eval = 4, 2, 4
+    train_and_evaluate(config, folder / "run")
+    return folder / "run"
+
+
+def images(count):
+    return np.random.default_rng(0).integers(0, 256, (count, 240, 240, 3), np.uint8)
+
+
+def test_uint8_and_float_images_give_the_same_codes(run, tiny_model):
+    predict = mofa_jax.load_for_inference(run)
+    params = predict(images(2))
+    assert params.shape.shape == (2, 5) and params.illumination.shape == (2, 9, 3)
+    same = predict(images(2).astype(np.float32) / 255)
+    np.testing.assert_array_equal(params.to_code(), same.to_code())
+    assert predict.step == 2 and predict.model.checksum() == tiny_model.checksum()
+    assert len(jax.tree.leaves(predict._weights)[0].devices()) == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((240, 240, 3), np.uint8),
+        np.zeros((1, 224, 224, 3), np.uint8),
+        np.full((1, 240, 240, 3), 255.0),
+        np.full((1, 240, 240, 3), np.nan),
+    ],
+)
+def test_wrong_images_are_refused(run, bad):
+    with pytest.raises(ValueError, match="images"):
+        mofa_jax.load_for_inference(run)(bad)
+
+
+def test_folder_without_checkpoint_is_one_clear_sentence_and_stays_as_it_was(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
+        mofa_jax.load_for_inference(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_face_model_of_other_sizes_is_refused_and_a_changed_one_noticed(run, tiny_model, caplog):
+    with pytest.raises(CheckpointError, match="other sizes|has"):
+        mofa_jax.load_for_inference(run, "analytic")
+    changed = run.parent / "changed.npz"
+    tiny_model.replace(mean_shape=tiny_model.mean_shape * 1.01).save(changed)
+    mofa_jax.load_for_inference(run, changed)
+    assert "changed since" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def results(run, tmp_path_factory):
+    """Two astronauts in one photograph, one alone, one faceless, one broken, reconstructed."""
+    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1]
+    folder = tmp_path_factory.mktemp("photographs")
+    cv2.imwrite(str(folder / "two.png"), np.concatenate([astronaut, astronaut], axis=1))
+    cv2.imwrite(str(folder / "one.jpg"), astronaut)
+    cv2.imwrite(str(folder / "none.png"), np.zeros((300, 300, 3), np.uint8))
+    (folder / "text.jpg").write_text("no picture")
+    output = folder / "out"
+    worked = reconstruct.reconstruct_all(mofa_jax.load_for_inference(run), [folder], output)
+    return worked, output
+
+
+def test_every_face_of_every_photograph_gets_all_results(results):
+    worked, output = results
+    assert worked == 2
+    names = {path.name for path in output.iterdir()}
+    for face in ("one.0", "two.0", "two.1"):
+        assert {f"{face}.panels.jpg", f"{face}.obj", f"{face}.json"} <= names
+    assert {"one.overlay.jpg", "two.overlay.jpg"} <= names
+    assert not any("none" in name or "text" in name or "tmp" in name for name in names)
+
+
+def test_parameters_are_named_and_map_back_into_the_photograph(results):
+    _, output = results
+    content = json.loads((output / "one.0.json").read_text())
+    assert set(content["parameters"]) == {
+        "shape",
+        "expression",
+        "reflectance",
+        "rotation",
+        "translation",
+        "illumination",
+    }
+    corners = transform_points(np.array(content["crop_to_photograph"]), np.array([[120.0, 120.0]]))
+    np.testing.assert_allclose(corners[0], [223, 120], atol=25)  # the astronaut's face
+
+
+def test_overlay_has_the_photographs_size_and_changes_only_the_face(results):
+    _, output = results
+    overlay = cv2.imread(str(output / "one.overlay.jpg")).astype(float)
+    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1].astype(float)
+    assert overlay.shape == astronaut.shape
+    difference = np.abs(overlay - astronaut).mean(axis=-1)
+    assert difference[60:180, 170:280].mean() > 5
+    assert difference[300:].mean() < 3  # JPEG alone
+
+
+def test_names_stay_apart_when_stems_repeat():
+    from pathlib import Path
+
+    paths = [Path("a/x.jpg"), Path("b/x.png"), Path("y.jpg"), Path("c/x.jpg")]
+    assert reconstruct.unique_names(paths) == ["x", "x-1", "y", "x-2"]

@@ -1,0 +1,93 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from mofa_jax import losses, metrics
+from mofa_jax.renderer import Rendering
+
+
+def points(seed=0, count=40):
+    return np.random.default_rng(seed).normal(size=(count, 3))
+
+
+def test_geometric_error_equals_a_numerical_search_over_translation_and_scale(float64):
+    a, b = points(0), points(1)
+
+    def squared(x):
+        return np.sum((x[3] * a + x[:3] - b) ** 2)
+
+    best = minimize(squared, [0, 0, 0, 1.0], tol=1e-14).x
+    error = 100 * np.linalg.norm(best[3] * a + best[:3] - b, axis=1).mean()
+    np.testing.assert_allclose(metrics.geometric_error(jnp.asarray(a), jnp.asarray(b)), error, rtol=1e-6)
+
+
+def test_geometric_error_ignores_translation_and_scale_but_not_rotation(float64):
+    a = points()
+    assert metrics.geometric_error(jnp.asarray(3 * a + [1, 2, 3]), jnp.asarray(a)) < 1e-9
+    assert metrics.geometric_error(jnp.asarray(a[:, [1, 0, 2]]), jnp.asarray(a)) > 1
+
+
+def test_geometric_error_of_a_collapsed_face_is_finite():
+    error = metrics.geometric_error(jnp.zeros((5, 3)), jnp.asarray(points(count=5), jnp.float32))
+    assert np.isfinite(error)
+
+
+def test_geometric_error_refuses_silent_broadcasting():
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.geometric_error(jnp.zeros((5, 3)), jnp.zeros((1, 3)))
+
+
+def rendering_at(model, screen):
+    count = model.num_vertices
+    return Rendering(
+        screen=screen,
+        color=jnp.zeros((count, 3)),
+        vertices=jnp.zeros((count, 3)),
+        normals=jnp.zeros((count, 3)),
+        front_facing=jnp.zeros(count, bool),
+    )
+
+
+def test_landmark_error_is_in_pixels(tiny_model):
+    out = rendering_at(tiny_model, jnp.zeros((tiny_model.num_vertices, 2)))
+    shifted = jnp.tile(jnp.array([[3.0, 4.0]]), (68, 1))
+    assert metrics.landmark_error(out, tiny_model, shifted, jnp.ones(68)) == 5
+
+
+def test_landmarks_that_the_model_lacks_do_not_count(tiny_model):
+    lacking = tiny_model.replace(landmarks=tiny_model.landmarks.at[30].set(-1))
+    out = rendering_at(lacking, jnp.zeros((lacking.num_vertices, 2)))
+    far = jnp.zeros((68, 2)).at[30].set(1e6)
+    assert metrics.landmark_error(out, lacking, far, jnp.ones(68)) == 0
+
+
+def test_errors_without_anything_to_compare_are_nan(tiny_model):
+    out = rendering_at(tiny_model, jnp.zeros((tiny_model.num_vertices, 2)))
+    assert np.isnan(metrics.landmark_error(out, tiny_model, jnp.zeros((68, 2)), jnp.zeros(68)))
+    assert np.isnan(metrics.photometric_error(out, jnp.zeros((8, 8, 3))))
+
+
+@pytest.mark.parametrize("shape", [(67, 2), (68, 3), (1, 68, 2)])
+def test_landmarks_of_a_wrong_shape_are_refused(tiny_model, shape):
+    out = rendering_at(tiny_model, jnp.zeros((tiny_model.num_vertices, 2)))
+    with pytest.raises(ValueError, match="68"):
+        metrics.landmark_error(out, tiny_model, jnp.zeros(shape), jnp.ones(68))
+
+
+def test_image_of_a_wrong_shape_is_refused(tiny_model):
+    out = rendering_at(tiny_model, jnp.zeros((tiny_model.num_vertices, 2)))
+    with pytest.raises(ValueError, match="H, W, 3"):
+        losses.photometric(out, jnp.zeros((1, 8, 8, 3)))
+
+
+def test_grey_light_has_no_colour_penalty(tiny_model):
+    from mofa_jax import FaceParams
+
+    params = FaceParams.neutral(tiny_model)
+    grey = params.replace(illumination=jnp.ones((9, 3)) * jnp.arange(9.0)[:, None])
+    assert losses.light_color(grey) == pytest.approx(0, abs=1e-9)
+    red = params.replace(illumination=jnp.zeros((9, 3)).at[0, 0].set(3.0))
+    assert losses.light_color(red) == pytest.approx(6.0)
+    assert np.isfinite(jax.grad(losses.light_color)(params).illumination).all()
