@@ -12,7 +12,7 @@ from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize
-from mofa_jax.renderer import Rendering, render
+from mofa_jax.renderer import render
 
 _COLUMNS = 8
 _PANEL = 0.8  # of the default camera's 240 px
@@ -110,18 +110,17 @@ def _people(model: FaceModel, rng: np.random.Generator, expression: float) -> Fa
 
 def _draw(model: FaceModel, params: FaceParams) -> np.ndarray:
     """[B, h, w, 3] uint8 panels of a batch of faces."""
-    camera = Camera().scaled(_PANEL)
-    background = jnp.full(3, _BACKGROUND)
-
-    @jax.jit
-    def picture(one: FaceParams, model: FaceModel) -> jax.Array:
-        rendering: Rendering = render(one, model, camera)
-        return rasterize(rendering, model, camera, background, supersample=2)[0]
-
     count = params.shape.shape[0]
     faces = [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), params) for i in range(count)]
-    images = np.stack([np.asarray(picture(face, model)) for face in faces])
+    images = np.stack([np.asarray(_picture(face, model)) for face in faces])
     return (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@jax.jit
+def _picture(face: FaceParams, model: FaceModel) -> jax.Array:
+    camera = Camera().scaled(_PANEL)
+    background = jnp.full(3, _BACKGROUND)
+    return rasterize(render(face, model, camera), model, camera, background, supersample=2)[0]
 
 
 def _titled(title: str, panels: np.ndarray) -> np.ndarray:

