@@ -1,10 +1,7 @@
 """The import command, the steps that all kinds share, and what is refused with one sentence."""
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -121,12 +118,18 @@ def test_what_cannot_be_imported_is_one_sentence_and_leaves_no_file(
     assert not any(tmp_path.iterdir())
 
 
-def test_help_names_every_kind():
-    command = [sys.executable, "-m", "mofa_jax.import_model", "--help"]
-    root = Path(__file__).resolve().parents[1]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
+def test_help_names_every_kind(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = capsys.readouterr().out
     for kind in ("bfm2009", "bfm2017", "ict", "gnm", "flame", "npz", "--keep-all", "--axes"):
         assert kind in said
+
+
+def test_an_output_that_is_no_npz_is_refused_before_anything_is_read(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["npz", "mine.npz", "out.obj"])
+    assert "OUTPUT must end in .npz" in capsys.readouterr().err
 
 
 def test_the_face_is_cut_out_of_the_head_unless_all_is_kept():

@@ -45,16 +45,16 @@ class SyntheticRanges:
 
     shape: float = 1.0
     expression: float = 1.0
-    reflectance: float = 1.0
+    reflectance: float = 0.8
     rotation: tuple[float, float, float] = (12.0, 20.0, 8.0)
     translation: tuple[float, float, float] = (0.045, 0.045, 0.8)
     limit: float = 2.5
     brightness: float = 0.95
     brightness_spread: float = 0.15
     tint_spread: float = 0.05
-    directed: tuple[float, float] = (0.0, 0.8)
-    azimuth: float = 45.0
-    elevation: tuple[float, float] = (20.0, 25.0)
+    directed: tuple[float, float] = (0.0, 0.7)
+    azimuth: float = 40.0
+    elevation: tuple[float, float] = (20.0, 20.0)
     head: float = 0.8
     feather: float = 3.0
     occluder: float = 0.3

@@ -1,0 +1,47 @@
+"""One process of a two-process run: `python one_of_two_processes.py CONFIG_JSON OUTPUT`.
+
+The environment says which one it is. Trains as the config says, and writes the gradient of the first
+train step to OUTPUT.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from mofa_jax import train
+from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
+from mofa_jax.data.open_data import open_data
+from mofa_jax.face_model import load_face_model
+from mofa_jax.params import code_size
+from mofa_jax.processes import initialize_processes
+
+
+def first_gradient(config, workdir):
+    """The averaged gradient of the config's first batch, as a list of arrays."""
+    model, cam = load_face_model(config.face_model), make_camera(config.camera)
+    encoder = make_encoder(config.encoder, code_size(model))
+    weights = initial_weights(encoder, config, cam)
+    optimizer = optax.GradientTransformation(lambda w: w, lambda g, state, w: (g, g))
+    step = train.make_train_step(encoder.apply, optimizer, config)
+    state = train.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
+    batch = next(open_data(config, model, cam, Path(workdir)).train)
+    decoder = train.replicate(make_decoder(model, cam))
+    new, _ = step(train.replicate(state), decoder, train.shard(batch))
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(new.optimizer)]
+
+
+if __name__ == "__main__":
+    initialize_processes()
+    config = ConfigDict(json.loads(Path(sys.argv[1]).read_text()))
+    gradient = first_gradient(config, Path(sys.argv[2]).parent)
+    train.train_and_evaluate(config, Path(sys.argv[2]).parent / "run")
+    if jax.process_index() == 0:
+        np.savez(sys.argv[2], *gradient)

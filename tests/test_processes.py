@@ -1,0 +1,83 @@
+"""Two processes on this machine against one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from one_of_two_processes import first_gradient
+
+from configs import compact
+from mofa_jax.inference import load_for_inference
+from mofa_jax.processes import StopSignal, agree
+
+
+def run_processes(arguments, count):
+    """Runs the same command as `count` processes that find each other; returns their outputs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": str(count),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**environment, "JAX_PROCESS_ID": str(i)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(count)
+    ]
+    outputs = [process.communicate(timeout=400)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output[-3000:]
+    return outputs
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_gradient_of_one_and_train(tiny_model, tmp_path):
+    tiny_model.save(tmp_path / "tiny.npz")
+    config = compact.get_config()
+    config.face_model, config.data.kind = str(tmp_path / "tiny.npz"), "synthetic"
+    config.batch_size, config.num_steps, config.data.num_eval = 4, 2, 4
+    config.log_every, config.optimizer.warmup_steps = 1, 0
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps(config.to_dict()))
+    script = Path(__file__).with_name("one_of_two_processes.py")
+    run_processes([str(script), str(settings), str(tmp_path / "gradient.npz")], 2)
+    with pytest.MonkeyPatch.context() as patch:
+        import jax
+
+        patch.setattr(jax, "local_device_count", lambda: 1)
+        patch.setattr(jax, "local_devices", lambda devices=jax.local_devices(): devices[:1])
+        pmap = jax.pmap
+        patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=jax.local_devices(), **k))
+        one = first_gradient(config, tmp_path)
+    with np.load(tmp_path / "gradient.npz") as two:
+        for a, b in zip(two.values(), one, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 1e-3))
+    assert load_for_inference(tmp_path / "run").step == 2
+
+
+def test_one_process_agrees_with_itself_at_every_step():
+    assert agree([True, False], step=3, period=20) == [True, False]
+
+
+def test_stop_signal_is_noted_once_and_handlers_are_put_back():
+    import signal
+
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignal() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+    assert signal.getsignal(signal.SIGTERM) is before
