@@ -41,7 +41,8 @@ def _encoder() -> ConfigDict:
     encoder = ConfigDict()
     encoder.name = "alexnet"  # alexnet (P), vgg_face (P), compact
     encoder.variant = "caffe"  # of alexnet: caffe (P: bvlc_alexnet) or torchvision
-    encoder.pretrained = ""  # file of weights for all but the last layer; "" = He initialisation
+    encoder.pretrained = ""  # file of weights for all but the last layer, or another run's workdir
+    # for all layers; "" = He initialisation
     return encoder
 
 

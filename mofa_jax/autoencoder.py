@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from collections.abc import Callable
 
 import jax
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 
 from mofa_jax import encoders, losses, metrics
 from mofa_jax.camera import Camera
+from mofa_jax.checkpoint import Checkpoints, on_first_device
 from mofa_jax.face_model import FaceModel
 from mofa_jax.fast_photometric import (
     StackedBases,
@@ -76,18 +78,28 @@ def make_encoder(config: ConfigDict, num_outputs: int) -> nn.Module:
 
 
 def initial_weights(encoder: nn.Module, config: ConfigDict, cam: Camera) -> dict:
-    """The encoder's variables before training: pretrained if the config names a file, else random.
+    """The encoder's variables before training.
 
-    The last layer is zero either way: the first rendering is the average face, in the middle of the
-    image.
+    Random, or from the file of weights that `config.encoder.pretrained` names; the last layer is
+    zero either way, so that the first rendering is the average face in the middle of the image. Or,
+    if it names the workdir of another run, all of that run's newest checkpoint.
+
+    Raises:
+      PretrainedWeightsError, CheckpointError: they do not fit the encoder.
     """
     image = jnp.zeros((1, *cam.image_size, 3))
     weights = jax.jit(encoder.init)(jax.random.key(config.seed), image)
-    if config.encoder.pretrained:
+    pretrained = config.encoder.pretrained
+    if os.path.isdir(pretrained):
+        with Checkpoints.existing(pretrained) as run:
+            _logger.info("Encoder weights from step %d of the run %s.", run.latest_step, pretrained)
+            target = {"weights": on_first_device(weights)}
+            return run.load_part(run.latest_step, target)["weights"]
+    if pretrained:
         from mofa_jax.encoders.pretrained import load_pretrained
 
-        _logger.info("Encoder weights from %s.", config.encoder.pretrained)
-        return load_pretrained(config.encoder.pretrained, encoder, weights)
+        _logger.info("Encoder weights from %s.", pretrained)
+        return load_pretrained(pretrained, encoder, weights)
     _logger.info("No pretrained encoder weights given: He initialisation.")
     return weights
 

@@ -96,8 +96,9 @@ class Checkpoints:
 
     def load_part(self, step: int, target: dict[str, Any]) -> dict[str, Any]:
         """Like `load`, for some of the saved pytree's keys, the rest left on disk."""
-        loading = ocp.options.PyTreeOptions.Loading(partial_load=True)
-        with ocp.Context(pytree_options=ocp.options.PyTreeOptions(loading=loading)):
+        context = ocp.Context()
+        context.pytree.loading.partial_load = True
+        with context:
             return self.load(step, target)
 
 

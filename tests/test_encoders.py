@@ -85,7 +85,7 @@ def test_with_1000_outputs_the_networks_have_the_published_number_of_parameters(
 
 
 def test_hidden_layers_start_with_he_variance():
-    for layer in _initial(make_encoder("alexnet", 7, width=0.25), "conv1", "conv2", "fc7").values():
+    for layer in _initial(make_encoder("alexnet", 7, width=0.125), "conv2", "fc7").values():
         fan_in = np.prod(layer["kernel"].shape[:-1])
         assert np.std(layer["kernel"]) == pytest.approx(np.sqrt(2 / fan_in), rel=0.03)
 

@@ -276,3 +276,12 @@ def test_missing_data_path_is_one_clear_sentence(tmp_path):
     config.face_model = "analytic"
     with pytest.raises(ValueError, match="data.path is empty"):
         training.train_and_evaluate(config, tmp_path)
+
+
+def test_run_can_start_from_another_runs_encoder(config, tmp_path):
+    config.num_steps = 2
+    training.train_and_evaluate(config, tmp_path / "first")
+    config.encoder.pretrained, config.optimizer.learning_rate = str(tmp_path / "first"), 0.0
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path / "second")
+    assert_same(weights_of(tmp_path / "second")[1], weights_of(tmp_path / "first")[1])
