@@ -2,9 +2,9 @@
 
     python benchmarks/decoder.py --model=model.npz --batch=5,16 --runs=40
 
-The rival is the same computation written for PyTorch as its users would: one matrix product a basis,
-`index_add_` for the normals, `grid_sample` for the photograph, autograd. Prints the medians and their
-ratios, and the largest difference of the two losses and gradients.
+The rival is the same computation written for PyTorch as its users would: one matrix product a
+basis, `index_add_` for the normals, `grid_sample` for the photograph, autograd. Prints the medians,
+their ratio, and how far the two losses and gradients are apart.
 """
 
 import statistics
@@ -134,7 +134,8 @@ def main(_):
         print(
             f"batch {batch:3d}: mofa_jax {times['mofa_jax']:6.1f} ms, "
             f"PyTorch {times['pytorch']:6.1f} ms, ratio {times['pytorch'] / times['mofa_jax']:.2f}"
-            f"; losses differ by {abs(float(loss) / float(rival_loss) - 1):.1e}, gradients by {off:.1e}"
+            f"; losses differ by {abs(float(loss) / float(rival_loss) - 1):.1e}, "
+            f"gradients by {off:.1e}"
         )
 
 

@@ -1,4 +1,9 @@
-"""A small encoder from scratch without any landmark."""
+"""The small encoder without any label of a photograph: rendered faces first, then photographs.
+
+python main.py --config=configs/compact_synthetic.py --workdir=runs/compact_synthetic
+python main.py --config=configs/compact_unsupervised.py --workdir=runs/compact_unsupervised
+    --config.encoder.pretrained=runs/compact_synthetic --config.data.path=PHOTOGRAPHS
+"""
 
 from ml_collections import ConfigDict
 
@@ -7,7 +12,12 @@ from configs import compact
 
 def get_config() -> ConfigDict:
     config = compact.get_config()
+    config.num_steps = 3500
     config.loss.landmark = 0.0
-    config.optimizer.learning_rate = 3e-4
-    config.loss.regularizer = config.loss.regularizer_start = 6e-4
+    config.loss.regularizer_start = 6e-4
+    config.loss.regularizer = 3e-4
+    config.loss.regularizer_steps = 3000
+    config.optimizer.learning_rate = 2.5e-4
+    # Free, the distance grows: a smaller face meets less of the hair and the neck around it.
+    config.optimizer.factors.translation_z = 0.02
     return config

@@ -24,7 +24,9 @@ def get_config() -> ConfigDict:
     config.eval_every = 1000  # steps between two evaluations on the held-out photographs
     config.checkpoint_every_minutes = 10.0  # also at the end and on SIGTERM
     config.keep_checkpoints = 3  # the newest that are kept
-    config.reconstruct = ""  # photographs to reconstruct after training; "astronaut": NASA's portrait
+    config.reconstruct = (
+        ""  # photographs to reconstruct after training; "astronaut": NASA's portrait
+    )
     config.max_loss = 100.0  # a larger training loss (or NaN) stops the run
     return config
 
@@ -55,7 +57,9 @@ def _loss() -> ConfigDict:
     loss.regularizer_steps = 0  # steps of that change; 0 = none (P)
     loss.reflectance = 1.7e-3  # w_beta, Eq. 10 (P)
     loss.expression = 0.8  # w_delta, Eq. 10 (P)
-    loss.pyramid_levels = 0  # halvings of the photograph in the photometric term at step 0 (P: none)
+    loss.pyramid_levels = (
+        0  # halvings of the photograph in the photometric term at step 0 (P: none)
+    )
     loss.pyramid_steps = 0  # steps in which the photograph becomes sharp, level by level
     loss.light_color = 0.0  # weak prior: squared distance of each band from grey, inside E_reg
     return loss
@@ -92,7 +96,9 @@ def _data() -> ConfigDict:
     data.require_landmarks = False  # leave out faces without landmarks
     data.crop = "haar"  # the square around the detector's box (P), or around the landmarks
     data.faces = "all"  # faces of a photograph that are used: all or central
-    data.group_pattern = ""  # regular expression on the file's stem: who is shown; "" = nobody twice
+    data.group_pattern = (
+        ""  # regular expression on the file's stem: who is shown; "" = nobody twice
+    )
     data.eval_fraction = 0.04  # of the groups, held out by a hash of their names (P: 5k of 147k)
     data.num_eval = 512  # held-out photographs an evaluation reads at most
     data.num_threads = 2  # that read and augment ahead

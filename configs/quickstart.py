@@ -1,6 +1,6 @@
 """The whole pipeline in some minutes on a laptop CPU, on synthetic faces alone.
 
-    python main.py --config=configs/quickstart.py --workdir=runs/quickstart
+python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
 from ml_collections import ConfigDict

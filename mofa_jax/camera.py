@@ -43,7 +43,7 @@ class Camera:
 def rotation_matrix(axis_angle: jax.Array) -> jax.Array:
     """T = exp([w]_x) [3, 3] of an axis-angle vector w [3], rad (Rodrigues' formula).
 
-    Smooth at zero: below a thousandth of a radian the series of sin(a)/a and (1 - cos(a))/a^2 serve.
+    Smooth at zero: below a thousandth of a radian the series of sin(a)/a and (1 - cos(a))/a^2.
     """
     x, y, z = axis_angle
     zero = jnp.zeros_like(x)

@@ -68,8 +68,8 @@ class Checkpoints:
             )
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{self._directory}: the checkpoint of step {step} cannot be written ({error}); free "
-                "disk space and start the same command again: it goes on from the last whole one."
+                f"{self._directory}: the checkpoint of step {step} cannot be written ({error}); "
+                "free disk space and start the same command again: it goes on from the last whole one."
             ) from error
 
     def information(self, step: int) -> dict[str, Any]:
@@ -90,8 +90,8 @@ class Checkpoints:
             return self._checkpointer.load(step, target)
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise CheckpointError(
-                f"{self._directory / str(step)}: does not fit this configuration ({error}); use the "
-                "config that the run was started with, or another workdir."
+                f"{self._directory / str(step)}: does not fit this configuration ({error}); use "
+                "the config that the run was started with, or another workdir."
             ) from error
 
     def load_part(self, step: int, target: dict[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class FaceModel:
         return {key: np.asarray(getattr(self, key)) for key in keys}
 
     def checksum(self) -> str:
-        """SHA-256 over all arrays: tells whether a model is the one that a checkpoint was made with."""
+        """SHA-256 over all arrays: whether a model is the one that a checkpoint was made with."""
         digest = hashlib.sha256()
         for key, array in sorted(self.to_arrays().items()):
             if key not in _TEXTS:
@@ -185,15 +185,15 @@ def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32)
     path = Path(name)
     if not path.is_file():
         raise FaceModelError(
-            f"{path}: no such face model file; give an npz's path or one of {sorted(_in_the_box())}."
+            f"{path}: no such face model; give an npz's path or one of {sorted(_in_the_box())}."
         )
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         raise FaceModelError(
-            f"{path}: cannot be read as npz ({error}); it is cut short or of another format: copy it "
-            "again or import it with `python -m mofa_jax.import_model`."
+            f"{path}: cannot be read as npz ({error}); it is cut short or of another format: copy "
+            "it again or import it with `python -m mofa_jax.import_model`."
         ) from error
     return face_model_from_arrays(arrays, str(path), dtype)
 

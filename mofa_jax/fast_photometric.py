@@ -95,9 +95,7 @@ def oriented_vertices(params: FaceParams, bases: StackedBases) -> jax.Array:
 
 @jax.custom_vjp
 def _photometric(coefficients, reflectance, pose_and_light, bases, cam, images):
-    values, _ = _photometric_forward(
-        coefficients, reflectance, pose_and_light, bases, cam, images
-    )
+    values, _ = _photometric_forward(coefficients, reflectance, pose_and_light, bases, cam, images)
     return values
 
 

@@ -95,13 +95,13 @@ def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
     if sizes != trained_with["code_sizes"]:
         raise CheckpointError(
             f"the checkpoint's codes are of face model '{trained_with['name']}' with shape, "
-            f"expression and reflectance sizes {trained_with['code_sizes']}, but '{model.name}' has "
-            f"{sizes}; load it with the face model that it was trained with."
+            f"expression and reflectance sizes {trained_with['code_sizes']}, but '{model.name}' "
+            f"has {sizes}; load it with the face model that it was trained with."
         )
     if model.checksum() != trained_with["checksum"]:
         _logger.warning(
-            "Face model '%s' is not the one that the checkpoint was trained with ('%s'): its arrays "
-            "have changed since; the results may be wrong.",
+            "Face model '%s' is not the one that the checkpoint was trained with ('%s'): its "
+            "arrays have changed since; the results may be wrong.",
             model.name,
             trained_with["name"],
         )

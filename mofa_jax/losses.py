@@ -100,7 +100,7 @@ def regularizer(
     reflectance_weight: float = REFLECTANCE_WEIGHT,
     expression_weight: float = EXPRESSION_WEIGHT,
 ) -> jax.Array:
-    """Eq. 10: sum alpha^2 + w_beta sum beta^2 + w_delta sum delta^2, the prior on the face model."""
+    """Eq. 10: sum alpha^2 + w_beta sum beta^2 + w_delta sum delta^2, the face model's prior."""
     return (
         jnp.sum(params.shape**2)
         + reflectance_weight * jnp.sum(params.reflectance**2)

@@ -22,7 +22,8 @@ class Topology:
     """Tables of a mesh with N vertices, made by `build_topology`.
 
     Attributes:
-      ring: [N, K] int32, the ordered neighbours, the last one repeated; the vertex itself if irregular.
+      ring: [N, K] int32, the ordered neighbours, the last one repeated; of an irregular vertex
+        itself.
       irregular: [M] int32, the vertices without a closed ring of at most K neighbours.
       irregular_triangles: [P, 3] int32, the triangles that touch them.
       irregular_corners: [P, 3] int32, each corner's place in `irregular`, M if it is regular.
@@ -54,7 +55,7 @@ def build_topology(triangles: np.ndarray, num_vertices: int) -> Topology:
 
 
 def _walk_rings(triangles: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each vertex's neighbours in order [N, max valence] and their number [N], 0 if not one ring."""
+    """Each vertex's neighbours in order [N, max valence], and their number [N], 0 if no ring."""
     center = triangles.ravel()
     first = np.roll(triangles, -1, axis=1).ravel()
     second = np.roll(triangles, -2, axis=1).ravel()

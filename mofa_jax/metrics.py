@@ -49,6 +49,4 @@ def landmark_error(
       points: [68, 2], continuous pixels.
       confidence: [68]; landmarks of confidence zero do not count.
     """
-    return mean_landmark_distance(
-        *landmark_offsets(rendering.screen, model, points, confidence)
-    )
+    return mean_landmark_distance(*landmark_offsets(rendering.screen, model, points, confidence))

@@ -52,7 +52,7 @@ def agree(flags: list[bool], step: int, period: int) -> list[bool]:
 
 
 class StopSignal:
-    """Notes SIGTERM and SIGINT, so that the loop can save and leave; a second SIGINT ends at once."""
+    """Notes SIGTERM and SIGINT, so that the loop can save and leave; a second SIGINT ends it."""
 
     def __init__(self):
         self.requested = False

@@ -1,6 +1,6 @@
 """Faces of photographs, reconstructed: overlays, pictures, meshes and parameters.
 
-    python -m mofa_jax.reconstruct --workdir=runs/x --output=out photo.jpg more/*.png
+python -m mofa_jax.reconstruct --workdir=runs/x --output=out photo.jpg more/*.png
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The model-based decoder (paper, Sec. 5): a code vector in, a face out. It has no learned weight."""
+"""The model-based decoder (paper, Sec. 5): a code vector in, a face out, no learned weight."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def render(params: FaceParams, model: FaceModel, cam: Camera) -> Rendering:
 
 
 def is_front_facing(normals: jax.Array, vertices: jax.Array) -> jax.Array:
-    """[N] bool: the normal points against the view ray (not the axis: the two differ off-centre)."""
+    """[N] bool: the normal points against the view ray (not the axis: they differ off-centre)."""
     return jnp.sum(normals * vertices, axis=-1) < 0
 
 

@@ -90,7 +90,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
         if checkpoints.latest_step is not None:
             state = _resume(checkpoints, state, data.train, model)
         watch = Watch(workdir, config, encoder.apply, model, cam, data.eval_examples)
-        loop = _Loop(config, encoder.apply, optimizer, decoder, data, checkpoints, information, watch)
+        loop = _Loop(
+            config, encoder.apply, optimizer, decoder, data, checkpoints, information, watch
+        )
         return loop.run(state)
 
 
@@ -212,7 +214,7 @@ class _Loop:
                 f"step {step}: {', '.join(f'{key} = {values[key]:g}' for key in bad)} on the batch "
                 f"{', '.join(map(str, names))}; the last good checkpoint is "
                 f"{'none yet' if kept is None else f'that of step {kept}'}: lower "
-                "config.optimizer.learning_rate, set config.optimizer.clip_norm, or remove the file."
+                "config.optimizer.learning_rate, set config.optimizer.clip_norm, or remove a file."
             )
 
 

@@ -45,9 +45,7 @@ def ict_model(shared: Path) -> mofa_jax.FaceModel:
 @pytest.fixture(scope="session")
 def tiny_model() -> mofa_jax.FaceModel:
     """The analytic face with few vertices and modes."""
-    arrays = analytic_face(
-        resolution=17, num_shape=5, num_expression=4, num_reflectance=3
-    )
+    arrays = analytic_face(resolution=17, num_shape=5, num_expression=4, num_reflectance=3)
     return face_model_from_arrays(arrays, "tiny analytic face")
 
 

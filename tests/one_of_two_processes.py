@@ -1,7 +1,7 @@
 """One process of a two-process run: `python one_of_two_processes.py CONFIG_JSON OUTPUT`.
 
-The environment says which one it is. Trains as the config says, and writes the gradient of the first
-train step to OUTPUT.
+The environment says which one it is. Trains as the config says, and writes the gradient of the
+first train step to OUTPUT.
 """
 
 import json

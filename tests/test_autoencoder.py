@@ -5,8 +5,18 @@ import oracle
 import pytest
 
 import mofa_jax
-from configs import alexnet, alexnet_landmarks, compact, compact_unsupervised, default
-from configs import quickstart, synthetic, vgg, vgg_landmarks
+from configs import (
+    alexnet,
+    alexnet_landmarks,
+    compact,
+    compact_synthetic,
+    compact_unsupervised,
+    default,
+    quickstart,
+    synthetic,
+    vgg,
+    vgg_landmarks,
+)
 from mofa_jax.autoencoder import (
     blurred,
     landmark_model,
@@ -25,6 +35,7 @@ EXPERIMENTS = (
     vgg,
     vgg_landmarks,
     compact,
+    compact_synthetic,
     compact_unsupervised,
     synthetic,
     quickstart,

@@ -81,7 +81,7 @@ def test_gradients_equal_finite_differences(ict_model, float64):
 
     @jax.jit
     def loss(code):
-        params, out = render_code(code, model, jnp.float64)
+        _, out = render_code(code, model, jnp.float64)
         land = mofa_jax.losses.landmark(out, model, points, jnp.ones(68), CAM)
         return mofa_jax.losses.photometric(out, image) + land
 

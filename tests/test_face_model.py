@@ -30,7 +30,11 @@ def test_checksum_changes_with_any_array(tiny_model):
 
 def test_geometry_and_reflectance_are_linear_in_the_code(tiny_model):
     shape, expression, reflectance = (np.arange(1.0, n + 1) for n in tiny_model.code_sizes)
-    m = {key: np.asarray(value, float) for key, value in tiny_model.to_arrays().items() if value.dtype.kind == "f"}
+    m = {
+        key: np.asarray(value, float)
+        for key, value in tiny_model.to_arrays().items()
+        if value.dtype.kind == "f"
+    }
     geometry = m["mean_shape"] + m["shape_basis"] @ shape + m["expression_basis"] @ expression
     np.testing.assert_allclose(tiny_model.geometry(shape, expression), geometry, atol=2e-5)
     albedo = m["mean_reflectance"] + m["reflectance_basis"] @ reflectance

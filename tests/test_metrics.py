@@ -20,7 +20,9 @@ def test_geometric_error_equals_a_numerical_search_over_translation_and_scale(fl
 
     best = minimize(squared, [0, 0, 0, 1.0], tol=1e-14).x
     error = 100 * np.linalg.norm(best[3] * a + best[:3] - b, axis=1).mean()
-    np.testing.assert_allclose(metrics.geometric_error(jnp.asarray(a), jnp.asarray(b)), error, rtol=1e-6)
+    np.testing.assert_allclose(
+        metrics.geometric_error(jnp.asarray(a), jnp.asarray(b)), error, rtol=1e-6
+    )
 
 
 def test_geometric_error_ignores_translation_and_scale_but_not_rotation(float64):

@@ -25,11 +25,15 @@ def test_adadelta_is_caffes_with_a_smaller_rate_for_z_translation(tiny_model, fl
     size = code_size(tiny_model)
     rng = np.random.default_rng(0)
     trunk, code = rng.normal(size=(4, 3)), rng.normal(size=(3, size))
-    weights = {"params": {"conv": {"kernel": jnp.asarray(trunk)}, "code": {"kernel": jnp.asarray(code)}}}
+    weights = {
+        "params": {"conv": {"kernel": jnp.asarray(trunk)}, "code": {"kernel": jnp.asarray(code)}}
+    }
     gradients = [(rng.normal(size=trunk.shape), rng.normal(size=code.shape)) for _ in range(5)]
     state = optimizer.init(weights)
     for a, b in gradients:
-        gradient = {"params": {"conv": {"kernel": jnp.asarray(a)}, "code": {"kernel": jnp.asarray(b)}}}
+        gradient = {
+            "params": {"conv": {"kernel": jnp.asarray(a)}, "code": {"kernel": jnp.asarray(b)}}
+        }
         update, state = optimizer.update(gradient, state, weights)
         weights = optax.apply_updates(weights, update)
     rate = np.full(size, 0.1)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from one_of_two_processes import first_gradient
@@ -55,12 +56,10 @@ def test_two_processes_give_the_gradient_of_one_and_train(tiny_model, tmp_path):
     script = Path(__file__).with_name("one_of_two_processes.py")
     run_processes([str(script), str(settings), str(tmp_path / "gradient.npz")], 2)
     with pytest.MonkeyPatch.context() as patch:
-        import jax
-
+        devices, pmap = jax.local_devices()[:1], jax.pmap
         patch.setattr(jax, "local_device_count", lambda: 1)
-        patch.setattr(jax, "local_devices", lambda devices=jax.local_devices(): devices[:1])
-        pmap = jax.pmap
-        patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=jax.local_devices(), **k))
+        patch.setattr(jax, "local_devices", lambda: devices)
+        patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=devices, **k))
         one = first_gradient(config, tmp_path)
     with np.load(tmp_path / "gradient.npz") as two:
         for a, b in zip(two.values(), one, strict=True):

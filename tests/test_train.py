@@ -1,4 +1,4 @@
-"""Training end to end on a tiny model: learning, resuming, several devices and processes, failing."""
+"""Training end to end on a tiny model: learning, resuming, several devices, failing."""
 
 import json
 import os
@@ -20,7 +20,6 @@ from mofa_jax import train as training
 from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.synthetic import example_keys, synthetic_batch
-from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -274,7 +273,7 @@ def test_batch_that_devices_do_not_divide_is_refused():
 def test_missing_data_path_is_one_clear_sentence(tmp_path):
     config = default.get_config()
     config.face_model = "analytic"
-    with pytest.raises(ValueError, match="data.path is empty"):
+    with pytest.raises(ValueError, match=r"data\.path is empty"):
         training.train_and_evaluate(config, tmp_path)
 
 
