@@ -18,6 +18,8 @@ def get_config() -> ConfigDict:
     config.loss.regularizer = 3e-4
     config.loss.regularizer_steps = 3000
     config.optimizer.learning_rate = 2.5e-4
-    # Free, the distance grows: a smaller face meets less of the hair and the neck around it.
-    config.optimizer.factors.translation_z = 0.02
+    # Free, faces shrink, since a smaller one meets less of the hair and the neck around it.
+    config.loss.population_shape = 0.05
+    config.loss.population_pose = 0.3
+    config.optimizer.factors.translation_z = 0.1
     return config

@@ -61,6 +61,8 @@ def _loss() -> ConfigDict:
         0  # halvings of the photograph in the photometric term at step 0 (P: none)
     )
     loss.pyramid_steps = 0  # steps in which the photograph becomes sharp, level by level
+    loss.population_shape = 0.0  # weight of the squared average of alpha over all faces (P: none)
+    loss.population_pose = 0.0  # the same of rotation, radians, and translation, dm
     loss.light_color = 0.0  # weak prior: squared distance of each band from grey, inside E_reg
     return loss
 

@@ -141,6 +141,7 @@ def objective(
     decoder: Decoder,
     encode: Callable,
     config: ConfigDict,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Eq. 7, averaged over a batch, and the terms it is made of.
 
@@ -151,6 +152,7 @@ def objective(
       decoder: see `Decoder`.
       encode: (weights, images [B, H, W, 3] in [0, 1]) -> codes [B, D].
       config: the default config's `loss`.
+      axis_name: of the devices that share the batch, if any.
 
     Returns:
       The loss, and dict(loss, photometric, landmark, regularizer: the terms of Eq. 7 with their
@@ -164,10 +166,11 @@ def objective(
         params, batch["landmarks"], batch["confidence"], decoder
     )
     prior = jax.vmap(_prior, (0, None))(params, config)
+    population = _population_prior(params, config, axis_name)
     terms = {
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
-        "regularizer": regularizer_weight(config, step) * jnp.mean(prior),
+        "regularizer": regularizer_weight(config, step) * jnp.mean(prior) + population,
     }
     loss = sum(terms.values())  # Eq. 7
     annotated = jnp.isfinite(distance)
@@ -212,3 +215,15 @@ def _prior(params: FaceParams, config: ConfigDict) -> jax.Array:
     """Eq. 10, and the prior on the light's colour."""
     statistical = losses.regularizer(params, config.reflectance, config.expression)
     return statistical + config.light_color * losses.light_color(params)
+
+
+def _population_prior(params: FaceParams, config: ConfigDict, axis_name: str | None) -> jax.Array:
+    """Keeps the average shape, and the average pose in the detector's squares, at zero.
+
+    A single face may differ from the average as the other terms let it; all of them together not.
+    """
+    if not (config.population_shape or config.population_pose):
+        return jnp.zeros(())
+    pose = jnp.concatenate([params.rotation, params.translation], axis=-1)
+    shape, pose = (losses.squared_mean(x, axis_name) for x in (params.shape, pose))
+    return config.population_shape * shape + config.population_pose * pose

@@ -69,7 +69,7 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self._directory}: the checkpoint of step {step} cannot be written ({error}); "
-                "free disk space and start the same command again: it goes on from the last whole one."
+                "free disk space and start the command again: it goes on from the last whole one."
             ) from error
 
     def information(self, step: int) -> dict[str, Any]:

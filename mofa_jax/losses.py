@@ -112,3 +112,19 @@ def light_color(params: FaceParams) -> jax.Array:
     """Squared distance of each band's light from grey: keeps a skin's tone out of the light."""
     gamma = params.illumination
     return jnp.sum((gamma - jnp.mean(gamma, axis=-1, keepdims=True)) ** 2)
+
+
+def squared_mean(samples: jax.Array, axis_name: str | None = None) -> jax.Array:
+    """An unbiased estimate of ||E x||^2 from a batch: the mean product of two different samples.
+
+    The batch's own squared mean would hold a share 1 / B of the variance, and shrink the samples.
+
+    Args:
+      samples: x [B, D].
+      axis_name: of the devices that share the batch, if any.
+    """
+    total, squares, count = jnp.sum(samples, axis=0), jnp.sum(samples**2), samples.shape[0]
+    if axis_name is not None:
+        total, squares = jax.lax.psum((total, squares), axis_name)
+        count *= jax.lax.axis_size(axis_name)
+    return (jnp.sum(total**2) - squares) / max(count * (count - 1), 1)

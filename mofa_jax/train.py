@@ -108,7 +108,7 @@ def make_train_step(
     def step(state: TrainState, decoder: Decoder, batch: dict):
         gradient_of = jax.grad(objective, has_aux=True)
         gradient, metrics = gradient_of(
-            state.weights, batch, state.step, decoder, encode, config.loss
+            state.weights, batch, state.step, decoder, encode, config.loss, "batch"
         )
         gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name="batch")
         update, optimizer_state = optimizer.update(gradient, state.optimizer, state.weights)

@@ -3,7 +3,6 @@
 The oracle is the publishers' formula: shapeMU + shapePC (shapeEV a) + expPC (std b) in micrometres.
 """
 
-import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -24,6 +23,7 @@ def no_donor():
 
 def write_v73(path, values):
     """MATLAB 7.3: HDF5 behind a block of 512 bytes, every array stored transposed."""
+    h5py = pytest.importorskip("h5py")
     with h5py.File(path, "w", userblock_size=512) as file:
         for key, value in values.items():
             file[key] = np.asarray(value).T

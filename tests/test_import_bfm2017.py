@@ -5,7 +5,6 @@ The oracle is the publishers' formula: mean + pcaBasis (sqrt(pcaVariance) a), in
 
 import json
 
-import h5py
 import numpy as np
 import pytest
 from face_files import small_face, unit_columns
@@ -15,6 +14,8 @@ from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.bfm2017 import _IBUG, read_bfm2017
 from mofa_jax.face_models.transfer import Donor
+
+h5py = pytest.importorskip("h5py")
 
 _MM = 100  # millimetres in a decimetre
 

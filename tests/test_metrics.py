@@ -93,3 +93,13 @@ def test_grey_light_has_no_colour_penalty(tiny_model):
     red = params.replace(illumination=jnp.zeros((9, 3)).at[0, 0].set(3.0))
     assert losses.light_color(red) == pytest.approx(6.0)
     assert np.isfinite(jax.grad(losses.light_color)(params).illumination).all()
+
+
+def test_squared_mean_is_unbiased_and_the_same_over_devices(float64):
+    rng = np.random.default_rng(0)
+    batches = 0.3 + rng.normal(size=(4000, 4, 3))
+    estimates = jax.vmap(losses.squared_mean)(jnp.asarray(batches))
+    assert np.mean(estimates) == pytest.approx(3 * 0.3**2, abs=0.02)
+    shared = jax.vmap(lambda x: losses.squared_mean(x, "devices"), axis_name="devices")
+    whole = losses.squared_mean(jnp.asarray(batches[:4].reshape(16, 3)))
+    np.testing.assert_allclose(shared(jnp.asarray(batches[:4])), whole, rtol=1e-12)

@@ -64,6 +64,7 @@ def test_plausible_expressions_keep_the_rules():
     assert (of["mouthClose"] <= of["jawOpen"]).all() and of["mouthClose"].max() > 0.1
     for side in ("L", "R"):
         assert not ((of[f"eyeBlink_{side}"] > 0) & (of[f"eyeWide_{side}"] > 0)).any()
+    assert not ((of["eyeLookIn_L"] > 0) & (of["eyeLookIn_R"] > 0)).any()
     np.testing.assert_array_equal(of["eyeLookIn_L"], of["eyeLookOut_R"])
     np.testing.assert_array_equal(of["eyeLookIn_R"], of["eyeLookOut_L"])
     active = (weights > 0).mean(axis=0)

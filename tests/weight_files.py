@@ -55,7 +55,7 @@ def net_parameter(packed):
 
 
 def write_caffemodel(path, layers, name, v1=False, packed=True, double=False):
-    """Writes {layer: blobs} as a network between layers without weights, in one of Caffe's forms."""
+    """Writes {layer: blobs} between layers without weights, in one of Caffe's forms."""
     net = net_parameter(packed)(name=name, input_dim=[10, 3, 227, 227])
     for layer_name, blobs in {"data": [], **layers, "prob": []}.items():
         layer = (net.layers if v1 else net.layer).add(name=layer_name)

@@ -31,9 +31,13 @@ from tools.open_model.region import Region, cut_region
 
 NUM_SHAPE, NUM_EXPRESSION, NUM_REFLECTANCE = 80, 64, 80
 PEOPLE, FACES_MADE, COMPLEXIONS = 5000, 5000, 1200
-SPLIT_AREA = 1.5e-4  # dm^2: gives about 24,600 vertices
+SPLIT_AREA = 1.5e-4  # dm^2: gives about 25,500 vertices
 REFLECTANCE_PATTERNS = 120
-INTERPUPILLARY = 0.63  # dm; Dodgson, "Variation and extrema of human interpupillary distance", 2004
+# The drawn tones are spread evenly and end at 1.7 sigma. The first mode, light to dark, is
+# drawn in, so that a normal coefficient rarely goes beyond them.
+TONE_RANGE = np.float32(0.78)
+# dm; Dodgson, "Variation and extrema of human interpupillary distance", 2004
+INTERPUPILLARY = 0.63
 PUPILS_APART = 0.578  # the same on MakeHuman's average adult
 TO_TRUE_SIZE = INTERPUPILLARY / PUPILS_APART
 # Free smooth variation beyond the sliders: (length, standard deviation, modes), dm.
@@ -59,6 +63,7 @@ def build(wheel: Path, seed: int = 0) -> dict[str, np.ndarray]:
     shape, shape_scale = quantise(shape * TO_TRUE_SIZE, np.int16)
     expression, expression_scale = quantise(expression * TO_TRUE_SIZE, np.int16)
     patterns, mixing = pack_reflectance(reflectance, REFLECTANCE_PATTERNS)
+    mixing[..., 0] *= TONE_RANGE
     return {
         "quads": region.quads.astype(np.uint16),
         "rows": fine.rows.astype(np.uint16),
@@ -73,7 +78,7 @@ def build(wheel: Path, seed: int = 0) -> dict[str, np.ndarray]:
         "mean_reflectance": mean_reflectance.astype(np.float16),
         "patterns": patterns,
         "pattern_mixing": mixing,
-        "uv": _texture_coordinates(region, fine),
+        "uv": _texture_coordinates(region, fine, places.points[:, 1]),
         "name": np.array("open face"),
         "licence": np.array(LICENCE),
     }
@@ -126,10 +131,12 @@ def _reflectance(places: Places, fine: FineMesh, coarse: np.ndarray, rng):
     return mean, modes_of_samples(draws - mean, NUM_REFLECTANCE)
 
 
-def _texture_coordinates(region: Region, fine: FineMesh) -> np.ndarray:
+def _texture_coordinates(region: Region, fine: FineMesh, up: np.ndarray) -> np.ndarray:
     """[n, 2] MakeHuman's layout of the face, turned upright and scaled into the unit square."""
-    upright = region.uv
+    upright = np.stack([-region.uv[:, 1], region.uv[:, 0]], axis=1)  # the chart lies on its side
     used = fine.matrix @ upright
+    if np.corrcoef(used[:, 1], up)[0, 1] < 0:
+        upright, used = -upright, -used
     low, high = used.min(0), used.max(0)
     return (0.01 + 0.98 * (upright - low) / (high - low).max()).astype(np.float32)
 

@@ -75,7 +75,7 @@ def random_light(rng: np.random.Generator) -> np.ndarray:
     direction = rng.normal(size=3) * [1, 0.8, 0.5] + [0, 0.4, 1]
     direction /= np.linalg.norm(direction)
     light = np.zeros((9, 3))
-    light[0] = rng.uniform(0.05, 0.30)
+    light[0] = rng.uniform(0.05, 0.22)
     light[1:4] = rng.uniform(0.06, 0.22) * direction[[1, 2, 0], None]
     light[4:] = 0.02 * rng.normal(size=(5, 1))
     return light * (1 + 0.05 * rng.normal(size=3))

@@ -104,10 +104,12 @@ def paint(image: jax.Array, shapes: Shapes) -> jax.Array:
     height, width, _ = image.shape
     x = jnp.arange(width, dtype=image.dtype)[None, :] + 0.5
     y = jnp.arange(height, dtype=image.dtype)[:, None] + 0.5
-    for k in range(shapes.angle.shape[0]):
-        cover = _coverage(jax.tree.map(lambda field, k=k: field[k], shapes), x, y)[..., None]
-        image = image + cover * (shapes.color[k][None, None, :] - image)
-    return image
+
+    def paint_one(image, shape):
+        cover = _coverage(shape, x, y)[..., None]
+        return image + cover * (shape.color[None, None, :] - image), None
+
+    return jax.lax.scan(paint_one, image, shapes)[0]
 
 
 def _coverage(shape: Shapes, x: jax.Array, y: jax.Array) -> jax.Array:

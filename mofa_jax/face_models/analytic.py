@@ -1,4 +1,4 @@
-"""A small face made by code: an ellipsoid with a nose, brows, eyes and lips, for tests and teaching.
+"""A small face made by code: an ellipsoid with nose, brows, eyes and lips, for tests and teaching.
 
 It has everything a face model has (modes, landmarks, texture coordinates) and nothing of a person.
 """
@@ -130,6 +130,6 @@ def _landmark_positions() -> np.ndarray:
 
 
 def _ring(half_width: float, half_height: float, count: int) -> np.ndarray:
-    """Lip landmarks: clockwise for the viewer from the subject's right corner, around (0, -0.42)."""
+    """Lip landmarks: clockwise for the viewer, from the subject's right, around (0, -0.42)."""
     angle = np.pi - 2 * np.pi * np.arange(count) / count
     return np.stack([half_width * np.cos(angle), -0.42 + half_height * np.sin(angle)], 1)

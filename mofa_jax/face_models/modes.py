@@ -7,6 +7,7 @@ from mofa_jax.face_model import FaceModelError
 _SAME_LENGTH = 1e-2  # relative: how alike lengths may be and still count as equal
 _ACTIVE = 0.15  # the chance that a facial unit takes part in an expression
 _TIED = 0.8  # the chance that left and right act alike
+_CORRECTED = 0.3  # the chance that a corrective goes with its unit
 # Units that exclude each other, and the one that only corrects another (ICT-FaceKit and ARKit).
 _OPPOSITES = (
     ("eyeBlink", "eyeWide"),
@@ -74,8 +75,7 @@ def blendshape_modes(blendshapes: np.ndarray, names: list[str], seed: int = 0) -
     """Modes [N, 3, K] whose second moment about neutral is that of plausible sparse expressions.
 
     With w the weights of plausible expressions (`plausible_weights`) and L L^T = E[w w^T], the
-    modes
-    are the blendshapes times L: zero coefficients stay neutral.
+    modes are the blendshapes times L: zero coefficients stay neutral.
 
     Args:
       blendshapes: [N, 3, K] displacements from neutral at weight one.
@@ -101,23 +101,34 @@ def plausible_weights(names: list[str], count: int, rng: np.random.Generator) ->
     strength = np.where(rng.random(shape) < _ACTIVE, rng.random(shape), 0.0)
     for one, other in _OPPOSITES:
         if one in column and other in column:
-            first = rng.random(count) < 0.5
-            strength[first, column[other]] *= strength[first, column[one]] == 0
-            strength[~first, column[one]] *= strength[~first, column[other]] == 0
+            _exclude(strength, column[one], column[other], rng)
     tied = rng.random(shape) < _TIED
     side = {mark: strength * np.where(tied, 1.0, rng.random(shape)) for mark in ("_L", "_R")}
-    weights = np.empty((count, len(names)))
-    for i, name in enumerate(names):
-        weights[:, i] = side.get(name[-2:], strength)[:, column[_unit(name)]]
-    place = {name: i for i, name in enumerate(names)}
-    for inward, outward in _GAZE:
-        if inward in place and outward in place:
+    weights = np.stack(
+        [side.get(name[-2:], strength)[:, column[_unit(name)]] for name in names], axis=1
+    )
+    _follow(weights, {name: i for i, name in enumerate(names)}, rng)
+    return weights
+
+
+def _exclude(weights: np.ndarray, one: int, other: int, rng: np.random.Generator) -> None:
+    """Where two units are active, only one of them stays, by chance."""
+    both = (weights[:, one] > 0) & (weights[:, other] > 0)
+    keeps_one = rng.random(len(weights)) < 0.5
+    weights[both & keeps_one, other] = 0
+    weights[both & ~keeps_one, one] = 0
+
+
+def _follow(weights: np.ndarray, place: dict[str, int], rng: np.random.Generator) -> None:
+    """Both eyes look to the same side, and correctives go with the unit that they correct."""
+    if all(name in place for pair in _GAZE for name in pair):
+        _exclude(weights, *(place[inward] for inward, _ in _GAZE), rng)
+        for inward, outward in _GAZE:
             weights[:, place[outward]] = weights[:, place[inward]]
     for corrective, main in _CORRECTIVES.items():
         if corrective in place and main in place:
-            share = rng.random(count) * (rng.random(count) < 0.3)
+            share = rng.random(len(weights)) * (rng.random(len(weights)) < _CORRECTED)
             weights[:, place[corrective]] = share * weights[:, place[main]]
-    return weights
 
 
 def _unit(name: str) -> str:

@@ -31,7 +31,7 @@ def load_open_face(path: Path | str = ASSET) -> dict[str, np.ndarray]:
       OpenFaceError: the file is absent, cut short or lacks an array.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             packed = {key: file[key] for key in file.files}
         return unpack(packed)
     except (OSError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:

@@ -93,8 +93,8 @@ def transfer_reflectance(model: RawModel, donor: Donor) -> RawModel:
     near = distance[covered] * 100
     median, most = (np.quantile(near, share) if near.size else np.inf for share in (0.5, 0.95))
     return replace(model, **blend, licence=licence).noting(
-        f"took the reflectance from '{donor.name}', whose surface lies on {covered.mean():.0%} of the "
-        f"vertices, {median:.2f} mm away in the middle, {most:.2f} mm at 95 %"
+        f"took the reflectance from '{donor.name}', whose surface lies on {covered.mean():.0%} of "
+        f"the vertices, {median:.2f} mm away in the middle, {most:.2f} mm at 95 %"
     )
 
 
