@@ -12,14 +12,13 @@ from configs import compact
 
 def get_config() -> ConfigDict:
     config = compact.get_config()
-    config.num_steps = 4000
+    config.num_steps = 3000
     config.loss.landmark = 0.0
-    config.loss.regularizer_start = 3e-4
-    config.loss.regularizer = 1e-4
-    config.loss.regularizer_steps = 1500
+    config.loss.regularizer_start = 6e-4
+    config.loss.regularizer = 3e-4
+    config.loss.regularizer_steps = 3000
     config.optimizer.learning_rate = 3e-4
     # Free, faces shrink, since a smaller one meets less of the hair and the neck around it.
-    config.loss.population_shape = 0.05
     config.loss.population_pose = 0.3
     config.optimizer.factors.translation_z = 0.1
     return config

@@ -6,6 +6,7 @@ import jax
 from flax import linen as nn
 
 from mofa_jax.encoders.layers import (
+    PIXEL_STD,
     Conv,
     code_layer,
     hidden_layer,
@@ -84,8 +85,9 @@ class AlexNet(nn.Module):
         for i, (kernel_size, stride, padding) in enumerate(geometry):
             channels = round(self.width * net.channels[i])
             name = f"conv{i + 1}"
-            x = Conv(channels, kernel_size, stride, padding, net.groups[i], name=name)(x)
-            x = nn.relu(x)
+            input_std = PIXEL_STD / net.std[0] if i == 0 else 1.0
+            conv = Conv(channels, kernel_size, stride, padding, net.groups[i], input_std, name=name)
+            x = nn.relu(conv(x))
             if net.response_norm and name in ("conv1", "conv2"):
                 x = local_response_norm(x)
             if name in ("conv1", "conv2", "conv5"):

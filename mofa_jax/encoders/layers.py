@@ -13,6 +13,9 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+PIXEL_STD = 70.0
+"""Standard deviation of photographs' pixels about their mean, in units of 0..255."""
+
 _LARGE_MAP = 20
 """Side of an output map, in pixels, from which image-by-image weight gradients are faster."""
 
@@ -76,7 +79,8 @@ conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 class Conv(nn.Module):
     """Convolution with bias; `groups` > 1 connects each slice of the channels only to its own.
 
-    Kernel [K, K, I / groups, O], He initialisation. The groups are separate convolutions.
+    Kernel [K, K, I / groups, O], He initialisation for inputs of standard deviation `input_std`.
+    The groups are separate convolutions.
     """
 
     features: int
@@ -84,11 +88,13 @@ class Conv(nn.Module):
     stride: int = 1
     padding: int = 0
     groups: int = 1
+    input_std: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        he = nn.initializers.variance_scaling(2.0 / self.input_std**2, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", he, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         groups = zip(
             jnp.split(x, self.groups, axis=-1), jnp.split(kernel, self.groups, axis=-1), strict=True

@@ -3,7 +3,14 @@
 import jax
 from flax import linen as nn
 
-from mofa_jax.encoders.layers import Conv, code_layer, hidden_layer, max_pool, preprocess
+from mofa_jax.encoders.layers import (
+    PIXEL_STD,
+    Conv,
+    code_layer,
+    hidden_layer,
+    max_pool,
+    preprocess,
+)
 
 INPUT_SIZE = 224
 MEAN_RGB = (129.1863, 104.7624, 93.5940)
@@ -33,7 +40,10 @@ class VGGFace(nn.Module):
         for block, (channels, depth) in enumerate(BLOCKS, start=1):
             for layer in range(1, depth + 1):
                 features = round(self.width * channels)
-                x = nn.relu(Conv(features, 3, padding=1, name=f"conv{block}_{layer}")(x))
+                name = f"conv{block}_{layer}"
+                input_std = PIXEL_STD if name == "conv1_1" else 1.0
+                conv = Conv(features, 3, padding=1, input_std=input_std, name=name)
+                x = nn.relu(conv(x))
             x = max_pool(x, window=2, stride=2)
         x = x.reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
