@@ -22,7 +22,7 @@ _FORMATS = {
     "HTML page": lambda head: (
         head.lstrip()[:200].lower().startswith((b"<!doctype", b"<html", b"<?xml"))
     ),
-    "pickle": lambda head: head[:1] == b"\x80" or head.startswith((b"(dp", b"(dict", b"ccopy_reg")),
+    "pickle": lambda head: head[:1] == b"\x80" or head.startswith((b"(dp", b"}q", b"ccopy_reg")),
 }
 _BROKEN = (
     OSError,
