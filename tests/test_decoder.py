@@ -74,6 +74,7 @@ def test_losses_and_metrics_equal_float64_computation(ict_model, float64, yaw):
     np.testing.assert_allclose(mofa_jax.losses.regularizer(params), prior, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradients_equal_finite_differences(ict_model, float64):
     model, image = as_dtype(ict_model, np.float64), jnp.asarray(random_image(1))
     points = jnp.asarray(np.random.default_rng(5).uniform(60, 180, (68, 2)))
@@ -173,6 +174,7 @@ def test_fast_photometric_equals_the_plain_one(tiny_model, float64, monkeypatch,
     np.testing.assert_allclose(fast_gradient, gradient, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_fast_photometric_equals_the_plain_one_on_a_real_model(ict_model):
     codes = jnp.asarray(np.stack([random_code(ict_model, seed) for seed in range(2)]), jnp.float32)
     images = jnp.asarray(np.stack([random_image(seed) for seed in range(2)]), jnp.float32)

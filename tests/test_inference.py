@@ -12,6 +12,8 @@ from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces import transform_points
 from mofa_jax.train import train_and_evaluate
 
+pytestmark = pytest.mark.slow  # compiles a train step and the pictures
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_model):

@@ -23,6 +23,7 @@ from mofa_jax.data.synthetic import example_keys, synthetic_batch
 from mofa_jax.params import code_size
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow  # each test compiles a train step
 
 
 @pytest.fixture(scope="module")
