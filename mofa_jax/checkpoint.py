@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 FORMAT = 1  # of what a checkpoint's metadata holds
@@ -64,7 +65,10 @@ class Checkpoints:
             return
         try:
             self._checkpointer.save_async(
-                step, state, force=True, custom_metadata={"format": FORMAT, **information}
+                step,
+                _of_all_processes(state),
+                force=True,
+                custom_metadata={"format": FORMAT, **information},
             )
         except (OSError, ValueError) as error:
             raise CheckpointError(
@@ -100,6 +104,20 @@ class Checkpoints:
         context.pytree.loading.partial_load = True
         with context:
             return self.load(step, target)
+
+
+def _of_all_processes(tree: Any) -> Any:
+    """A pytree that every process holds whole on its devices, as arrays that they all share."""
+    if jax.process_count() == 1:
+        return tree
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("device",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def shared(leaf: jax.Array) -> jax.Array:
+        copies = [shard.data for shard in leaf.addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)
+
+    return jax.tree.map(shared, tree)
 
 
 def on_first_device(tree: Any) -> Any:
