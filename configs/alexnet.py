@@ -4,8 +4,8 @@
         --config.encoder.pretrained=bvlc_alexnet.caffemodel
 
 The paper starts from ImageNet weights; without them the encoder starts from He initialisation, and
-configs/compact_unsupervised.py is the better recipe from scratch. On LFW from He initialisation, 100
-steps take the photometric error from 0.33 to 0.22, and the landmark error up from 7.4 to 8.5 px.
+configs/compact_unsupervised.py is the better recipe from scratch. On LFW from He initialisation,
+100 steps take the photometric error from 0.33 to 0.22 and the landmark error from 7.4 up to 8.5 px.
 """
 
 from ml_collections import ConfigDict

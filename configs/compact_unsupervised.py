@@ -4,7 +4,7 @@ python main.py --config=configs/compact_synthetic.py --workdir=runs/compact_synt
 python main.py --config=configs/compact_unsupervised.py --workdir=runs/compact_unsupervised
     --config.encoder.pretrained=runs/compact_synthetic --config.data.path=PHOTOGRAPHS
 
-Measured like configs/compact.py (256 held-out photographs of LFW, 2 CPU cores shared with other work):
+Measured like configs/compact.py (256 held-out photographs of LFW, 2 shared CPU cores):
 landmark error 7.8 px for the zero code, 6.7 after the rendered faces (19 minutes), 6.06 after 3,000
 steps on photographs (another 19 minutes); photometric error 0.325, 0.179, 0.1415. From He
 initialisation and a fixed distance the landmark error is 7.2 px after 1,050 steps.
