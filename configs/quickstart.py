@@ -2,8 +2,8 @@
 
 python main.py --config=configs/quickstart.py --workdir=runs/quickstart
 
-Under three minutes on 2 CPU cores. On 64 held-out rendered faces the geometric error falls from 15.3
-to 11.8 mm, the landmark error from 11.1 to 8.3 px, the photometric error from 0.364 to 0.160.
+Under three minutes on 2 CPU cores. On 64 held-out rendered faces the geometric error falls from
+15.3 to 11.8 mm, the landmark error from 11.1 to 8.3 px, the photometric error from 0.364 to 0.160.
 """
 
 from ml_collections import ConfigDict
