@@ -45,7 +45,7 @@ def load_pretrained(
     if order not in _ORDERS:
         raise ValueError(f'channel_order is "{order}"; choose "rgb" or "bgr".')
     loaded = {}
-    for name in params.keys() - {"code"}:
+    for name in sorted(params.keys() - {"code"}):
         try:
             kernel, bias = _layer(network, name, layers, params[name]["kernel"].shape)
         except _Mismatch as mismatch:
