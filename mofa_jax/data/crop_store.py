@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from mofa_jax.data.extract import Face
 from mofa_jax.data.faces import CROP_SIZE
+from mofa_jax.data.split import group_rank
 
 
 class FolderError(ValueError):
@@ -77,7 +77,7 @@ class FolderCorpus:
         if (eval_fraction is None) == (eval_count is None):
             raise ValueError("give either eval_fraction or eval_count")
         names, members = np.unique(self.groups, return_inverse=True)
-        ranks = np.array([_hash_to_unit(f"{seed}:{name}") for name in names])
+        ranks = np.array([group_rank(seed, name) for name in names])
         if eval_fraction is not None:
             held_out = ranks < eval_fraction
         else:
@@ -93,11 +93,6 @@ class FolderCorpus:
                 "add photographs or change the share"
             )
         return self.subset(np.flatnonzero(~is_eval)), self.subset(np.flatnonzero(is_eval))
-
-
-def _hash_to_unit(text: str) -> float:
-    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 class CropWriter:

@@ -70,13 +70,13 @@ def extract_faces(
     """
     known = [face for face in known if face.centroid is not None]
     if options.crop == "landmarks":
-        faces = [_face(crop_from_landmarks(image, _with_nan(face)), face) for face in known]
+        faces = [cut_face(crop_from_landmarks(image, with_nan(face)), face) for face in known]
         centers = [face.centroid for face in known]
     else:
         boxes = detector.detect(image)
         matches = match_landmarks(boxes, known)
         faces = [
-            _face(crop_from_box(image, box), match)
+            cut_face(crop_from_box(image, box), match)
             for box, match in zip(boxes, matches, strict=True)
         ]
         centers = [box[:2] + box[2:] / 2 for box in boxes]
@@ -121,7 +121,7 @@ def _distance_from_middle(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points - middle, axis=1)
 
 
-def _face(crop: Crop, match: FaceLandmarks | None) -> Face:
+def cut_face(crop: Crop, match: FaceLandmarks | None) -> Face:
     if match is None:
         zeros = np.zeros(NUM_LANDMARKS, np.float32)
         return Face(crop, np.zeros((NUM_LANDMARKS, 2), np.float32), zeros)
@@ -130,7 +130,8 @@ def _face(crop: Crop, match: FaceLandmarks | None) -> Face:
     return Face(crop, points.astype(np.float32), match.confidence)
 
 
-def _with_nan(face: FaceLandmarks) -> np.ndarray:
+def with_nan(face: FaceLandmarks) -> np.ndarray:
+    """Return the points [68, 2], NaN where there is none."""
     return np.where(face.confidence[:, None] > 0, face.points, np.nan)
 
 

@@ -17,11 +17,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # of Pillow
+try:  # iPhones' photographs, where somebody has installed it
+    import pillow_heif
+except ImportError:
+    HEIF = False
+else:
+    pillow_heif.register_heif_opener()
+    HEIF = True
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
+)
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["HEIF"] if HEIF else []))
 MAX_PIXELS = 150_000_000
 """Width times height above which a file is refused (450 MB decoded)."""
 
+_ANIMATED = ("GIF", "WEBP", "PNG")
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,6 +83,11 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
     try:
         image, orientation = _open(io.BytesIO(content))
         _check_size(name, image.width, image.height)
+        if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
+            raise PhotographError(
+                f"{name}: this is an animation of {image.n_frames} frames; save one as a "
+                "photograph, or prepare it as a video"
+            )
         image.load()
         if orientation in _TRANSPOSES:
             image = image.transpose(_TRANSPOSES[orientation])
@@ -80,7 +96,8 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
         raise
     except UnidentifiedImageError as error:
         raise PhotographError(
-            f"{name}: the content is not a JPEG, PNG, WebP, BMP or TIFF image; "
+            f"{name}: the content is not a JPEG, PNG, WebP, BMP, GIF or TIFF image"
+            f"{'' if HEIF else ' (HEIC needs the package pillow-heif)'}; "
             "remove the file or save it again in one of these formats"
         ) from error
     except Image.DecompressionBombError as error:
@@ -92,11 +109,15 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
         ) from error
 
 
-def list_photographs(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]):
-    """Return the sorted, distinct paths that files, folders and globs name, as list[Path].
+def list_photographs(
+    patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    extensions: frozenset[str] = EXTENSIONS,
+) -> list[Path]:
+    """Return the sorted, distinct paths that files, folders and globs name.
 
-    A folder gives every file below it with an extension of `EXTENSIONS` (hidden ones and linked
-    folders are left out); a file is taken as it is; anything else is a glob (`**` goes down).
+    A folder gives everything below it whose name ends in one of `extensions` (hidden ones and
+    linked folders are left out); a file is taken as it is; anything else is a glob (`**` goes
+    down).
 
     Raises:
       PhotographError: a pattern names nothing.
@@ -106,24 +127,28 @@ def list_photographs(patterns: str | os.PathLike[str] | Iterable[str | os.PathLi
     found: set[Path] = set()
     for pattern in patterns:
         matches = [pattern] if os.path.lexists(pattern) else glob.glob(str(pattern), recursive=True)
-        files = [file for match in matches for file in _files_of(Path(match))]
+        files = [file for match in matches for file in _files_of(Path(match), extensions)]
         if not files:
             raise PhotographError(
-                f"{pattern}: there is no photograph here; give a file, a folder or a glob "
-                f"({', '.join(sorted(EXTENSIONS))})"
+                f"{pattern}: there is no such file here; give a file, a folder or a glob "
+                f"({', '.join(sorted(extensions))})"
             )
         found.update(files)
     return sorted(found, key=lambda path: path.as_posix())
 
 
-def _files_of(path: Path) -> list[Path]:
+def _files_of(path: Path, extensions: frozenset[str]) -> list[Path]:
     if not path.is_dir():
         return [path]
-    below = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    below = (
+        Path(folder) / name
+        for folder, folders, files in os.walk(path)
+        for name in (*files, *folders)
+    )
     return [
         file
         for file in below
-        if file.suffix.lower() in EXTENSIONS
+        if file.suffix.lower() in extensions
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
 

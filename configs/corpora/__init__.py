@@ -1,0 +1,1 @@
+"""Corpora; each module's get_config() overrides a few fields of default.py."""

@@ -1,0 +1,1 @@
+"""From raw photographs and video to a training set: needs requirements-corpus.txt."""

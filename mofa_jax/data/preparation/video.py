@@ -1,0 +1,41 @@
+"""The frames of a video, by OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+EXTENSIONS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
+
+
+class VideoError(ValueError):
+    """A video cannot be read; the message names it."""
+
+
+def read_frames(path: str | Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (number from 0, uint8 [H, W, 3] RGB) of every `every`-th frame, one at a time.
+
+    Raises:
+      VideoError: the file is missing, or not one frame of it can be read.
+    """
+    if not Path(path).is_file():
+        raise VideoError(f"{path}: there is no such file; check the path")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        number = 0
+        while capture.grab():
+            if number % every == 0:
+                readable, frame = capture.retrieve()
+                if readable:
+                    yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            number += 1
+    finally:
+        capture.release()
+    if number == 0:
+        raise VideoError(
+            f"{path}: no frame can be read; it is not a video, is damaged, or has a codec that "
+            "OpenCV lacks: convert it to H.264 in MP4"
+        )
