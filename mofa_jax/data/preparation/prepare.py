@@ -100,6 +100,7 @@ def _runner(beam_options: Sequence[str], num_workers: int) -> list[str]:
         "--runner=DirectRunner",
         f"--direct_num_workers={num_workers}",
         f"--direct_running_mode={mode}",
+        "--default_sdk_harness_log_level=WARNING",
         "--allow_unsafe_triggers",  # none is used; without it Beam would download its Prism runner
     ]
 
