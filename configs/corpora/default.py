@@ -45,6 +45,7 @@ def _pruning() -> ConfigDict:
     pruning.min_face = 40.0  # side of the detector's box, px; 0 = off
     pruning.max_disagreement = 0.3  # of landmarks and box, in sides of the box
     pruning.min_confidence = 0.6  # mean over the 68 landmarks; 0 = off
-    pruning.min_sharpness = 0.02  # of the crop's Laplacian, over its contrast; 0 = off
+    pruning.second_opinion = True  # on all but the largest face, and where landmarks are unsure
+    pruning.min_sharpness = 0.03  # of the crop: its fine detail over its contrast; 0 = off
     pruning.min_change = 4.0  # from a clip's last kept face, grey levels of 255; 0 = off
     return pruning

@@ -28,7 +28,7 @@ else:
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 )
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["HEIF"] if HEIF else []))
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["HEIF"] if HEIF else []))
 MAX_PIXELS = 150_000_000
 """Width times height above which a file is refused (450 MB decoded)."""
 
@@ -111,13 +111,24 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
 
 def list_photographs(
     patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    extensions: frozenset[str] = EXTENSIONS,
+) -> list[Path]:
+    """Return the sorted, distinct photographs that files, folders and globs name.
+
+    See `list_files`, with `EXTENSIONS`.
+    """
+    return list_files(patterns, EXTENSIONS, "photograph")
+
+
+def list_files(
+    patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    extensions: frozenset[str],
+    kind: str,
 ) -> list[Path]:
     """Return the sorted, distinct paths that files, folders and globs name.
 
     A folder gives everything below it whose name ends in one of `extensions` (hidden ones and
     linked folders are left out); a file is taken as it is; anything else is a glob (`**` goes
-    down).
+    down). `kind` is for the message.
 
     Raises:
       PhotographError: a pattern names nothing.
@@ -130,7 +141,7 @@ def list_photographs(
         files = [file for match in matches for file in _files_of(Path(match), extensions)]
         if not files:
             raise PhotographError(
-                f"{pattern}: there is no such file here; give a file, a folder or a glob "
+                f"{pattern}: there is no {kind} here; give a file, a folder or a glob "
                 f"({', '.join(sorted(extensions))})"
             )
         found.update(files)

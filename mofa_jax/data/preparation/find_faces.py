@@ -18,6 +18,7 @@ from mofa_jax.data.faces import (
 from mofa_jax.data.landmark_files import FaceLandmarks, LandmarkTable, read_pts
 from mofa_jax.data.preparation.landmark_detector import LandmarkDetector
 from mofa_jax.data.preparation.pruning import (
+    DOUBTFUL,
     Pruned,
     Pruning,
     check_box,
@@ -66,26 +67,29 @@ class Finder:
             found = [(crop_from_landmarks(picture.image, with_nan(face)), face) for face in known]
         else:
             found = self._boxes(picture.image, known)
-        nothing = True
-        for crop, landmarks in found:
-            nothing = False
-            yield self._judge(picture.image, crop, landmarks)
-        if nothing:
+        for number, (place, landmarks) in enumerate(found):
+            yield self._judge(picture.image, place, landmarks, doubtful=number > 0)
+        if not found:
             yield Finding(None, None, "no face")
 
-    def _boxes(self, image, known) -> Iterator[tuple[Crop | np.ndarray, FaceLandmarks | None]]:
+    def _boxes(self, image, known) -> list[tuple[np.ndarray, FaceLandmarks | None]]:
         boxes = self.detector.detect(image)
-        yield from zip(boxes, match_landmarks(boxes, known), strict=True)
+        return list(zip(boxes, match_landmarks(boxes, known), strict=True))
 
-    def _judge(self, image, found: Crop | np.ndarray, landmarks: FaceLandmarks | None) -> Finding:
+    def _judge(
+        self,
+        image: np.ndarray,
+        found: Crop | np.ndarray,
+        landmarks: FaceLandmarks | None,
+        doubtful: bool,
+    ) -> Finding:
         """Prune or cut out one face: a box of the detector, or a crop about known landmarks."""
         box = found.box if isinstance(found, Crop) else found.astype(np.float64)
         try:
             check_box(box, self.pruning)
             if not isinstance(found, Crop):
-                landmarks = landmarks or self.landmarks.detect(image, box)
                 if landmarks is None:
-                    raise Pruned("no face", "the landmark detector found none in the box")
+                    landmarks = self._detect(image, box, doubtful)
                 check_landmarks(landmarks, box, self.pruning)
                 found = crop_from_box(image, box)
             check_picture(found.image, self.pruning)
@@ -94,6 +98,15 @@ class Finder:
         except FaceError as error:
             return Finding(box, None, "no face", str(error))
         return Finding(box, cut_face(found, landmarks))
+
+    def _detect(self, image: np.ndarray, box: np.ndarray, doubtful: bool) -> FaceLandmarks:
+        landmarks = self.landmarks.detect(image, box)
+        if landmarks is None:
+            raise Pruned("no face", "the landmark detector found none in the box")
+        doubtful = doubtful or landmarks.confidence.mean() < DOUBTFUL
+        if self.pruning.second_opinion and doubtful and not self.landmarks.confirm(image, box):
+            raise Pruned("unconfirmed")
+        return landmarks
 
     def _known(self, picture: Picture) -> list[FaceLandmarks]:
         found = self.table.find(picture.name)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import math
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from mofa_jax.data.faces import crop_square
 from mofa_jax.data.landmark_files import NUM_LANDMARKS, FaceLandmarks
 
 # dlib's box about a face, in units of the side w of haarcascade_frontalface_alt2's: how far its
@@ -18,6 +20,7 @@ _DLIB_SHIFT_DOWN, _DLIB_SIDE = 0.093, 0.92
 # The second look: another box, by (right, down) of w, and its factor.
 _SECOND_SHIFT, _SECOND_FACTOR = (0.03, -0.03), 1.06
 _DOUBT = 0.04  # distance of the two looks at which a landmark's confidence is 1/2, face sizes
+_AROUND, _SECOND_SIZE = 1.6, 200  # the square that the second detector searches: of w, px
 _MODEL_PACKAGE = "face_recognition_models"
 _MODEL_FILE = "models/shape_predictor_68_face_landmarks.dat"
 
@@ -40,6 +43,9 @@ class LandmarkDetector(Protocol):
           Points [68, 2], iBUG's scheme, continuous px of the image, and confidence [68] in [0, 1].
         """
 
+    def confirm(self, image: np.ndarray, box: np.ndarray) -> bool:
+        """A second opinion: whether there is a face in a box that is doubtful."""
+
 
 class DlibLandmarks:
     """dlib's 68-point regression trees (Kazemi and Sullivan, CVPR 2014).
@@ -59,6 +65,7 @@ class DlibLandmarks:
             raise LandmarkDetectorError(_missing(_MODEL_PACKAGE))
         file = Path(spec.submodule_search_locations[0]) / _MODEL_FILE
         self._rectangle = dlib.rectangle
+        self._second_detector = dlib.get_frontal_face_detector()
         self._predict = dlib.shape_predictor(str(file))
 
     def detect(self, image: np.ndarray, box: np.ndarray) -> FaceLandmarks:
@@ -77,6 +84,21 @@ class DlibLandmarks:
             ((first + second) / 2).astype(np.float32), confidence.astype(np.float32)
         )
 
+    def confirm(self, image: np.ndarray, box: np.ndarray) -> bool:
+        """Whether dlib's own detector (HOG) sees a face of about the same place and size."""
+        w = float(np.mean(box[2:]))
+        center = np.asarray(box[:2], np.float64) + np.asarray(box[2:], np.float64) / 2
+        side = _AROUND * w
+        around = crop_square(image, center, side, box=box, size=_SECOND_SIZE).image
+        to_w = _AROUND / _SECOND_SIZE  # px of that square -> units of w
+        for found in self._second_detector(around, 0):
+            middle = np.array([found.left() + found.right(), found.top() + found.bottom()]) / 2
+            offset = to_w * (middle - _SECOND_SIZE / 2) - (0.0, _DLIB_SHIFT_DOWN)
+            factor = to_w * found.width() / _DLIB_SIDE
+            if np.abs(offset).max() + abs(math.log(factor)) < 0.5:
+                return True
+        return False
+
     def _look(self, image: np.ndarray, center: np.ndarray, side: float) -> np.ndarray:
         low, high = center - side / 2, center + side / 2
         corners = [round(float(value)) for value in (*low, *high)]
@@ -87,6 +109,10 @@ class DlibLandmarks:
 
 class NoLandmarks:
     """Leaves all landmarks absent: unsupervised training reads none."""
+
+    def confirm(self, image: np.ndarray, box: np.ndarray) -> bool:
+        """There is no second opinion: the first one counts."""
+        return True
 
     def detect(self, image: np.ndarray, box: np.ndarray) -> FaceLandmarks:
         """See `LandmarkDetector.detect`; every confidence is 0."""

@@ -7,6 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from mofa_jax.data.faces import Crop, resample
 from mofa_jax.data.landmark_files import FaceLandmarks
 
 REASONS = {
@@ -15,12 +16,14 @@ REASONS = {
     "too small": "the detector's box is too small",
     "disagreement": "the landmarks do not lie where the detector's box says",
     "unsure": "the landmark detector contradicts itself",
+    "unconfirmed": "a second detector, asked where the first leaves doubt, sees no face",
     "blurred": "the picture is blurred",
     "duplicate": "the face hardly differs from the last one kept of the clip",
 }
 # Where the landmarks' bounding box lies in the box (x, y, w, w) of haarcascade_frontalface_alt2:
 # its centre below that box's, and its larger side, both in units of w (600 photographs of LFW).
 _SHIFT_DOWN, _SIDE = 0.18, 0.88
+DOUBTFUL = 0.8  # mean confidence of the landmarks below which a face is doubtful
 _THUMBNAIL = 32  # px, side of the pictures that duplicates are told by
 _MARGIN = 0.2  # of a crop, around the face
 
@@ -41,6 +44,8 @@ class Pruning:
     max_disagreement: distance of the landmarks from where the box says, in units of its side;
       larger = off.
     min_confidence: mean over the 68 landmarks; 0 = off.
+    second_opinion: whether a second detector must confirm a face that is not the largest of its
+      picture, or whose landmarks are less sure than `DOUBTFUL`.
     min_sharpness: see `sharpness`; 0 = off.
     min_change: see `change`, grey levels of 255, from the last face kept of a clip; 0 = off.
     """
@@ -48,7 +53,8 @@ class Pruning:
     min_face: float = 40.0
     max_disagreement: float = 0.3
     min_confidence: float = 0.6
-    min_sharpness: float = 0.02
+    second_opinion: bool = True
+    min_sharpness: float = 0.03
     min_change: float = 4.0
 
 
@@ -93,24 +99,35 @@ def box_disagreement(points: np.ndarray, box: np.ndarray) -> float:
 def sharpness(image: np.ndarray) -> float:
     """Sharpness of the face in a crop uint8 [H, W, 3]: 0 = none.
 
-    The standard deviation of the grey picture's Laplacian (Pech-Pacheco et al., ICPR 2000) over
-    that of the picture itself, so that contrast plays no part.
+    What a Gaussian blur of 2 px takes away from the grey picture, over the picture itself: the
+    ratio of standard deviations, so that contrast plays no part.
     """
     height, width = image.shape[:2]
     top, left = round(_MARGIN * height), round(_MARGIN * width)
     face = image[top : height - top, left : width - left]
     grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
     contrast = float(grey.std())
-    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) / contrast if contrast > 1 else 0.0
+    return float(fine.std()) / contrast if contrast > 1 else 0.0
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """A small grey picture, float32 [32, 32], of a crop uint8 [H, W, 3]."""
+def change(last: Crop, image: np.ndarray) -> float:
+    """How much a clip's picture has changed where a crop was taken from an earlier one.
+
+    Args:
+      last: the earlier crop.
+      image: uint8 [H, W, 3] RGB, a later picture of the clip.
+
+    Returns:
+      The mean difference of the two squares, 32 x 32 grey pixels each, in grey levels of 255. The
+      square stays where it was, since a detector's boxes jitter even on pictures that are alike.
+    """
+    size = last.image.shape[0]
+    now = resample(image, last.to_photograph, size)
+    return float(np.abs(_thumbnail(now) - _thumbnail(last.image)).mean())
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     size = (_THUMBNAIL, _THUMBNAIL)
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-
-
-def change(image: np.ndarray, last: np.ndarray) -> float:
-    """Mean difference of two thumbnails, grey levels of 255."""
-    return float(np.abs(image - last).mean())

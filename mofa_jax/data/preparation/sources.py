@@ -15,7 +15,7 @@ import numpy as np
 from mofa_jax.data.photographs import (
     EXTENSIONS,
     decode_photograph,
-    list_photographs,
+    list_files,
     read_photograph,
 )
 from mofa_jax.data.preparation import video
@@ -129,7 +129,7 @@ def read_pictures(item: Item, source: Source) -> Iterator[Picture]:
 
 def _list_files(source: Source) -> list[Item]:
     extensions = video.EXTENSIONS if source.kind == "videos" else EXTENSIONS
-    paths = list_photographs(_patterns(source), extensions)
+    paths = list_files(_patterns(source), extensions, source.kind.rstrip("s"))
     root = _root(source.path, paths)
     group_of = _grouping(source)
     items = []

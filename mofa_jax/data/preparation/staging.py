@@ -23,7 +23,7 @@ from mofa_jax.data.faces import crop_square
 from mofa_jax.data.landmark_files import LandmarkFileError
 from mofa_jax.data.photographs import PhotographError
 from mofa_jax.data.preparation.find_faces import Finding
-from mofa_jax.data.preparation.pruning import change, thumbnail
+from mofa_jax.data.preparation.pruning import change
 from mofa_jax.data.preparation.recipe import Recipe, make_finder
 from mofa_jax.data.preparation.sources import Item, Picture, SourceError, read_pictures
 from mofa_jax.data.preparation.video import VideoError
@@ -123,18 +123,17 @@ class _Blob:
 def _search(item: Item, recipe: Recipe, blob: _Blob) -> dict[str, Any]:
     """The outcome of one item; nothing that is wrong with it ends the work."""
     outcome = {"name": item.name, "num_pictures": 0, "kept": [], "pruned": []}
-    last = None  # thumbnail of the last face kept of a video
+    last = None  # the crop last kept of a video
     try:
         for picture in read_pictures(item, recipe.source):
             outcome["num_pictures"] += 1
             for number, finding in enumerate(make_finder(recipe).find(picture)):
                 name = f"{picture.name}#{number}" if number else picture.name
                 if finding.face is not None and picture.frame >= 0 and number == 0:
-                    small = thumbnail(finding.face.crop.image)
-                    if last is not None and change(small, last) < recipe.pruning.min_change:
+                    if last and change(last, picture.image) < recipe.pruning.min_change:
                         finding = dataclasses.replace(finding, face=None, reason="duplicate")
                     else:
-                        last = small
+                        last = finding.face.crop
                 if finding.face is None:
                     outcome["pruned"].append(_pruned(name, picture.image, finding, blob))
                 else:
