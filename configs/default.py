@@ -112,4 +112,37 @@ def _data() -> ConfigDict:
     data.augmentation.exposure = 0.0  # largest change, photographic stops
     data.augmentation.contrast = 0.0  # largest factor - 1
     data.augmentation.color = 0.0  # largest factor - 1 of a channel
+    data.synthetic = _synthetic()
     return data
+
+
+def _synthetic() -> ConfigDict:
+    """Rendered faces. Spreads are standard deviations; the values are those of photographs."""
+    synthetic = ConfigDict()
+    synthetic.backgrounds = ""  # folder or glob of photographs (P); "" = procedural
+    synthetic.num_backgrounds = 500  # of them kept in memory, 307 kB each, in a split
+    synthetic.shape = 1.0  # of alpha, model's standard deviations
+    synthetic.expression = 1.0  # of delta, the same
+    synthetic.reflectance = 0.8  # of beta, the same
+    synthetic.pitch = 12.0  # of the rotation's x, degrees
+    synthetic.yaw = 20.0  # of its y
+    synthetic.roll = 8.0  # of its z
+    synthetic.translation_x = 0.045  # dm; 0.01 is 1.1 px
+    synthetic.translation_y = 0.045  # the same
+    synthetic.translation_z = 0.8  # dm; 1 is a tenth of the face's size
+    synthetic.limit = 2.5  # where all normal distributions are cut off, standard deviations
+    synthetic.brightness = 0.95  # median of the light on the face, 1 = the reflectance itself
+    synthetic.brightness_spread = 0.15  # of the light's logarithm
+    synthetic.tint_spread = 0.05  # of the logarithm of each light's red, green and blue
+    synthetic.directed_least = 0.0  # smallest share of the light that comes from one direction
+    synthetic.directed_most = 0.7  # its largest share
+    synthetic.azimuth = 40.0  # of that direction, to the sides, degrees
+    synthetic.elevation = 20.0  # mean of that direction, upwards, degrees
+    synthetic.elevation_spread = 20.0  # degrees
+    synthetic.head = 0.8  # how often hair, neck and clothes are painted around the face
+    synthetic.feather = 3.0  # largest standard deviation of the softening of the face's rim, px
+    synthetic.occluder = 0.3  # how often each of two things is painted before the face
+    synthetic.blur = 1.8  # largest standard deviation of the blur, px
+    synthetic.noise = 0.03  # largest standard deviation of the pixel noise, of white
+    synthetic.contrast = 0.1  # of the logarithm of the exponent of the picture's tone curve
+    return synthetic

@@ -94,16 +94,28 @@ def _tfds(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str]:
 
 
 def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
+    from mofa_jax.data.background_photographs import backgrounds_from_config
+    from mofa_jax.data.random_faces import ranges_from_config
     from mofa_jax.data.synthetic_feed import SyntheticFeed
 
+    ranges = ranges_from_config(config.data.synthetic)
+    photographs = {
+        split: backgrounds_from_config(config, split) for split in ("train", "evaluation")
+    }
+
     def make_eval() -> Iterable[dict]:
-        batches = SyntheticFeed(model, cam, config.batch_size, seed=0, split="evaluation")
+        behind = photographs["evaluation"]
+        batches = SyntheticFeed(
+            model, cam, config.batch_size, ranges, behind, seed=0, split="evaluation"
+        )
         return islice(batches, -(-config.data.num_eval // config.batch_size))
 
     train = SyntheticFeed(
         model,
         cam,
         config.batch_size,
+        ranges,
+        photographs["train"],
         seed=config.seed,
         split="train",
         process_index=jax.process_index(),

@@ -1,11 +1,13 @@
 """Random codes: how faces, poses and lights of photographs are spread."""
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import random
+from ml_collections import ConfigDict
 
 from mofa_jax.face_model import FaceModel
 from mofa_jax.illumination import AMBIENT, sh_basis
@@ -61,6 +63,18 @@ class SyntheticRanges:
     blur: float = 1.8
     noise: float = 0.03
     contrast: float = 0.1
+
+
+def ranges_from_config(config: ConfigDict) -> SyntheticRanges:
+    """The ranges of a config's `data.synthetic`."""
+    grouped = {
+        "rotation": (config.pitch, config.yaw, config.roll),
+        "translation": (config.translation_x, config.translation_y, config.translation_z),
+        "directed": (config.directed_least, config.directed_most),
+        "elevation": (config.elevation, config.elevation_spread),
+    }
+    single = {field.name for field in dataclasses.fields(SyntheticRanges)} - grouped.keys()
+    return SyntheticRanges(**grouped, **{name: config[name] for name in single})
 
 
 def sample_params(

@@ -96,6 +96,14 @@ def synthetic_batch(
     return jax.vmap(example)(keys)
 
 
+@jax.jit
+def as_stored(batch: dict[str, Any]) -> dict[str, jax.Array]:
+    """`synthetic_batch`'s with the image as uint8 and `code` [B, D] in the place of `params`."""
+    rest = {key: value for key, value in batch.items() if key != "params"}
+    image = jnp.round(255 * batch["image"]).astype(jnp.uint8)
+    return {**rest, "image": image, "code": batch["params"].to_code()}
+
+
 def example_keys(seed: int, step: int | jax.Array, batch_size: int, split: str) -> jax.Array:
     """The keys [batch_size] of one step: the same ones whenever, and on how many devices, it runs.
 
