@@ -1,0 +1,128 @@
+"""Writes a corpus of synthetic faces: a TFDS data set in ArrayRecord files, with the truth.
+
+python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/synthetic
+"""
+
+import os
+import sys
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+from tqdm import tqdm
+
+from mofa_jax.autoencoder import make_camera
+from mofa_jax.data.background_photographs import backgrounds_from_config
+from mofa_jax.data.corpus_features import ENCODINGS
+from mofa_jax.data.faces import CROP_SIZE
+from mofa_jax.data.photographs import PhotographError
+from mofa_jax.data.random_faces import ranges_from_config
+from mofa_jax.data.shards import CorpusWriteError, ShardedCorpus
+from mofa_jax.data.synthetic_corpus import (
+    KEY_SPLITS,
+    NAME,
+    SHARD_SIZE,
+    Scene,
+    corpus_settings,
+    shard_examples,
+    synthetic_features,
+)
+from mofa_jax.face_model import FaceModelError, load_face_model
+from mofa_jax.processes import configure_logging
+
+
+def render_corpus(
+    config: ConfigDict,
+    output: str | os.PathLike[str],
+    *,
+    count: int,
+    eval_count: int,
+    encoding: str = "jpeg",
+    vertices: bool = False,
+) -> None:
+    """Renders the faces that are not in `output` yet.
+
+    Args:
+      config: its seed, face model, camera and `data.synthetic` say what is rendered.
+      output: the data set's folder; `<output>.incomplete` until it is whole.
+      count: faces to train on.
+      eval_count: held-out faces, of other keys and before other photographs.
+      encoding: of the pictures, "jpeg" or "png".
+      vertices: whether the true geometry is stored beside the code.
+
+    Raises:
+      CorpusWriteError: `output` holds something else, or the disk is full.
+      FaceModelError, PhotographError: the config names something unusable.
+    """
+    if config.camera.image_size != CROP_SIZE:
+        raise CorpusWriteError(
+            f"config.camera.image_size is {config.camera.image_size}; a corpus's pictures have "
+            f"{CROP_SIZE} px."
+        )
+    counts = {"train": count, "eval": eval_count}
+    for split, number in counts.items():
+        if number < 1:
+            raise CorpusWriteError(f"the split '{split}' is to have {number} faces; give 1 or more")
+    scene = _scene(config)
+    corpus = ShardedCorpus(
+        output,
+        NAME,
+        synthetic_features(scene.model, encoding, vertices),
+        counts,
+        SHARD_SIZE,
+        corpus_settings(scene, config.seed, counts, encoding, vertices),
+    )
+    missing = corpus.missing()
+    total = sum(counts.values())
+    done = total - sum(shard.length for shard in missing)
+    with tqdm(total=total, initial=done, desc="Rendering", unit="face") as bar:
+        for shard in missing:
+            for_shard = shard_examples(shard, scene, config.seed, encoding, vertices)
+            corpus.write(shard, _counted(for_shard, bar))
+    if not corpus.is_complete:
+        corpus.finish(f"Faces rendered with the face model '{scene.model.name}'.")
+    print(f"{output}: {count} faces to train on, {eval_count} held out.")
+
+
+def _scene(config: ConfigDict) -> Scene:
+    return Scene(
+        load_face_model(config.face_model),
+        make_camera(config.camera),
+        ranges_from_config(config.data.synthetic),
+        {split: backgrounds_from_config(config, name) for split, name in KEY_SPLITS.items()},
+    )
+
+
+def _counted(examples, bar: tqdm):
+    for example in examples:
+        yield example
+        bar.update()
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    configure_logging()
+    try:
+        render_corpus(
+            _CONFIG.value,
+            _OUTPUT.value,
+            count=_COUNT.value,
+            eval_count=_EVAL_COUNT.value,
+            encoding=_ENCODING.value,
+            vertices=_VERTICES.value,
+        )
+    except (CorpusWriteError, PhotographError, FaceModelError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped; the same command goes on after the finished shards.")
+
+
+if __name__ == "__main__":
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
+    _OUTPUT = flags.DEFINE_string("output", None, "Folder of the corpus.")
+    _COUNT = flags.DEFINE_integer("count", 100_000, "Faces to train on (the paper's number).")
+    _EVAL_COUNT = flags.DEFINE_integer("eval_count", 5_000, "Held-out faces.")
+    _ENCODING = flags.DEFINE_enum("encoding", "jpeg", ENCODINGS, "Of the pictures.")
+    _VERTICES = flags.DEFINE_bool("vertices", False, "Store the true vertices too (150 kB a face).")
+    flags.mark_flags_as_required(["config", "output"])
+    app.run(main)
