@@ -130,10 +130,18 @@ def _noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
     sizes = [octave**2 for octave in _OCTAVES]
     values = random.normal(values_key, (sum(sizes), 4))
     values = values[:, :1] + 0.3 * values[:, 1:]  # mostly grey
-    image = jnp.broadcast_to(levels[:3], (*image_size, 3))
+    rows, columns = ([_enlarging(octave, n) for octave in _OCTAVES] for n in image_size)
+    layers = []
     for k, octave in enumerate(_OCTAVES):
         start = sum(sizes[:k])
         coarse = values[start : start + sizes[k]].reshape(octave, octave, 3)
         strength = 0.5 * levels[3 + k] ** 2 / (1 + k)
-        image = image + strength * jax.image.resize(coarse, image.shape, "linear")
-    return image
+        layers.append(strength * jnp.einsum("wj,ijc->iwc", columns[k], coarse))
+    # All layers are enlarged to the height by one matrix product.
+    noise = jnp.einsum("hi,iwc->hwc", jnp.concatenate(rows, axis=1), jnp.concatenate(layers))
+    return levels[:3] + noise
+
+
+def _enlarging(count: int, size: int) -> jax.Array:
+    """[size, count]: the matrix that interpolates `count` values linearly at `size` pixels."""
+    return jax.image.resize(jnp.eye(count), (size, count), "linear")

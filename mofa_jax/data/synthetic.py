@@ -4,6 +4,7 @@ Every example is a pure function of its key; `example_keys` makes the keys of a 
 that no picture comes twice and a run goes on with the same pictures after an interruption.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -124,7 +125,7 @@ def degrade(key: jax.Array, image: jax.Array, ranges: SyntheticRanges) -> jax.Ar
     image = _blur(image, ranges.blur * blur)
     exponent = jnp.exp(ranges.contrast * spread_normal(contrast_key, (), ranges))
     image = jnp.exp(exponent * jnp.log(jnp.maximum(image, 1e-4)))
-    image = image + ranges.noise * noise * random.normal(noise_key, image.shape)
+    image = image + ranges.noise * noise * _pixel_noise(noise_key, image.shape[:2])
     return jnp.clip(image, 0.0, 1.0)
 
 
@@ -135,14 +136,22 @@ def _feather(mask: jax.Array, sigma: jax.Array) -> jax.Array:
 
 def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
     """Gaussian blur of an image [H, W, C]; `sigma` in px."""
-    return _blur_columns(_blur_columns(image, sigma).swapaxes(0, 1), sigma).swapaxes(0, 1)
+    down, across = (_blurring(size, sigma) for size in image.shape[:2])
+    return jnp.moveaxis(down @ jnp.moveaxis(image, -1, 0) @ across.T, 0, -1)
 
 
-def _blur_columns(image: jax.Array, sigma: jax.Array) -> jax.Array:
-    """Gaussian blur along the first axis; at the border the weights of the pixels there are."""
-    row = jnp.arange(image.shape[0], dtype=image.dtype)
+def _blurring(size: int, sigma: jax.Array) -> jax.Array:
+    """[size, size]: the matrix that blurs a column; at its ends the weights of the pixels there."""
+    row = jnp.arange(size, dtype=jnp.float32)
     exponent = -((row[:, None] - row[None, :]) ** 2) / (2 * jnp.maximum(sigma, 0.1) ** 2)
-    return jnp.einsum("ij,jwc->iwc", jax.nn.softmax(exponent, axis=1), image)
+    return jax.nn.softmax(exponent, axis=1)
+
+
+def _pixel_noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+    """Standard normal noise [H, W, 3] of 1024 values: three from each random word."""
+    word = random.bits(key, image_size, jnp.uint32)[..., None]
+    value = (word >> jnp.array([[[0, 10, 20]]], jnp.uint32)) & 1023
+    return math.sqrt(2) * jax.lax.erf_inv((2 * value.astype(jnp.float32) + 1) / 1024 - 1)
 
 
 def _face_box(rendering: Rendering) -> tuple[jax.Array, jax.Array]:
