@@ -139,7 +139,7 @@ def _noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
         layers.append(strength * jnp.einsum("wj,ijc->iwc", columns[k], coarse))
     # All layers are enlarged to the height by one matrix product.
     noise = jnp.einsum("hi,iwc->hwc", jnp.concatenate(rows, axis=1), jnp.concatenate(layers))
-    return levels[:3] + noise
+    return levels[None, None, :3] + noise
 
 
 def _enlarging(count: int, size: int) -> jax.Array:

@@ -1,0 +1,294 @@
+"""A written corpus of synthetic faces: whole or not there, repeatable, true to its codes."""
+
+import errno
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+import mofa_jax
+from configs import default
+from mofa_jax.data import shards, synthetic_corpus
+from mofa_jax.data.corpus import CorpusError, tfds_source
+from mofa_jax.data.shards import CorpusWriteError
+from mofa_jax.data.synthetic_corpus import check_corpus_model, true_geometry
+from mofa_jax.metrics import geometric_error
+from mofa_jax.render_corpus import render_corpus
+
+COUNTS = {"count": 5, "eval_count": 2}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(synthetic_corpus, "SHARD_SIZE", 2)
+    monkeypatch.setattr(synthetic_corpus, "BATCH", 2)
+    monkeypatch.setattr("mofa_jax.render_corpus.SHARD_SIZE", 2)
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.npz"
+    tiny_model.save(path)
+    config = default.get_config()
+    config.face_model = str(path)
+    return config
+
+
+@pytest.fixture(scope="module")
+def corpus(config, tmp_path_factory):
+    """A whole one, with vertices, losslessly stored."""
+    folder = tmp_path_factory.mktemp("corpus") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (synthetic_corpus, sys.modules["mofa_jax.render_corpus"]):
+            patch.setattr(module, "SHARD_SIZE", 2)
+        patch.setattr(synthetic_corpus, "BATCH", 2)
+        render_corpus(config, folder, **COUNTS, encoding="png", vertices=True)
+    return folder
+
+
+def read(folder, split) -> list[dict]:
+    """The records as TFDS gives them, the image's bytes as they are stored."""
+    builder = tfds.builder_from_directory(folder)
+    skip = {"image": tfds.decode.SkipDecoding()}
+    return list(builder.as_data_source(split, decoders=skip))
+
+
+def assert_equal(corpus, other) -> None:
+    for split in ("train", "eval"):
+        for record, its in zip(read(corpus, split), read(other, split), strict=True):
+            assert record.keys() == its.keys()
+            for key in record:
+                np.testing.assert_array_equal(record[key], its[key])
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def test_it_opens_as_a_prepared_corpus(corpus):
+    for split, count in (("train", 5), ("eval", 2)):
+        source = tfds_source(corpus, split)
+        assert len(source) == count
+        names = [source[i]["name"] for i in range(count)]
+        assert names == [f"synthetic {split} {i}" for i in range(count)]
+        assert source[0]["image"].shape == (240, 240, 3)
+        assert (source[0]["confidence"] == 1).all()
+    assert files(corpus.parent) == {"whole"}
+
+
+def test_a_records_code_rendered_again_gives_its_landmarks(corpus, tiny_model):
+    for record in read(corpus, "train"):
+        params = mofa_jax.FaceParams.from_code(record["code"], tiny_model)
+        screen = mofa_jax.render(params, tiny_model, mofa_jax.Camera()).screen
+        expected = np.asarray(screen)[tiny_model.landmarks]
+        np.testing.assert_allclose(record["landmarks"], expected, atol=1e-3)
+        box = np.concatenate([expected.min(axis=0), np.ptp(expected, axis=0)])
+        np.testing.assert_allclose(record["box"], box, atol=2e-3)
+        np.testing.assert_array_equal(record["to_photograph"], [[1, 0, 0], [0, 1, 0]])
+
+
+def numpy_geometry(code, model) -> np.ndarray:
+    """Eq. 2, turned into the camera's orientation by scipy."""
+    from scipy.spatial.transform import Rotation
+
+    model_arrays = {
+        key: np.float64(value) for key, value in model.to_arrays().items() if "_" in key
+    }
+    shape, expression, reflectance = model.code_sizes
+    alpha, delta = code[:shape], code[shape : shape + expression]
+    turn = code[sum((shape, expression, reflectance)) :][:3]
+    vertices = (
+        model_arrays["mean_shape"]
+        + model_arrays["shape_basis"] @ alpha
+        + model_arrays["expression_basis"] @ delta
+    )
+    return vertices @ Rotation.from_rotvec(turn).as_matrix()
+
+
+def test_the_true_geometry_is_that_of_numpy(corpus, tiny_model):
+    for record in read(corpus, "eval"):
+        expected = numpy_geometry(np.float64(record["code"]), tiny_model)
+        found = true_geometry(record["code"], tiny_model)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert record["vertices"].dtype == np.float16
+        np.testing.assert_allclose(record["vertices"], expected, atol=1e-3)
+        assert geometric_error(found, np.float32(record["vertices"])) < 0.1  # mm
+
+
+def test_no_example_comes_twice(corpus):
+    records = read(corpus, "train") + read(corpus, "eval")
+    assert len({record["image"] for record in records}) == len(records) == 7
+    codes = np.sort([record["code"][0] for record in records])
+    assert all(a < b for a, b in pairwise(codes))
+
+
+def test_the_same_settings_give_the_same_records(corpus, config, tmp_path):
+    render_corpus(config, tmp_path / "again", **COUNTS, encoding="png", vertices=True)
+    assert_equal(corpus, tmp_path / "again")
+
+
+def test_another_seed_gives_other_records(corpus, config, tmp_path):
+    other = config.copy_and_resolve_references()
+    other.seed = 1
+    render_corpus(other, tmp_path / "other", **COUNTS)
+    codes = [
+        {record["code"][0] for record in read(f, "train")} for f in (corpus, tmp_path / "other")
+    ]
+    assert not codes[0] & codes[1]
+
+
+def test_a_longer_corpus_begins_with_the_shorter_one(corpus, config, tmp_path):
+    render_corpus(config, tmp_path / "long", count=7, eval_count=2)
+    short, long = read(corpus, "train"), read(tmp_path / "long", "train")
+    for record, its in zip(short, long[:5], strict=True):
+        np.testing.assert_array_equal(record["code"], its["code"])
+
+
+def stop_after(monkeypatch, number: int, error: BaseException) -> None:
+    """Lets `number` records be written, then fails as a disk or a user does."""
+
+    class Failing(shards.ArrayRecordWriter):
+        written = 0
+
+        def write(self, record):
+            if Failing.written == number:
+                raise error
+            Failing.written += 1
+            super().write(record)
+
+    monkeypatch.setattr(shards, "ArrayRecordWriter", Failing)
+
+
+def test_stopped_and_resumed_equals_unbroken(corpus, config, tmp_path, monkeypatch):
+    folder, options = tmp_path / "c", {**COUNTS, "encoding": "png", "vertices": True}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            render_corpus(config, folder, **options)
+    assert not folder.exists()
+    first = [f for f in (tmp_path / "c.incomplete").iterdir() if "array_record" in f.name]
+    assert len(first) == 1  # the second shard was not whole
+    stamp = first[0].stat().st_mtime_ns
+    render_corpus(config, folder, **options)
+    assert_equal(corpus, folder)
+    assert (folder / first[0].name).stat().st_mtime_ns == stamp  # not rendered again
+    assert files(tmp_path) == {"c"}
+
+
+def test_a_cut_shard_is_written_again(corpus, config, tmp_path, monkeypatch):
+    folder, options = tmp_path / "c", {**COUNTS, "encoding": "png", "vertices": True}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            render_corpus(config, folder, **options)
+    (shard,) = (f for f in (tmp_path / "c.incomplete").iterdir() if "array_record" in f.name)
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    render_corpus(config, folder, **options)
+    assert_equal(corpus, folder)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), RuntimeError("No space left on device")],
+)
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_that_opens(
+    config, tmp_path, monkeypatch, error
+):
+    folder = tmp_path / "c"
+    stop_after(monkeypatch, 3, error)
+    with pytest.raises(CorpusWriteError, match=r"disk is full.*3 are missing") as caught:
+        render_corpus(config, folder, **COUNTS)
+    assert "\n" not in str(caught.value)
+    assert not folder.exists() and not list((tmp_path / "c.incomplete").glob(".*.tmp"))
+    for place in (folder, tmp_path / "c.incomplete"):
+        with pytest.raises(CorpusError):
+            tfds_source(place, "train")
+
+
+def test_a_whole_corpus_is_left_alone(corpus, config):
+    stamps = {file: file.stat().st_mtime_ns for file in corpus.iterdir()}
+    render_corpus(config, corpus, **COUNTS, encoding="png", vertices=True)
+    assert stamps == {file: file.stat().st_mtime_ns for file in corpus.iterdir()}
+
+
+def test_other_settings_in_the_same_folder_are_refused(corpus, config):
+    other = config.copy_and_resolve_references()
+    other.data.synthetic.yaw = 30.0
+    with pytest.raises(CorpusWriteError, match=r"other settings \(count, ranges\)") as caught:
+        render_corpus(other, corpus, count=6, eval_count=2, encoding="png", vertices=True)
+    assert str(corpus) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_of_something_else_is_not_touched(config, tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "letter.txt").write_text("Dear")
+    with pytest.raises(CorpusWriteError, match="something else"):
+        render_corpus(config, tmp_path / "c", **COUNTS)
+    assert files(tmp_path / "c") == {"letter.txt"} and files(tmp_path) == {"c"}
+
+
+def test_bad_numbers_are_refused(config, tmp_path):
+    with pytest.raises(CorpusWriteError, match="'eval' is to have 0"):
+        render_corpus(config, tmp_path / "c", count=5, eval_count=0)
+    small = config.copy_and_resolve_references()
+    small.camera.image_size = 120
+    with pytest.raises(CorpusWriteError, match="image_size is 120"):
+        render_corpus(small, tmp_path / "c", **COUNTS)
+    assert not files(tmp_path)
+
+
+def test_a_changed_face_model_is_noticed(corpus, tiny_model):
+    metadata = tfds.builder_from_directory(corpus).info.metadata
+    check_corpus_model(metadata, tiny_model, "corpus")
+    check_corpus_model(None, tiny_model, "a corpus without codes")
+    changed = tiny_model.replace(mean_shape=tiny_model.mean_shape.at[0, 0].add(1e-3))
+    with pytest.raises(CorpusError, match="not those of") as caught:
+        check_corpus_model(metadata, changed, "corpus")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_metadata_tells_how_it_was_made(corpus, config, tiny_model):
+    metadata = tfds.builder_from_directory(corpus).info.metadata
+    assert metadata["face_model"]["checksum"] == tiny_model.checksum()
+    assert metadata["seed"] == config.seed and metadata["count"] == {"train": 5, "eval": 2}
+    assert metadata["ranges"]["rotation"] == [12.0, 20.0, 8.0]
+    assert metadata["backgrounds"] == {"train": "procedural", "eval": "procedural"}
+
+
+def test_other_background_photographs_are_other_settings(config, tmp_path):
+    for folder, blue in (("a", 0), ("b", 255)):
+        for i in range(20):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.new("RGB", (330, 330), (i, 0, blue)).save(tmp_path / folder / f"{i}.png")
+    mine = config.copy_and_resolve_references()
+    mine.data.synthetic.backgrounds = str(tmp_path / "a")
+    render_corpus(mine, tmp_path / "c", count=1, eval_count=1)
+    mine.data.synthetic.backgrounds = str(tmp_path / "b")
+    with pytest.raises(CorpusWriteError, match=r"\(backgrounds\)"):
+        render_corpus(mine, tmp_path / "c", count=1, eval_count=1)
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_corpus_and_says_bad_input_in_a_sentence(config, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "mofa_jax.render_corpus", "--config=configs/default.py"]
+        root = Path(__file__).parents[1]
+        return subprocess.run(
+            [*command, f"--output={tmp_path / 'c'}", "--count=3", "--eval_count=2", *arguments],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+
+    done = run(f"--config.face_model={config.face_model}")
+    assert done.returncode == 0, done.stderr
+    assert "3 faces to train on, 2 held out" in done.stdout and len(read(tmp_path / "c", "train"))
+    failed = run("--config.face_model=nothing.npz")
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert failed.stderr.strip().splitlines()[-1].startswith("error: nothing.npz: no such face")

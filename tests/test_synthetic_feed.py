@@ -1,0 +1,69 @@
+"""The endless feed of synthetic faces follows its config, its seed and its split."""
+
+import numpy as np
+import pytest
+
+import mofa_jax
+from configs import default
+from mofa_jax.data.open_data import open_data
+from mofa_jax.data.random_faces import SyntheticRanges, ranges_from_config
+from mofa_jax.data.synthetic_feed import SyntheticFeed
+
+
+@pytest.fixture(scope="module")
+def cam():
+    return mofa_jax.Camera().scaled(0.1)
+
+
+CLEAR = SyntheticRanges(head=0.0, occluder=0.0, blur=0.0, noise=0.0, contrast=0.0)
+
+
+def test_the_default_config_is_the_default_ranges():
+    assert ranges_from_config(default.get_config().data.synthetic) == SyntheticRanges()
+
+
+def test_every_range_can_be_set_in_the_config():
+    config = default.get_config().data.synthetic
+    for i, name in enumerate(set(config) - {"backgrounds", "num_backgrounds"}):
+        config[name] = float(i)
+    ranges = ranges_from_config(config)
+    assert ranges.rotation == (config.pitch, config.yaw, config.roll)
+    assert ranges.translation == tuple(config[f"translation_{axis}"] for axis in "xyz")
+    assert ranges.directed == (config.directed_least, config.directed_most)
+    assert ranges.elevation == (config.elevation, config.elevation_spread)
+    for name in ("shape", "limit", "brightness", "azimuth", "occluder", "noise"):
+        assert getattr(ranges, name) == config[name]
+
+
+def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_model, cam, tmp_path):
+    from PIL import Image
+
+    from mofa_jax.data.background_photographs import load_backgrounds
+
+    for i in range(40):
+        Image.new("RGB", (50, 50), (0, 5 * i, 255)).save(tmp_path / f"{i}.png")
+    config = default.get_config()
+    config.data.kind, config.data.num_eval, config.batch_size = "synthetic", 4, 4
+    config.camera.image_size = 24
+    config.data.synthetic.update(
+        backgrounds=str(tmp_path), head=0.0, occluder=0.0, blur=0.0, noise=0.0, contrast=0.0
+    )
+    data = open_data(config, tiny_model, cam, tmp_path)
+    batches = {"train": next(data.train), "evaluation": next(iter(data.make_eval()))}
+    for split, batch in batches.items():
+        paths = load_backgrounds(tmp_path, split, count=100, size=16).paths
+        greens = {5 * int(path.stem) for path in paths}
+        corners = batch["image"][:, [0, -1]][:, :, [0, -1]].reshape(-1, 3)
+        found = {int(green) for red, green, blue in corners if (red, blue) == (0, 255)}
+        assert found and found <= greens
+
+
+def test_streams_repeat_from_their_seed_and_share_nothing(tiny_model, cam):
+    def images(seed, split):
+        feed = SyntheticFeed(tiny_model, cam, 4, CLEAR, seed=seed, split=split)
+        return np.concatenate([next(feed)["image"] for _ in range(2)])
+
+    train, again = images(0, "train"), images(0, "train")
+    np.testing.assert_array_equal(train, again)
+    everything = np.concatenate([train, images(1, "train"), images(0, "evaluation")])
+    assert len(np.unique(everything, axis=0)) == len(everything) == 24
