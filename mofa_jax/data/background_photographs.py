@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -15,9 +14,10 @@ from ml_collections import ConfigDict
 
 from mofa_jax.data.faces import resample
 from mofa_jax.data.photographs import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.split import group_rank
 
-EVAL_PERIOD = 10
-"""One photograph in so many, by a hash of its name, stands only behind evaluation's faces."""
+EVAL_SHARE = 0.1
+"""Of the photographs, by their names: those that stand only behind evaluation's faces."""
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def load_backgrounds(
     if not images:
         raise PhotographError(
             f"{source}: none of the photographs here can be a background of the split '{split}' "
-            f"({len(skipped)} of {len(found)} unreadable; one in {EVAL_PERIOD} of all is for "
+            f"({len(skipped)} of {len(found)} unreadable; {EVAL_SHARE:.0%} of all are for "
             "evaluation); give more photographs, or none for procedural backgrounds"
         )
     log(f"{source}: {len(images)} {split} backgrounds; {len(skipped)} unreadable photographs")
@@ -122,5 +122,4 @@ def _read(path: Path, size: int) -> np.ndarray | str:
 
 def _split(path: Path) -> str:
     name = "/".join(Path(os.path.abspath(path)).parts[-2:])
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-    return "train" if int.from_bytes(digest[:8], "big") % EVAL_PERIOD else "evaluation"
+    return "evaluation" if group_rank(0, name) < EVAL_SHARE else "train"
