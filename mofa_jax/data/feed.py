@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import grain
@@ -18,6 +18,7 @@ import numpy as np
 Example = dict[str, Any]
 Batch = dict[str, np.ndarray]
 _MAX_REPLACEMENTS = 1000
+_BATCHES_AHEAD = 2
 _logger = logging.getLogger(__name__)
 
 
@@ -144,7 +145,7 @@ def make_feed(
       seed: 0 <= seed < 2^32.
       repeat: False gives one epoch; its last batch is filled up with repetitions of the first
         examples, `valid` False, so that all batches have one shape.
-      num_threads: that read and augment, up to two batches ahead; 0 does it in the caller's.
+      num_threads: that read and augment ahead, each a batch at a time; 0 does it in the caller's.
       log: told of each unreadable record.
 
     Raises:
@@ -164,26 +165,30 @@ def make_feed(
         examples = examples.random_map(lambda example, rng: augmentation(example, rng))
 
     part = batch_size // process_count
-    num_batches = None if repeat else -(-len(source) // batch_size)
     num_examples = len(source)
 
-    def place(i: int) -> Example:
-        """Return this process's i-th example."""
-        batch, offset = divmod(i, part)
-        position = batch * batch_size + process_index * part + offset
-        return {**examples[position], "valid": repeat or position < num_examples}
+    def batch(number: int) -> Batch:
+        """Return this process's part of a global batch."""
+        start = number * batch_size + process_index * part
+        places = range(start, start + part)
+        valid = [repeat or place < num_examples for place in places]
+        return stack_examples(map(examples.__getitem__, places), part) | {"valid": np.array(valid)}
 
-    ahead = grain.ReadOptions(num_threads, max(2 * part, num_threads, 1))
-    places = sys.maxsize // process_count - batch_size if repeat else num_batches * part
-    batches = (
-        grain.MapDataset.range(places)
-        .map(place)
-        .to_iter_dataset(ahead)
-        .batch(part, batch_fn=stack_examples)
-    )
-    return Feed(batches, forgiving, num_batches)
+    num_batches = sys.maxsize // batch_size - 1 if repeat else -(-num_examples // batch_size)
+    ahead = grain.ReadOptions(num_threads, max(num_threads, _BATCHES_AHEAD))
+    batches = grain.MapDataset.range(num_batches).map(batch).to_iter_dataset(ahead)
+    return Feed(batches, forgiving, None if repeat else num_batches)
 
 
-def stack_examples(examples: Sequence[Example]) -> Batch:
-    """Stack examples into a batch, key by key."""
-    return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+def stack_examples(examples: Iterable[Example], count: int) -> Batch:
+    """Stack `count` examples into a batch, key by key; each is let go as soon as it is copied."""
+    batch: dict[str, Any] = {}
+    for row, example in enumerate(examples):
+        for key, value in example.items():
+            if row == 0:
+                array = isinstance(value, np.ndarray)
+                batch[key] = (
+                    np.empty((count, *value.shape), value.dtype) if array else [None] * count
+                )
+            batch[key][row] = value
+    return {key: np.asarray(values) for key, values in batch.items()}
