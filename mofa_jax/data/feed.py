@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 
+from mofa_jax.data.mixture import Mixture
+
 Example = dict[str, Any]
 Batch = dict[str, np.ndarray]
 _MAX_REPLACEMENTS = 1000
@@ -47,9 +49,11 @@ class Feed:
     [B, 68], name str [B], valid bool [B]), B = batch_size / process_count.
     """
 
-    def __init__(self, batches: grain.IterDataset, source: ForgivingSource, length: int | None):
+    def __init__(
+        self, batches: grain.IterDataset, sources: list[ForgivingSource], length: int | None
+    ):
         self._iterator = iter(batches)
-        self._source = source
+        self._sources = sources
         self._length = length
 
     def __iter__(self) -> Iterator[Batch]:
@@ -67,7 +71,7 @@ class Feed:
     @property
     def num_failed(self) -> int:
         """How many records could not be read so far and were replaced."""
-        return self._source.num_failed
+        return sum(source.num_failed for source in self._sources)
 
     def get_state(self) -> dict[str, Any]:
         """Return the place after the last batch yielded, a dict that JSON can hold."""
@@ -120,7 +124,7 @@ class ForgivingSource:
 
 
 def make_feed(
-    source: Source,
+    source: Source | Mixture,
     batch_size: int,
     seed: int = 0,
     augmentation: Augment | None = None,
@@ -141,6 +145,7 @@ def make_feed(
     batches one after another are the batch of a single process.
 
     Args:
+      source: the examples; of a `Mixture`, each source has a sequence of its own.
       batch_size: B, the global batch, a multiple of process_count.
       seed: 0 <= seed < 2^32.
       repeat: False gives one epoch; its last batch is filled up with repetitions of the first
@@ -151,33 +156,45 @@ def make_feed(
     Raises:
       FeedError: an empty source, or sizes that do not divide.
     """
-    if len(source) == 0:
-        raise FeedError("the source has no examples; add photographs or change the split")
+    mixture = source if isinstance(source, Mixture) else Mixture([source], [1.0])
+    if not all(map(len, mixture.sources)):
+        raise FeedError("a source has no examples; add photographs or change the split")
+    if not repeat and len(mixture.sources) > 1:
+        raise FeedError("a mixture has no end; join its sources for one epoch of them")
     if batch_size <= 0 or batch_size % process_count or not 0 <= process_index < process_count:
         raise FeedError(
             f"batch_size {batch_size} cannot be divided among {process_count} processes (this is "
             f"number {process_index}); make it a positive multiple"
         )
-    forgiving = ForgivingSource(source, log)
-    examples = grain.MapDataset.source(forgiving).seed(seed)
-    examples = (examples.shuffle() if shuffle else examples).repeat()
-    if augmentation is not None:
-        examples = examples.random_map(lambda example, rng: augmentation(example, rng))
+    sources = [ForgivingSource(source, log) for source in mixture.sources]
 
+    def sequence(number: int) -> grain.MapDataset:
+        """Return the endless examples of one source."""
+        examples = grain.MapDataset.source(sources[number]).seed((seed + number) % 2**32)
+        examples = (examples.shuffle() if shuffle else examples).repeat()
+        if augmentation is not None:
+            examples = examples.random_map(lambda example, rng: augmentation(example, rng))
+        return examples
+
+    sequences = [sequence(number) for number in range(len(sources))]
+    num_examples = len(mixture)
     part = batch_size // process_count
-    num_examples = len(source)
+
+    def example(place: int) -> Example:
+        number, position = mixture.schedule(place)
+        return sequences[number][position]
 
     def batch(number: int) -> Batch:
         """Return this process's part of a global batch."""
         start = number * batch_size + process_index * part
         places = range(start, start + part)
         valid = [repeat or place < num_examples for place in places]
-        return stack_examples(map(examples.__getitem__, places), part) | {"valid": np.array(valid)}
+        return stack_examples(map(example, places), part) | {"valid": np.array(valid)}
 
     num_batches = sys.maxsize // batch_size - 1 if repeat else -(-num_examples // batch_size)
     ahead = grain.ReadOptions(num_threads, max(num_threads, _BATCHES_AHEAD))
     batches = grain.MapDataset.range(num_batches).map(batch).to_iter_dataset(ahead)
-    return Feed(batches, forgiving, None if repeat else num_batches)
+    return Feed(batches, sources, None if repeat else num_batches)
 
 
 def stack_examples(examples: Iterable[Example], count: int) -> Batch:
