@@ -1,4 +1,4 @@
-"""Batches put on the devices ahead of time: the feed's own, in order, resumable, with its errors."""
+"""Batches put on the devices ahead of time: the feed's own, in order, resumable."""
 
 import threading
 import time

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 
-from mofa_jax.data.mixture import Mixture
+from mofa_jax.data.mixture import Mixture, as_mixture
 
 Example = dict[str, Any]
 Batch = dict[str, np.ndarray]
@@ -78,7 +78,16 @@ class Feed:
         return self._iterator.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on after the batch at which `get_state` gave this state."""
+        """Go on after the batch at which `get_state` gave this state.
+
+        Raises:
+          FeedError: the state is that of another kind of feed.
+        """
+        if state.keys() != self.get_state().keys():
+            raise FeedError(
+                "the checkpoint's place in the data is not that of a feed from files; go on with "
+                "--config.data.device_cache=on, as the run began"
+            )
         self._iterator.set_state(state)
 
 
@@ -156,7 +165,7 @@ def make_feed(
     Raises:
       FeedError: an empty source, or sizes that do not divide.
     """
-    mixture = source if isinstance(source, Mixture) else Mixture([source], [1.0])
+    mixture = as_mixture(source)
     if not all(map(len, mixture.sources)):
         raise FeedError("a source has no examples; add photographs or change the split")
     if not repeat and len(mixture.sources) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -110,3 +111,8 @@ class Joined:
         which = int(np.searchsorted(self._ends, i, side="right"))
         start = self._ends[which - 1] if which else 0
         return self._sources[which][int(i - start)]
+
+
+def as_mixture(source: Any) -> Mixture:
+    """A `Mixture` as it is; a single source as the whole of one."""
+    return source if isinstance(source, Mixture) else Mixture([source], [1.0])
