@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from test_processes import run_processes
 
 from mofa_jax.data import device_cache
 from mofa_jax.data.augment import Augmentation
@@ -185,3 +186,38 @@ def test_switching_on_more_does_not_change_the_motion(cache):
     all_, some = (drawn(CachedFeed(cache, DEVICES, 5, a), 3) for a in (CHANGES, moved))
     for batch, other in zip(all_, some, strict=True):
         np.testing.assert_array_equal(batch["landmarks"], other["landmarks"])
+
+
+TWO_PROCESSES = """
+import os, sys
+sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), "tests")]
+from mofa_jax.processes import initialize_processes
+initialize_processes()
+import jax
+from test_device_cache import NOTHING, Numbers
+from mofa_jax.data.cached_feed import CachedFeed
+from mofa_jax.data.device_cache import load_cache, use_cache
+assert use_cache("on", Numbers())
+feed = CachedFeed(load_cache(Numbers()), 4, 3, NOTHING)
+mean = jax.pmap(lambda c: jax.lax.pmean(c.mean(), "batch"), axis_name="batch", out_axes=None)
+for _ in range(6):
+    batch = next(feed)
+    print("names", *batch.names(), float(mean(batch.arrays["confidence"])))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_draw_their_own_halves():
+    """23 examples in batches of 4 on two devices: the first six batches hold 12 and 11 of them."""
+    outputs = run_processes(["-c", TWO_PROCESSES], 2)
+    lines = [
+        [line.split()[1:] for line in output.splitlines() if line.startswith("names")]
+        for output in outputs
+    ]
+    for process, own in enumerate(lines):
+        names = [name for line in own for name in line[:-1]]
+        assert len(names) == 12
+        assert set(names) == {f"n{i}" for i in range(process, 23, 2)}
+    for first, second in zip(*lines, strict=True):
+        numbers = [int(name[1:]) for name in first[:-1] + second[:-1]]
+        assert float(first[-1]) == float(second[-1]) == pytest.approx(np.mean(numbers))

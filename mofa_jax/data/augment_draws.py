@@ -55,7 +55,7 @@ def motion(options: Any, unit: Any, width: int, height: int, xp: Any = np) -> An
         [side * cos, -sin, x + shift[0] - side * cos * x + sin * y],
         [side * sin, cos, y + shift[1] - side * sin * x - cos * y],
     ]
-    return xp.stack([xp.stack(row) for row in rows])
+    return xp.array(rows)
 
 
 def tone(options: Any, unit: Any, xp: Any = np) -> tuple[Any, Any]:

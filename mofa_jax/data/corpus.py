@@ -45,7 +45,7 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        record = self._features.deserialize_example_np(self._records[i], decoders=_AS_STORED)
+        record = self.record(i)
         name = record.get("name", f"{self._label}[{i}]")
         name = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
         image = _decode(record["image"], name)
@@ -57,6 +57,10 @@ class TfdsSource:
             "confidence": np.asarray(record["confidence"], np.float32),
             "name": name,
         }
+
+    def record(self, i: int) -> dict[str, Any]:
+        """An example as it is stored: its image is a file's content, its name bytes."""
+        return self._features.deserialize_example_np(self._records[i], decoders=_AS_STORED)
 
 
 def tfds_source(name_or_builder_dir: str | os.PathLike[str], split: str) -> TfdsSource:
