@@ -115,7 +115,7 @@ def main(_):
 def measure_reading(source: TfdsSource) -> None:
     """Prints examples/s of bare decoding and of the feed, and their ratios."""
     count = min(_EXAMPLES.value, len(source)) // (2 * _BATCH) * 2 * _BATCH
-    contents = [source.record(i)["image"] for i in range(count)]
+    contents = [source.image_file(i) for i in range(count)]
     feeds = {
         name: make_feed(source, _BATCH, 0, None if a == Augmentation() else a,
                         num_threads=_THREADS.value)

@@ -6,6 +6,7 @@ A source has `len(source)` and `source[i] -> dict(image uint8 [240, 240, 3], lan
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import threading
@@ -177,21 +178,17 @@ def make_feed(
         )
     sources = [ForgivingSource(source, log) for source in mixture.sources]
 
-    def sequence(number: int) -> grain.MapDataset:
-        """Return the endless examples of one source."""
-        examples = grain.MapDataset.source(sources[number]).seed((seed + number) % 2**32)
-        examples = (examples.shuffle() if shuffle else examples).repeat()
-        if augmentation is not None:
-            examples = examples.random_map(lambda example, rng: augmentation(example, rng))
-        return examples
-
-    sequences = [sequence(number) for number in range(len(sources))]
     num_examples = len(mixture)
     part = batch_size // process_count
 
     def example(place: int) -> Example:
         number, position = mixture.schedule(place)
-        return sequences[number][position]
+        source = sources[number]
+        epoch, i = divmod(position, len(source))
+        if shuffle:
+            i = int(_order(len(source), seed, number, epoch)[i])
+        found = source[i]
+        return augmentation(found, _generator(seed, number, position)) if augmentation else found
 
     def batch(number: int) -> Batch:
         """Return this process's part of a global batch."""
@@ -204,6 +201,17 @@ def make_feed(
     ahead = grain.ReadOptions(num_threads, max(num_threads, _BATCHES_AHEAD))
     batches = grain.MapDataset.range(num_batches).map(batch).to_iter_dataset(ahead)
     return Feed(batches, sources, None if repeat else num_batches)
+
+
+@functools.lru_cache(maxsize=16)
+def _order(count: int, seed: int, number: int, epoch: int) -> np.ndarray:
+    """The order of `count` examples in an epoch of a source."""
+    return _generator(seed, number, epoch, stream=1).permutation(count)
+
+
+def _generator(seed: int, number: int, place: int, stream: int = 0) -> np.random.Generator:
+    """Random numbers of a place (or epoch) of a source, made quickly: no state is hashed."""
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, place, number]))
 
 
 def stack_examples(examples: Iterable[Example], count: int) -> Batch:
