@@ -91,6 +91,8 @@ def _data() -> ConfigDict:
     data = ConfigDict()
     data.kind = "photographs"  # photographs (a folder), tfds (a prepared data set), synthetic
     data.path = ""  # folder or glob of photographs; TFDS builder directory; unused by synthetic
+    data.mixture = ""  # of tfds, instead of path: builder directories and how often an example
+    # comes from each, DIRECTORY=WEIGHT,DIRECTORY=WEIGHT
     data.cache = ""  # folder for the crops found in `path`; "" = <workdir>/crops
     data.landmarks = ""  # landmark file; "" = the one in the folder, if any
     data.pixel_centers = "integer"  # where that file puts pixel centres: integer or half (+0.5)
@@ -104,14 +106,19 @@ def _data() -> ConfigDict:
     data.eval_fraction = 0.04  # of the groups, held out by a hash of their names (P: 5k of 147k)
     data.num_eval = 512  # held-out photographs an evaluation reads at most
     data.num_threads = 2  # that read and augment ahead
+    data.batches_ahead = 2  # put on the devices before they are asked for
+    data.device_cache = "auto"  # all training faces as uint8 on the devices: on, off, or auto: on
+    # an accelerator with room for them; not of synthetic
     data.augmentation = ConfigDict()  # 0 = off everywhere (P)
     data.augmentation.flip = 0.0  # probability of mirroring
     data.augmentation.scale = 0.0  # largest factor - 1
     data.augmentation.shift = 0.0  # largest shift, px
     data.augmentation.rotation = 0.0  # largest in-plane rotation, degrees
+    data.augmentation.occluder = 0.0  # probability of a textured shape before the face
     data.augmentation.exposure = 0.0  # largest change, photographic stops
     data.augmentation.contrast = 0.0  # largest factor - 1
     data.augmentation.color = 0.0  # largest factor - 1 of a channel
+    data.augmentation.jpeg = 0.0  # largest loss of JPEG quality, of 100
     data.synthetic = _synthetic()
     return data
 

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     if jax.process_index() == 0:
         _write_json(workdir / "config.json", information)
 
-    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+    with closing(data.train), Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         if checkpoints.latest_step is not None:
             state = _resume(checkpoints, state, data.train, model)
         watch = Watch(workdir, config, encoder.apply, model, cam, data.eval_examples)
@@ -131,25 +132,6 @@ def replicate(tree: Any) -> Any:
     return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
-def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """This process's batch [B, ...] cut into one part a local device [devices, B / devices, ...].
-
-    Raises:
-      ValueError: the devices do not divide the batch.
-    """
-    devices = jax.local_device_count()
-
-    def cut(array: np.ndarray) -> np.ndarray:
-        if len(array) % devices:
-            raise ValueError(
-                f"a batch of {len(array)} photographs cannot be divided among {devices} devices; "
-                "make config.batch_size a multiple of the number of all devices."
-            )
-        return array.reshape(devices, -1, *array.shape[1:])
-
-    return {key: cut(np.asarray(batch[key])) for key in ("image", "landmarks", "confidence")}
-
-
 class _Loop:
     """One run: steps, checks, evaluations and checkpoints."""
 
@@ -170,10 +152,10 @@ class _Loop:
             pending = None
             for step in range(first + 1, config.num_steps + 1):
                 batch = next(self._data.train)
-                state, metrics = self._train_step(state, decoder, shard(batch))
+                state, metrics = self._train_step(state, decoder, batch.arrays)
                 if pending is not None:
                     self._check(*pending)  # one step late, so that the device never waits
-                pending = step, metrics, batch["name"]
+                pending = step, metrics, batch.name_of
                 progress.update(step, metrics)
                 overdue = time.monotonic() - last_save >= 60 * config.checkpoint_every_minutes
                 overdue, stopping = agree([overdue, stop.requested], step, config.log_every)
@@ -203,7 +185,7 @@ class _Loop:
         feed = {str(jax.process_index()): self._data.train.get_state()}
         self._checkpoints.save(step, state, {**self._information, "feed": feed})
 
-    def _check(self, step: int, metrics: dict, names) -> None:
+    def _check(self, step: int, metrics: dict, name_of: Callable) -> None:
         values = {key: float(metrics[key]) for key in (*LOSS_TERMS, "gradient_norm")}
         bad = [key for key, value in values.items() if not np.isfinite(value)]
         if not bad and values["loss"] > self._config.max_loss:
@@ -212,7 +194,7 @@ class _Loop:
             kept = self._checkpoints.latest_step
             raise TrainingDivergedError(
                 f"step {step}: {', '.join(f'{key} = {values[key]:g}' for key in bad)} on the batch "
-                f"{', '.join(map(str, names))}; the last good checkpoint is "
+                f"{', '.join(map(str, name_of()))}; the last good checkpoint is "
                 f"{'none yet' if kept is None else f'that of step {kept}'}: lower "
                 "config.optimizer.learning_rate, set config.optimizer.clip_norm, or remove a file."
             )

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mofa_jax.camera import Camera
+from mofa_jax.data.prefetch import DeviceBatch
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import panels_grid, write_image
 from mofa_jax.params import FaceParams
@@ -72,12 +73,12 @@ class Watch:
         for key, value in errors.items():
             self._writer.add_scalar(f"eval/{key}", value, step)
 
-    def pictures(self, step: int, weights: Any, batch: dict[str, np.ndarray]) -> None:
+    def pictures(self, step: int, weights: Any, batch: DeviceBatch) -> None:
         """Photographs, overlay, geometry, reflectance and light of some faces, side by side."""
         if not self._active:
             return
-        for kind, images in (("train", batch["image"]), ("eval", self._eval_examples)):
-            images = np.asarray(images[:_NUM_PICTURED])
+        train_examples = batch.images(_NUM_PICTURED)
+        for kind, images in (("train", train_examples), ("eval", self._eval_examples)):
             codes = self._encode(weights, jnp.asarray(images, jnp.float32) / 255.0)
             params = FaceParams.from_code(codes, self._model)
             picture = panels_grid(images, params, self._model, self._cam)

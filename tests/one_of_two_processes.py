@@ -6,6 +6,7 @@ first train step to OUTPUT.
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,9 +33,10 @@ def first_gradient(config, workdir):
     optimizer = optax.GradientTransformation(lambda w: w, lambda g, state, w: (g, g))
     step = train.make_train_step(encoder.apply, optimizer, config)
     state = train.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-    batch = next(open_data(config, model, cam, Path(workdir)).train)
+    with closing(open_data(config, model, cam, Path(workdir)).train) as feed:
+        batch = next(feed)
     decoder = train.replicate(make_decoder(model, cam))
-    new, _ = step(train.replicate(state), decoder, train.shard(batch))
+    new, _ = step(train.replicate(state), decoder, batch.arrays)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(new.optimizer)]
 
 

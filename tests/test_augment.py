@@ -156,3 +156,55 @@ def test_types_are_kept():
     after = ALL(example(), np.random.default_rng(0))
     assert after["image"].dtype == np.uint8
     assert after["landmarks"].dtype == np.float32 and after["confidence"].dtype == np.float32
+
+
+def test_switching_on_more_does_not_change_the_motion_drawn_before():
+    """The first numbers of the generator are those of the motion, whatever else is on."""
+    more = dataclasses.replace(ALL, occluder=1.0, jpeg=50.0)
+    for seed in range(5):
+        np.testing.assert_array_equal(
+            ALL(example(), np.random.default_rng(seed))["landmarks"],
+            more(example(), np.random.default_rng(seed))["landmarks"],
+        )
+
+
+def test_occluder_covers_a_part_of_the_pixels_and_moves_no_landmark():
+    before = example() | {"image": np.full((240, 240, 3), 77, np.uint8)}
+    parts = []
+    for seed in range(100):
+        after = Augmentation(occluder=1.0)(before, np.random.default_rng(seed))
+        np.testing.assert_array_equal(after["landmarks"], before["landmarks"])
+        np.testing.assert_array_equal(after["confidence"], before["confidence"])
+        parts.append((np.abs(after["image"].astype(int) - 77).max(axis=2) > 2).mean())
+    assert min(parts) > 0.003 and max(parts) < 0.3 and 0.03 < np.mean(parts) < 0.15
+
+
+def test_occluder_comes_with_its_probability():
+    before = example()
+    changed = [
+        (
+            Augmentation(occluder=0.3)(before, np.random.default_rng(seed))["image"]
+            != before["image"]
+        ).any()
+        for seed in range(400)
+    ]
+    assert 0.23 < np.mean(changed) < 0.37
+
+
+def test_jpeg_noise_is_small_and_grows_with_the_loss_allowed():
+    before = example() | {"image": spots(np.array([[60, 60], [120, 150], [200, 90]], float))}
+    errors = []
+    for loss in (1.0, 40.0, 99.0):
+        afters = [
+            Augmentation(jpeg=loss)(before, np.random.default_rng(seed))["image"]
+            for seed in range(20)
+        ]
+        errors.append(np.mean([np.abs(a.astype(int) - before["image"]).mean() for a in afters]))
+    assert 0 < errors[0] < errors[1] < errors[2] < 12
+
+
+@pytest.mark.parametrize("options", [{"occluder": 1.1}, {"jpeg": 100.0}])
+def test_impossible_probability_or_quality_is_named(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=name):
+        Augmentation(**options)

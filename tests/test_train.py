@@ -1,5 +1,6 @@
 """Training end to end on a tiny model: learning, resuming, several devices, failing."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from configs import compact, default
 from mofa_jax import train as training
 from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
 from mofa_jax.checkpoint import CheckpointError
+from mofa_jax.data import prefetch
 from mofa_jax.data.synthetic import example_keys, synthetic_batch
 from mofa_jax.params import code_size
 
@@ -85,8 +87,11 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_killed_and_resumed_run_ends_with_the_same_weights_and_losses(config, tmp_path):
-    config.log_every = 1
+@pytest.mark.parametrize("device_cache", ["off", "on"])
+def test_killed_and_resumed_run_ends_with_the_same_weights_and_losses(
+    config, tmp_path, device_cache
+):
+    config.log_every, config.data.device_cache = 1, device_cache
     training.train_and_evaluate(config, tmp_path / "whole")
     config.num_steps = 6
     config.checkpoint_every_minutes = 0.0  # after every step
@@ -164,15 +169,17 @@ def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
             batches = data.train
 
             class Blind:
-                num_failed = 0
+                num_failed, close = 0, batches.close
                 get_state, set_state = batches.get_state, batches.set_state
 
                 def __next__(self):
                     batch = next(batches)
-                    if not known:
-                        batch["landmarks"] = np.full_like(batch["landmarks"], np.nan)
-                        batch["confidence"] = np.zeros_like(batch["confidence"])
-                    return batch
+                    unknown = {
+                        "landmarks": jnp.full_like(batch.arrays["landmarks"], jnp.nan),
+                        "confidence": jnp.zeros_like(batch.arrays["confidence"]),
+                    }
+                    arrays = batch.arrays if known else batch.arrays | unknown
+                    return dataclasses.replace(batch, arrays=arrays)
 
             return type(data)(Blind(), data.make_eval, data.eval_examples, data.summary)
 
@@ -183,13 +190,19 @@ def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
     assert_same(*results)
 
 
+def test_divergence_with_the_device_cache_names_the_batch(config, tmp_path):
+    config.data.device_cache, config.max_loss = "on", 1e-4
+    with pytest.raises(training.TrainingDivergedError, match=r"step 1.*face_\d\d.*face_\d\d"):
+        training.train_and_evaluate(config, tmp_path)
+
+
 @pytest.mark.parametrize("poison", ["nan", "explosion"])
 def test_divergence_stops_with_step_term_and_names(config, tmp_path, monkeypatch, poison):
     config.checkpoint_every_minutes = 0.0
     if poison == "explosion":
         config.max_loss = 1e-4
     else:
-        normal = training.shard
+        normal = prefetch.shard
 
         def poisoned(batch, calls=[]):  # noqa: B006 counts the calls
             calls.append(1)
@@ -197,7 +210,7 @@ def test_divergence_stops_with_step_term_and_names(config, tmp_path, monkeypatch
                 batch = {**batch, "landmarks": np.full_like(batch["landmarks"], np.inf)}
             return normal(batch)
 
-        monkeypatch.setattr(training, "shard", poisoned)
+        monkeypatch.setattr(prefetch, "shard", poisoned)
     with pytest.raises(training.TrainingDivergedError) as error:
         training.train_and_evaluate(config, tmp_path)
     message = str(error.value)
@@ -253,7 +266,7 @@ def train_step_gradients(model, config, num_devices):
         step = training.make_train_step(encoder.apply, optimizer, config)
         state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
         decoder = training.replicate(make_decoder(model, cam))
-        new, metrics = step(training.replicate(state), decoder, training.shard(batch))
+        new, metrics = step(training.replicate(state), decoder, prefetch.shard(batch))
     return jax.device_get(new.optimizer), {key: float(value) for key, value in metrics.items()}
 
 
@@ -265,11 +278,6 @@ def test_four_devices_give_the_gradients_of_one(config, tiny_model):
         np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 1e-3))
     for key, value in one_metrics.items():
         assert four_metrics[key] == pytest.approx(value, rel=1e-4), key
-
-
-def test_batch_that_devices_do_not_divide_is_refused():
-    with pytest.raises(ValueError, match="multiple"):
-        training.shard({key: np.zeros(5) for key in ("image", "landmarks", "confidence")})
 
 
 def test_missing_data_path_is_one_clear_sentence(tmp_path):

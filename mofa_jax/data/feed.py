@@ -6,18 +6,22 @@ A source has `len(source)` and `source[i] -> dict(image uint8 [240, 240, 3], lan
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import grain
 import numpy as np
 
+from mofa_jax.data.mixture import Mixture, as_mixture
+
 Example = dict[str, Any]
 Batch = dict[str, np.ndarray]
 _MAX_REPLACEMENTS = 1000
+_BATCHES_AHEAD = 2
 _logger = logging.getLogger(__name__)
 
 
@@ -46,9 +50,11 @@ class Feed:
     [B, 68], name str [B], valid bool [B]), B = batch_size / process_count.
     """
 
-    def __init__(self, batches: grain.IterDataset, source: ForgivingSource, length: int | None):
+    def __init__(
+        self, batches: grain.IterDataset, sources: list[ForgivingSource], length: int | None
+    ):
         self._iterator = iter(batches)
-        self._source = source
+        self._sources = sources
         self._length = length
 
     def __iter__(self) -> Iterator[Batch]:
@@ -66,14 +72,23 @@ class Feed:
     @property
     def num_failed(self) -> int:
         """How many records could not be read so far and were replaced."""
-        return self._source.num_failed
+        return sum(source.num_failed for source in self._sources)
 
     def get_state(self) -> dict[str, Any]:
         """Return the place after the last batch yielded, a dict that JSON can hold."""
         return self._iterator.get_state()
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on after the batch at which `get_state` gave this state."""
+        """Go on after the batch at which `get_state` gave this state.
+
+        Raises:
+          FeedError: the state is that of another kind of feed.
+        """
+        if state.keys() != self.get_state().keys():
+            raise FeedError(
+                "the checkpoint's place in the data is not that of a feed from files; go on with "
+                "--config.data.device_cache=on, as the run began"
+            )
         self._iterator.set_state(state)
 
 
@@ -119,7 +134,7 @@ class ForgivingSource:
 
 
 def make_feed(
-    source: Source,
+    source: Source | Mixture,
     batch_size: int,
     seed: int = 0,
     augmentation: Augment | None = None,
@@ -140,50 +155,74 @@ def make_feed(
     batches one after another are the batch of a single process.
 
     Args:
+      source: the examples; of a `Mixture`, each source has a sequence of its own.
       batch_size: B, the global batch, a multiple of process_count.
       seed: 0 <= seed < 2^32.
       repeat: False gives one epoch; its last batch is filled up with repetitions of the first
         examples, `valid` False, so that all batches have one shape.
-      num_threads: that read and augment, up to two batches ahead; 0 does it in the caller's.
+      num_threads: that read and augment ahead, each a batch at a time; 0 does it in the caller's.
       log: told of each unreadable record.
 
     Raises:
       FeedError: an empty source, or sizes that do not divide.
     """
-    if len(source) == 0:
-        raise FeedError("the source has no examples; add photographs or change the split")
+    mixture = as_mixture(source)
+    if not all(map(len, mixture.sources)):
+        raise FeedError("a source has no examples; add photographs or change the split")
+    if not repeat and len(mixture.sources) > 1:
+        raise FeedError("a mixture has no end; join its sources for one epoch of them")
     if batch_size <= 0 or batch_size % process_count or not 0 <= process_index < process_count:
         raise FeedError(
             f"batch_size {batch_size} cannot be divided among {process_count} processes (this is "
             f"number {process_index}); make it a positive multiple"
         )
-    forgiving = ForgivingSource(source, log)
-    examples = grain.MapDataset.source(forgiving).seed(seed)
-    examples = (examples.shuffle() if shuffle else examples).repeat()
-    if augmentation is not None:
-        examples = examples.random_map(lambda example, rng: augmentation(example, rng))
+    sources = [ForgivingSource(source, log) for source in mixture.sources]
 
+    num_examples = len(mixture)
     part = batch_size // process_count
-    num_batches = None if repeat else -(-len(source) // batch_size)
-    num_examples = len(source)
 
-    def place(i: int) -> Example:
-        """Return this process's i-th example."""
-        batch, offset = divmod(i, part)
-        position = batch * batch_size + process_index * part + offset
-        return {**examples[position], "valid": repeat or position < num_examples}
+    def example(place: int) -> Example:
+        number, position = mixture.schedule(place)
+        source = sources[number]
+        epoch, i = divmod(position, len(source))
+        if shuffle:
+            i = int(_order(len(source), seed, number, epoch)[i])
+        found = source[i]
+        return augmentation(found, _generator(seed, number, position)) if augmentation else found
 
-    ahead = grain.ReadOptions(num_threads, max(2 * part, num_threads, 1))
-    places = sys.maxsize // process_count - batch_size if repeat else num_batches * part
-    batches = (
-        grain.MapDataset.range(places)
-        .map(place)
-        .to_iter_dataset(ahead)
-        .batch(part, batch_fn=stack_examples)
-    )
-    return Feed(batches, forgiving, num_batches)
+    def batch(number: int) -> Batch:
+        """Return this process's part of a global batch."""
+        start = number * batch_size + process_index * part
+        places = range(start, start + part)
+        valid = [repeat or place < num_examples for place in places]
+        return stack_examples(map(example, places), part) | {"valid": np.array(valid)}
+
+    num_batches = sys.maxsize // batch_size - 1 if repeat else -(-num_examples // batch_size)
+    ahead = grain.ReadOptions(num_threads, max(num_threads, _BATCHES_AHEAD))
+    batches = grain.MapDataset.range(num_batches).map(batch).to_iter_dataset(ahead)
+    return Feed(batches, sources, None if repeat else num_batches)
 
 
-def stack_examples(examples: Sequence[Example]) -> Batch:
-    """Stack examples into a batch, key by key."""
-    return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
+@functools.lru_cache(maxsize=16)
+def _order(count: int, seed: int, number: int, epoch: int) -> np.ndarray:
+    """The order of `count` examples in an epoch of a source."""
+    return _generator(seed, number, epoch, stream=1).permutation(count)
+
+
+def _generator(seed: int, number: int, place: int, stream: int = 0) -> np.random.Generator:
+    """Random numbers of a place (or epoch) of a source, made quickly: no state is hashed."""
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, place, number]))
+
+
+def stack_examples(examples: Iterable[Example], count: int) -> Batch:
+    """Stack `count` examples into a batch, key by key; each is let go as soon as it is copied."""
+    batch: dict[str, Any] = {}
+    for row, example in enumerate(examples):
+        for key, value in example.items():
+            if row == 0:
+                array = isinstance(value, np.ndarray)
+                batch[key] = (
+                    np.empty((count, *value.shape), value.dtype) if array else [None] * count
+                )
+            batch[key][row] = value
+    return {key: np.asarray(values) for key, values in batch.items()}

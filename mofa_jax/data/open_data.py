@@ -1,8 +1,8 @@
 """A config's data: training batches, held-out batches, and a few held-out pictures."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,24 @@ from ml_collections import ConfigDict
 
 from mofa_jax.camera import Camera
 from mofa_jax.data.augment import Augmentation
+from mofa_jax.data.cached_feed import CachedFeed
+from mofa_jax.data.device_cache import load_cache, use_cache
 from mofa_jax.data.feed import Feed, Source, make_feed
+from mofa_jax.data.mixture import Joined, Mixture, parse_mixture
+from mofa_jax.data.prefetch import Prefetch
 from mofa_jax.face_model import FaceModel
 
 _NUM_EXAMPLES = 4
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Data:
     """What training reads.
 
     Attributes:
-      train: this process's endless batches, with get_state and set_state.
+      train: this process's endless batches on its devices (`DeviceBatch`), with get_state,
+        set_state and close.
       make_eval: gives the held-out batches, one pass.
       eval_examples: [K, H, W, 3] uint8, some held-out faces.
       summary: one sentence about the source, for the end of the log.
@@ -49,10 +54,15 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     """
     kind = config.data.kind
     if kind == "synthetic":
-        return _synthetic(config, model, cam)
+        data = _synthetic(config, model, cam)
+        return dataclasses.replace(data, train=Prefetch(data.train, config.data.batches_ahead))
     if kind not in ("photographs", "tfds"):
         raise ValueError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
-    if not config.data.path:
+    if config.data.mixture and (kind != "tfds" or config.data.path):
+        raise ValueError(
+            "data.mixture names corpora of kind tfds instead of data.path; leave one of them empty."
+        )
+    if not config.data.path and not config.data.mixture:
         raise ValueError(
             f"data.path is empty; give the {kind} to train on: --config.data.path=FOLDER."
         )
@@ -86,11 +96,16 @@ def _photographs(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str
     return train, held_out, f"{len(corpus)} faces; {skipped} photographs left out"
 
 
-def _tfds(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str]:
+def _tfds(config: ConfigDict, workdir: Path) -> tuple[Source | Mixture, Source, str]:
     from mofa_jax.data.corpus import tfds_source
 
-    train, held_out = (tfds_source(config.path, split) for split in ("train", "eval"))
-    return train, held_out, f"{len(train)} faces to train on, {len(held_out)} held out"
+    weights = parse_mixture(config.mixture) if config.mixture else {config.path: 1.0}
+    train = Mixture([tfds_source(path, "train") for path in weights], list(weights.values()))
+    evals = [tfds_source(path, "eval") for path in weights]
+    each = max(1, config.num_eval // len(evals))  # every corpus counts as much in an evaluation
+    held_out = Joined([_First(source, each) for source in evals])
+    num_eval = sum(map(len, evals))
+    return train, held_out, f"{len(train)} faces to train on, {num_eval} held out"
 
 
 def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
@@ -125,9 +140,12 @@ def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
     return Data(train, make_eval, examples, "faces rendered from random codes")
 
 
-def _train_feed(source: Source, config: ConfigDict) -> Feed:
+def _train_feed(source: Source | Mixture, config: ConfigDict) -> Prefetch | CachedFeed:
     augmentation = Augmentation(**config.data.augmentation)
-    return make_feed(
+    if use_cache(config.data.device_cache, source):
+        cache = load_cache(source, config.data.num_threads)
+        return CachedFeed(cache, config.batch_size, config.seed, augmentation)
+    feed = make_feed(
         source,
         config.batch_size,
         config.seed,
@@ -136,6 +154,7 @@ def _train_feed(source: Source, config: ConfigDict) -> Feed:
         process_count=jax.process_count(),
         num_threads=config.data.num_threads,
     )
+    return Prefetch(feed, config.data.batches_ahead)
 
 
 def _eval_feed(source: Source, config: ConfigDict) -> Feed:
