@@ -2,6 +2,10 @@
 
     python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 
+The same faces as a data set on disk:
+
+    python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/synthetic
+
 The held-out errors include the geometric error in millimetres, since the true codes are known.
 """
 

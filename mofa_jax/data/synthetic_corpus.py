@@ -24,7 +24,7 @@ from mofa_jax.params import FaceParams, code_size
 
 NAME = "mofa_synthetic"
 SHARD_SIZE = 1000  # a multiple of the batch
-BATCH = 50  # faces rendered together
+BATCH = 20  # faces rendered together: more do not fit the processor's cache
 KEY_SPLITS = {"train": "train", "eval": "evaluation"}  # the corpus's splits, as `example_keys` says
 
 _FORMAT = 1  # of what is rendered; a higher number is another corpus
