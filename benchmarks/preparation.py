@@ -20,10 +20,9 @@ from absl import app, flags
 
 from mofa_jax.data.extract import cut_face
 from mofa_jax.data.faces import FaceDetector, crop_from_box
-from mofa_jax.data.photographs import list_photographs, read_photograph
+from mofa_jax.data.photographs import encode_photograph, list_photographs, read_photograph
 from mofa_jax.data.preparation.landmark_detector import make_landmark_detector
 from mofa_jax.data.preparation.pruning import Pruning, check_picture
-from mofa_jax.data.preparation.staging import encode
 
 _PHOTOGRAPHS = flags.DEFINE_string("photographs", None, "A folder of photographs.", required=True)
 _COUNT = flags.DEFINE_integer("count", 2000, "How many of them are prepared; 0 = all.")
@@ -55,7 +54,7 @@ def time_parts(paths: list[Path]) -> dict[str, float]:
         for box in timed("detector", detector.detect, image):
             found = timed("landmarks", landmarks.detect, image, box)
             picture = timed("cutting", cut, image, box, found)
-            timed("encoding", encode, picture, "jpeg", 95)
+            timed("encoding", encode_photograph, picture, "jpeg", 95)
     return {part: 1000 * value / len(paths) for part, value in times.items()}
 
 

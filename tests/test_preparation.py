@@ -22,6 +22,7 @@ from apache_beam.io.filesystems import FileSystems
 from skimage import data as pictures
 
 from configs.corpora import default, lfw_tfds, videos, w300
+from mofa_jax.data.corpus import tfds_source
 from mofa_jax.data.landmark_files import read_landmark_file
 from mofa_jax.data.preparation import sources
 from mofa_jax.data.preparation.mofa_faces import PreparationError, hold_out_threshold
@@ -107,6 +108,13 @@ def test_records_hold_what_was_found(people, tmp_path):
         assert 0.2 < scale < 2
         difference = photograph[y, x].astype(int) - record["image"][120, 120]
         assert np.abs(difference).max() < 60  # the same place of the face
+
+
+def test_training_reads_it_by_the_folder_that_the_command_was_given(people, tmp_path):
+    folder = prepare_quietly(by_person(people), tmp_path)
+    by_output, by_folder = tfds_source(tmp_path, "train"), tfds_source(folder, "train")
+    assert len(by_output) == len(by_folder) > 0
+    np.testing.assert_array_equal(by_output[0]["image"], by_folder[0]["image"])
 
 
 def test_no_person_is_on_both_sides(people, tmp_path):

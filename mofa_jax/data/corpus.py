@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,8 +21,6 @@ SHAPES = {
     "landmarks": (NUM_LANDMARKS, 2),
     "confidence": (NUM_LANDMARKS,),
 }
-
-
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -29,16 +29,29 @@ class CorpusError(ValueError):
 
 
 class TfdsSource:
-    """Random access: `source[i] -> dict(image, landmarks, confidence, name)`.
+    """Random access: `source[i] -> dict(image, landmarks, confidence, name)`, and `code` if asked.
 
     A record that cannot be decoded raises ValueError when it is asked for. Records are taken apart
     here: TFDS' own general way takes several times as long, a third of decoding the image.
+
+    metadata: what the data set says of itself. has_code: whether it holds the true codes.
     """
 
-    def __init__(self, records: Any, label: str):
+    def __init__(
+        self, records: Any, label: str, metadata: Mapping[str, Any], has_code: bool = False
+    ):
         """`records`: random access to examples as bytes, `label` their data set's name."""
         self._records = records
         self._label = label
+        self._gives_code = False
+        self.metadata = metadata
+        self.has_code = has_code
+
+    def with_code(self) -> TfdsSource:
+        """The same examples, each with its `code`, float32 [D]."""
+        source = TfdsSource(self._records, self._label, self.metadata, self.has_code)
+        source._gives_code = True
+        return source
 
     def __len__(self) -> int:
         return len(self._records)
@@ -50,12 +63,15 @@ class TfdsSource:
         image = _decode(_content(stored), name)
         if image.shape != SHAPES["image"]:
             raise CorpusError(f"{name}: the image is {image.shape}, expected {SHAPES['image']}")
-        return {
+        example = {
             "image": image,
             "landmarks": _numbers(stored, "landmarks", name),
             "confidence": _numbers(stored, "confidence", name),
             "name": name,
         }
+        if self._gives_code:
+            example["code"] = np.array(stored["code"].float_list.value, np.float32)
+        return example
 
     def image_file(self, i: int) -> bytes:
         """The content of an example's image file."""
@@ -66,12 +82,12 @@ class TfdsSource:
         return tf_example_pb2.Example.FromString(self._records[i]).features.feature
 
 
-def tfds_source(name_or_builder_dir: str | os.PathLike[str], split: str) -> TfdsSource:
+def tfds_source(name_or_folder: str | os.PathLike[str], split: str) -> TfdsSource:
     """Open a prepared data set.
 
     Args:
-      name_or_builder_dir: the folder that holds `dataset_info.json`, or the name of a data set
-        prepared in TFDS's data folder.
+      name_or_folder: the folder that holds `dataset_info.json`, or the one above, which
+        `prepare_corpus` was given; or the name of a data set prepared in TFDS's data folder.
       split: in TFDS's words, such as "train" or "train[:90%]".
 
     The features are `image` (uint8 [240, 240, 3]), `landmarks` (float32 [68, 2], continuous crop
@@ -80,11 +96,10 @@ def tfds_source(name_or_builder_dir: str | os.PathLike[str], split: str) -> Tfds
     Raises:
       CorpusError: no such data set or split, other features, or files that are not ArrayRecord.
     """
-    label = os.fspath(name_or_builder_dir)
+    label = os.fspath(name_or_folder)
     try:
-        builder = (
-            tfds.builder_from_directory(label) if os.path.isdir(label) else tfds.builder(label)
-        )
+        folder = _builder_folder(label)
+        builder = tfds.builder_from_directory(folder) if folder else tfds.builder(label)
         _check_features(label, builder.info.features)
         serialized = tfds.decode.DeserializeMethod.RAW_BYTES
         records = builder.as_data_source(split, deserialize_method=serialized)
@@ -96,7 +111,18 @@ def tfds_source(name_or_builder_dir: str | os.PathLike[str], split: str) -> Tfds
             f"{label}: split {split!r} of this data set cannot be opened ({reason}); prepare it "
             "with file_format='array_record' and give the folder of dataset_info.json"
         ) from error
-    return TfdsSource(records, f"{label}/{split}")
+    info = builder.info
+    return TfdsSource(records, f"{label}/{split}", info.metadata or {}, "code" in info.features)
+
+
+def _builder_folder(label: str) -> str | None:
+    """The folder of dataset_info.json in or below `label`; None if `label` is no folder."""
+    if not os.path.isdir(label):
+        return None
+    below = sorted(Path(label).glob("*/*/dataset_info.json"))
+    if len(below) == 1 and not Path(label, "dataset_info.json").is_file():
+        return str(below[0].parent)
+    return label
 
 
 def _content(stored: Any) -> bytes:

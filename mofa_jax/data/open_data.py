@@ -66,8 +66,10 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
         raise ValueError(
             f"data.path is empty; give the {kind} to train on: --config.data.path=FOLDER."
         )
-    sources = _photographs if kind == "photographs" else _tfds
-    train, held_out, summary = sources(config.data, workdir)
+    if kind == "photographs":
+        train, held_out, summary = _photographs(config.data, workdir)
+    else:
+        train, held_out, summary = _tfds(config.data, model)
     return Data(
         train=_train_feed(train, config),
         make_eval=lambda: _eval_feed(held_out, config),
@@ -96,12 +98,20 @@ def _photographs(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str
     return train, held_out, f"{len(corpus)} faces; {skipped} photographs left out"
 
 
-def _tfds(config: ConfigDict, workdir: Path) -> tuple[Source | Mixture, Source, str]:
+def _tfds(config: ConfigDict, model: FaceModel) -> tuple[Source | Mixture, Source, str]:
     from mofa_jax.data.corpus import tfds_source
+    from mofa_jax.data.synthetic_corpus import has_codes_of
 
     weights = parse_mixture(config.mixture) if config.mixture else {config.path: 1.0}
     train = Mixture([tfds_source(path, "train") for path in weights], list(weights.values()))
     evals = [tfds_source(path, "eval") for path in weights]
+    if all(source.has_code and has_codes_of(source.metadata, model) for source in evals):
+        evals = [source.with_code() for source in evals]
+    elif any(source.has_code for source in evals):
+        _logger.warning(
+            "No geometric error: not all corpora were rendered with the face model '%s' as it is.",
+            model.name,
+        )
     each = max(1, config.num_eval // len(evals))  # every corpus counts as much in an evaluation
     held_out = Joined([_First(source, each) for source in evals])
     num_eval = sum(map(len, evals))

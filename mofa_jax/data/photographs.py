@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -107,6 +108,13 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
         raise PhotographError(
             f"{name}: the image is damaged or cut short ({reason}); copy or download it again"
         ) from error
+
+
+def encode_photograph(image: np.ndarray, encoding: str, jpeg_quality: int = 95) -> bytes:
+    """A picture uint8 [H, W, 3] RGB as the content of a "jpeg" or "png" file."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if encoding == "jpeg" else []
+    _, content = cv2.imencode(f".{encoding}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    return content.tobytes()
 
 
 def list_photographs(

@@ -8,14 +8,13 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
 from mofa_jax.camera import Camera, rotation_matrix
-from mofa_jax.data.corpus import CorpusError
 from mofa_jax.data.corpus_features import corpus_features
+from mofa_jax.data.photographs import encode_photograph
 from mofa_jax.data.random_faces import SyntheticRanges
 from mofa_jax.data.shards import Shard
 from mofa_jax.data.synthetic import as_stored, example_keys, synthetic_batch
@@ -28,7 +27,6 @@ BATCH = 20  # faces rendered together: more do not fit the processor's cache
 KEY_SPLITS = {"train": "train", "eval": "evaluation"}  # the corpus's splits, as `example_keys` says
 
 _FORMAT = 1  # of what is rendered; a higher number is another corpus
-_JPEG_QUALITY = 95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +64,7 @@ def true_geometry(code: jax.Array, model: FaceModel) -> jax.Array:
 
     Args:
       code: [D] of an example (unbatched).
-      model: the face model that the corpus was rendered with, see `check_corpus_model`.
+      model: the face model that the corpus was rendered with, see `has_codes_of`.
     """
     params = FaceParams.from_code(code, model)
     return model.geometry(params.shape, params.expression) @ rotation_matrix(params.rotation)
@@ -116,23 +114,14 @@ def corpus_settings(
     }
 
 
-def check_corpus_model(metadata: Mapping[str, Any] | None, model: FaceModel, label: str) -> None:
-    """Makes sure that a corpus's codes are those of `model`.
+def has_codes_of(metadata: Mapping[str, Any], model: FaceModel) -> bool:
+    """Whether a corpus was rendered with `model`, so that its codes are that model's.
 
     Args:
-      metadata: of the data set (`builder.info.metadata`); of one without codes it says nothing.
+      metadata: of the data set.
       model: that the codes are to be read with.
-      label: what the error calls the data set.
-
-    Raises:
-      CorpusError: it was rendered with another face model, or with one that has changed since.
     """
-    rendered_with = (metadata or {}).get("face_model")
-    if rendered_with and rendered_with["checksum"] != model.checksum():
-        raise CorpusError(
-            f"{label}: its faces were rendered with face model '{rendered_with['name']}', whose "
-            f"arrays are not those of '{model.name}'; use that model, or render the corpus again"
-        )
+    return metadata.get("face_model", {}).get("checksum") == model.checksum()
 
 
 @jax.jit
@@ -161,7 +150,7 @@ def _example(face: dict[str, np.ndarray], name: str, encoding: str) -> dict[str,
     low, high = points.min(axis=0), points.max(axis=0)
     return {
         **face,
-        "image": io.BytesIO(_encode(face["image"], encoding)),
+        "image": io.BytesIO(encode_photograph(face["image"], encoding)),
         "to_photograph": np.eye(2, 3, dtype=np.float32),
         "box": np.concatenate([low, high - low]),
         "name": name,
@@ -169,13 +158,6 @@ def _example(face: dict[str, np.ndarray], name: str, encoding: str) -> dict[str,
         "frame": -1,
         "group": name,
     }
-
-
-def _encode(image: np.ndarray, encoding: str) -> bytes:
-    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if encoding == "jpeg" else []
-    return cv2.imencode(f".{encoding}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[
-        1
-    ].tobytes()
 
 
 def _digest(images: np.ndarray | None) -> str:

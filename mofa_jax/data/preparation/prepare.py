@@ -23,6 +23,12 @@ from mofa_jax.data.preparation.report import write_report
 from mofa_jax.data.preparation.sources import chunks_of, list_items
 from mofa_jax.data.preparation.staging import Chunk, all_outcomes
 
+# What workers raise on purpose, as Beam words it: the message, or the end of a trace.
+_EXPECTED = re.compile(
+    r"^(?:[\w.]*\.)?(?:Preparation|Source|LandmarkDetector|LandmarkFile)Error: "
+    r"(.+?)(?: \[while running .*)?$",
+    re.MULTILINE,
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -120,18 +126,17 @@ def _explained(output: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = str(error)
+        text = f"{type(error).__name__}: {error}"
         if "[Errno 28]" in text or "No space left" in text:
-            raise PreparationError(
-                f"{output}: the disk is full; free some space and start the command again: it goes "
-                "on from what is staged"
-            ) from error
-        found = re.findall(r"\b\w+Error: (.+?)(?: \[while running .*)?$", text, re.MULTILINE)
-        if not found and isinstance(error, ValueError):
-            found = [text.split(" [while running ")[0]]
-        if "number of generated examples is 0" in text:
-            found = ["no face was found; give photographs with faces seen from the front"]
-        raise PreparationError(f"{output}: {found[-1] if found else text}") from error
+            reason = (
+                "the disk is full; free some space and start the command again: it goes on from "
+                "what is staged"
+            )
+        elif found := _EXPECTED.findall(text):
+            reason = found[-1]
+        else:
+            raise
+        raise PreparationError(f"{output}: {reason}") from error
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mofa_jax.data.faces import CROP_SIZE
-from mofa_jax.data.photographs import decode_photograph
+from mofa_jax.data.photographs import decode_photograph, encode_photograph
 from mofa_jax.data.preparation.pruning import REASONS
 from mofa_jax.data.preparation.recipe import Recipe
-from mofa_jax.data.preparation.staging import BlobReader, Chunk, encode, staged_arrays
+from mofa_jax.data.preparation.staging import BlobReader, Chunk, staged_arrays
 from mofa_jax.data.split import group_rank
 
 _NUM_KEPT, _NUM_PRUNED = 60, 40  # pictures on the page, of kept faces and of each reason
@@ -161,7 +161,7 @@ def _kept_figure(kept: dict[str, Any], blob: str, reader: BlobReader) -> str:
     for x, y in np.round(4 * (arrays["landmarks"][present] - 0.5)).astype(int).tolist():
         cv2.circle(image, (x, y), 6, _MARK, -1, cv2.LINE_AA, shift=2)
     small = cv2.resize(image, (_SHOWN_SIZE, _SHOWN_SIZE), interpolation=cv2.INTER_AREA)
-    return _figure(encode(small, "jpeg", 80), kept["name"])
+    return _figure(encode_photograph(small, "jpeg", 80), kept["name"])
 
 
 def _pruned_figure(pruned: dict[str, Any], blob: str, reader: BlobReader) -> str:

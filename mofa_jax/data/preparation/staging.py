@@ -21,7 +21,7 @@ from apache_beam.io.filesystems import FileSystems
 from mofa_jax.data.extract import Face
 from mofa_jax.data.faces import crop_square
 from mofa_jax.data.landmark_files import LandmarkFileError
-from mofa_jax.data.photographs import PhotographError
+from mofa_jax.data.photographs import PhotographError, encode_photograph
 from mofa_jax.data.preparation.find_faces import Finding
 from mofa_jax.data.preparation.pruning import change
 from mofa_jax.data.preparation.recipe import Recipe, make_finder
@@ -159,7 +159,7 @@ def _kept(
         "frame": picture.frame,
         "group": picture.group,
         "source": item.name,
-        "picture": blob.add(encode(crop.image, recipe.encoding, recipe.jpeg_quality)),
+        "picture": blob.add(encode_photograph(crop.image, recipe.encoding, recipe.jpeg_quality)),
         "arrays": base64.b64encode(packed.tobytes()).decode(),
     }
 
@@ -176,7 +176,7 @@ def _pruned(name: str, image: np.ndarray, finding: Finding, blob: _Blob) -> dict
         "name": name,
         "reason": finding.reason,
         "details": finding.details,
-        "picture": blob.add(encode(small, "jpeg", 85)),
+        "picture": blob.add(encode_photograph(small, "jpeg", 85)),
         "side": None if box is None else float(np.mean(box[2:])),
     }
 
@@ -191,13 +191,6 @@ def _unreadable(item: Item, message: str) -> dict[str, Any]:
         "picture": None,
         "side": None,
     }
-
-
-def encode(image: np.ndarray, encoding: str, jpeg_quality: int) -> bytes:
-    """A picture uint8 [H, W, 3] RGB as a JPEG or PNG file's bytes."""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if encoding == "jpeg" else []
-    _, content = cv2.imencode(f".{encoding}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
-    return content.tobytes()
 
 
 def _rename(old: str, new: str) -> None:
