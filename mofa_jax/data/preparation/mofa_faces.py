@@ -1,14 +1,12 @@
 """The TFDS data set `mofa_faces`, made by an Apache Beam pipeline.
 
-Beam's own runners keep what a pipeline groups in memory. So the pictures stay in the staged chunks:
-what is shuffled is an example whose picture is only told by its place, and the writer of the
-ArrayRecord files fetches it.
+Beam's own runners keep what a pipeline groups in memory. So the records stay in the staged chunks:
+what is shuffled is their places, and the writer of the ArrayRecord files fetches them.
 """
 
 from __future__ import annotations
 
 import functools
-import io
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -25,12 +23,11 @@ from mofa_jax.data.preparation.staging import (
     BlobReader,
     Chunk,
     stage,
-    staged_arrays,
     staged_outcomes,
 )
 from mofa_jax.data.split import group_rank
 
-EXAMPLES_A_SHARD = 4096
+EXAMPLES_A_SHARD = 1024  # ArrayRecord keeps a file that it writes in memory
 
 
 class PreparationError(ValueError):
@@ -86,10 +83,13 @@ class MofaFaces(tfds.core.GeneratorBasedBuilder):
         return beam.Map(_example)
 
     def _example_writer(self) -> tfds_writer.ExampleWriter:
-        return _PictureWriter(self.info.file_format)
+        return _RecordWriter(self.info.file_format)
 
     def _generate_splits(self, dl_manager, download_config) -> list[tfds.core.SplitInfo]:
-        splits = super()._generate_splits(dl_manager, download_config)
+        # While the pipeline runs, an example is a place; the files' own features come back after.
+        places = tfds.features.FeaturesDict({"place": tfds.features.Text()})
+        with tfds.core.utils.temporary_assignment(self.info, "_features", places):
+            splits = super()._generate_splits(dl_manager, download_config)
         return [split.replace(num_bytes=_size_on_disk(split)) for split in splits]
 
 
@@ -134,26 +134,22 @@ def _split_of(face: dict[str, Any], num_splits: int, threshold: float, seed: int
     return SPLITS.index("eval" if group_rank(seed, face["group"]) < threshold else "train")
 
 
-def _example(face: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A face's key and example, the picture's place standing for the picture."""
-    place = json.dumps([face["blob"], *face["picture"]]).encode()
-    texts = {key: face[key] for key in ("name", "source", "frame", "group")}
-    return face["name"], {"image": io.BytesIO(place), **staged_arrays(face), **texts}
+def _example(face: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
+    """A face's key, and its record's place."""
+    return face["name"], {"place": json.dumps([face["blob"], *face["record"]])}
 
 
-class _PictureWriter(tfds_writer.ExampleWriter):
-    """Writes a shard, each example with the picture that its place names."""
+class _RecordWriter(tfds_writer.ExampleWriter):
+    """Writes a shard: the records whose places it is given."""
 
     def write(self, path, examples: Iterable[tuple[Any, bytes]]):
         with BlobReader() as reader:
-            return super().write(path, ((key, _filled(e, reader)) for key, e in examples))
+            return super().write(path, ((key, _fetch(e, reader)) for key, e in examples))
 
 
-def _filled(serialized: bytes, reader: BlobReader) -> bytes:
+def _fetch(serialized: bytes, reader: BlobReader) -> bytes:
     example = tf_example_pb2.Example.FromString(serialized)
-    picture = example.features.feature["image"].bytes_list.value
-    picture[0] = reader.read(*json.loads(picture[0]))
-    return example.SerializeToString(deterministic=True)
+    return reader.read(*json.loads(example.features.feature["place"].bytes_list.value[0]))
 
 
 def _size_on_disk(split: tfds.core.SplitInfo) -> int:

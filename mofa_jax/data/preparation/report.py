@@ -15,12 +15,13 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 from mofa_jax.data.faces import CROP_SIZE
 from mofa_jax.data.photographs import decode_photograph, encode_photograph
 from mofa_jax.data.preparation.pruning import REASONS
 from mofa_jax.data.preparation.recipe import Recipe
-from mofa_jax.data.preparation.staging import BlobReader, Chunk, staged_arrays
+from mofa_jax.data.preparation.staging import BlobReader, Chunk
 from mofa_jax.data.split import group_rank
 
 _NUM_KEPT, _NUM_PRUNED = 60, 40  # pictures on the page, of kept faces and of each reason
@@ -28,6 +29,7 @@ _NUM_NAMED = 100  # files that are named on the page; left_out.csv names all
 _BINS = 24
 _SHOWN_SIZE = 120  # px, of a kept face
 _MARK = (40, 230, 90)
+_NUMBERS = ("landmarks", "confidence", "box")
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; color: #222 }
 td, th { padding: 2px 14px 2px 0; text-align: left; vertical-align: top }
@@ -66,9 +68,9 @@ class _Statistics:
         self.confidences: Counter[int] = Counter()
         self.sums = np.zeros((3, 68, 2))  # weights, weighted sums and sums of squares
 
-    def add_kept(self, kept: dict[str, Any], chunk: Chunk) -> None:
+    def add_kept(self, kept: dict[str, Any], chunk: Chunk, reader: BlobReader) -> None:
         self.faces += 1
-        arrays = staged_arrays(kept)
+        arrays = _arrays(reader.read(chunk.blob, *kept["record"]))
         self.kept.add(kept["name"], (kept, chunk.blob))
         self.sides[int(np.log2(max(arrays["box"][2:].mean(), 1)) * 4)] += 1
         weight = (arrays["confidence"] > 0)[:, None].astype(float)
@@ -98,14 +100,14 @@ def write_report(
     """
     statistics = _Statistics()
     temporary = output / ".left_out.csv.tmp"
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with open(temporary, "w", newline="", encoding="utf-8") as file, BlobReader() as reader:
         table = csv.writer(file)
         table.writerow(["name", "reason", "details"])
         for chunk, outcome in outcomes:
             statistics.items += 1
             statistics.pictures += outcome["num_pictures"]
             for kept in outcome["kept"]:
-                statistics.add_kept(kept, chunk)
+                statistics.add_kept(kept, chunk, reader)
             for pruned in outcome["pruned"]:
                 statistics.add_pruned(pruned, chunk)
                 table.writerow([pruned["name"], pruned["reason"], pruned["details"]])
@@ -155,8 +157,8 @@ def _page(statistics: _Statistics, recipe: Recipe, info: tfds.core.DatasetInfo) 
 
 def _kept_figure(kept: dict[str, Any], blob: str, reader: BlobReader) -> str:
     """A kept crop with its landmarks, small."""
-    image = decode_photograph(reader.read(blob, *kept["picture"]), kept["name"])
-    arrays = staged_arrays(kept)
+    arrays = _arrays(reader.read(blob, *kept["record"]))
+    image = decode_photograph(arrays["image"], kept["name"])
     present = arrays["confidence"] > 0
     for x, y in np.round(4 * (arrays["landmarks"][present] - 0.5)).astype(int).tolist():
         cv2.circle(image, (x, y), 6, _MARK, -1, cv2.LINE_AA, shift=2)
@@ -169,6 +171,14 @@ def _pruned_figure(pruned: dict[str, Any], blob: str, reader: BlobReader) -> str
     if pruned["picture"] is None:
         return f"<div>{html.escape(text)}</div>"
     return _figure(reader.read(blob, *pruned["picture"]), text)
+
+
+def _arrays(record: bytes) -> dict[str, Any]:
+    """The image's file, landmarks [68, 2], confidence [68] and box [4] of a record."""
+    stored = tf_example_pb2.Example.FromString(record).features.feature
+    numbers = {key: np.array(stored[key].float_list.value) for key in _NUMBERS}
+    image = stored["image"].bytes_list.value[0]
+    return {**numbers, "landmarks": numbers["landmarks"].reshape(-1, 2), "image": image}
 
 
 def _figure(jpeg: bytes, text: str) -> str:

@@ -1,14 +1,16 @@
 """Pieces of a preparation on disk: finished ones survive a killed run.
 
-A chunk is two files: `<digest>.blob`, pictures one after another, and `<digest>.json`, what became
-of every item. The second is written last, under a temporary name, then renamed: it is there when
-the chunk is whole. Beam's FileSystems take the paths, so that a cluster's workers share a folder.
+A chunk is two files: `<digest>.blob`, the corpus's records and the report's pictures one after
+another, and `<digest>.json`, what became of every item. The second is written last, under a
+temporary name, then renamed: it is there when the chunk is whole. Beam's FileSystems take the
+paths, so that a cluster's workers share a folder.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
+import functools
+import io
 import json
 import uuid
 from collections.abc import Iterator
@@ -16,8 +18,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import tensorflow_datasets as tfds
 from apache_beam.io.filesystems import FileSystems
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from mofa_jax.data.corpus_features import corpus_features
 from mofa_jax.data.extract import Face
 from mofa_jax.data.faces import crop_square
 from mofa_jax.data.landmark_files import LandmarkFileError
@@ -29,7 +34,6 @@ from mofa_jax.data.preparation.sources import Item, Picture, SourceError, read_p
 from mofa_jax.data.preparation.video import VideoError
 
 _PICTURE_SIZE = 96  # px, of the pictures in the report
-_ARRAYS = {"landmarks": (68, 2), "confidence": (68,), "to_photograph": (2, 3), "box": (4,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,26 +70,16 @@ def stage(chunk: Chunk, recipe: Recipe) -> None:
 def staged_outcomes(chunk: Chunk) -> list[dict[str, Any]]:
     """What became of a chunk's items: dicts of name, num_pictures, kept and pruned.
 
-    kept: dicts of name, frame, group, source, picture and arrays, see `staged_arrays`.
-    pruned: dicts of name, reason, details, picture and box side, px.
-    A picture is its (offset, length) in the chunk's blob, or None.
+    kept: dicts of name, group and record: see `corpus_features`, as TFDS serialises it.
+    pruned: dicts of name, reason, details, picture (a JPEG file) and box side, px.
+    Records and pictures are (offset, length) in the chunk's blob, or None.
     """
     with FileSystems.open(chunk.index, compression_type="uncompressed") as file:
         return json.loads(file.read())
 
 
-def staged_arrays(kept: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The float32 arrays of a kept face: landmarks, confidence, to_photograph, box."""
-    values = np.frombuffer(base64.b64decode(kept["arrays"]), "<f4")
-    ends = np.cumsum([np.prod(shape) for shape in _ARRAYS.values()])[:-1]
-    parts = np.split(values, ends)
-    return {
-        key: part.reshape(shape) for (key, shape), part in zip(_ARRAYS.items(), parts, strict=True)
-    }
-
-
 class BlobReader:
-    """Reads pictures out of chunks' blobs; keeps the last one open."""
+    """Reads records and pictures out of chunks' blobs; keeps the last one open."""
 
     def __init__(self):
         self._path, self._file = None, None
@@ -98,7 +92,7 @@ class BlobReader:
             self._file.close()
 
     def read(self, blob: str, offset: int, length: int) -> bytes:
-        """The bytes of one picture."""
+        """The bytes at a place."""
         if blob != self._path:
             self.__exit__()
             self._file = FileSystems.open(blob, compression_type="uncompressed")
@@ -108,7 +102,7 @@ class BlobReader:
 
 
 class _Blob:
-    """Appends pictures to a file and tells where they are."""
+    """Appends records and pictures to a file and tells where they are."""
 
     def __init__(self, file):
         self._file, self._end = file, 0
@@ -152,16 +146,27 @@ def _kept(
     name: str, item: Item, picture: Picture, face: Face, recipe: Recipe, blob: _Blob
 ) -> dict[str, Any]:
     crop = face.crop
-    arrays = (face.landmarks, face.confidence, crop.to_photograph, crop.box)
-    packed = np.concatenate([np.ravel(array) for array in arrays]).astype("<f4")
-    return {
+    content = encode_photograph(crop.image, recipe.encoding, recipe.jpeg_quality)
+    example = {
+        "image": io.BytesIO(content),
+        "landmarks": face.landmarks,
+        "confidence": face.confidence,
+        "to_photograph": crop.to_photograph.astype(np.float32),
+        "box": crop.box.astype(np.float32),
         "name": name,
+        "source": item.name,
         "frame": picture.frame,
         "group": picture.group,
-        "source": item.name,
-        "picture": blob.add(encode_photograph(crop.image, recipe.encoding, recipe.jpeg_quality)),
-        "arrays": base64.b64encode(packed.tobytes()).decode(),
     }
+    features, serializer = _format(recipe.encoding)
+    record = serializer.serialize_example(features.encode_example(example))
+    return {"name": name, "group": picture.group, "record": blob.add(record)}
+
+
+@functools.cache
+def _format(encoding: str) -> tuple[tfds.features.FeaturesDict, ExampleSerializer]:
+    features = corpus_features(encoding)
+    return features, ExampleSerializer(features.get_serialized_info())
 
 
 def _pruned(name: str, image: np.ndarray, finding: Finding, blob: _Blob) -> dict[str, Any]:
