@@ -14,7 +14,6 @@ random pictures is written to a temporary folder. Prints
 
 import io
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -130,10 +129,13 @@ def measure_reading(source: TfdsSource) -> None:
         f"feed, {name}": lambda feed=feed: [next(feed) for _ in range(count // _BATCH)]
         for name, feed in feeds.items()
     }
-    rates = _rates(tasks, count)
-    one, two = list(rates.values())[:2]
-    for name, rate in rates.items():
-        print(f"{name:26s} {rate:7.0f} examples/s  {rate / one:5.2f} and {rate / two:5.2f} of bare")
+    costs = _costs(tasks, count)
+    (one, _), (two, _) = list(costs.values())[:2]
+    for name, (wall, processor) in costs.items():
+        print(
+            f"{name:26s} {1e6 / wall:6.0f} examples/s, {one / wall:4.2f} and {two / wall:4.2f} of "
+            f"bare decoding in 1 and 2 threads; processor time {processor:4.0f} us"
+        )
 
 
 def measure_memory(source: Source) -> None:
@@ -220,15 +222,16 @@ def _decode_in_two(contents: list[bytes]) -> None:
         list(pool.map(_decode, (contents[::2], contents[1::2])))
 
 
-def _rates(tasks: dict[str, Callable], count: int) -> dict[str, float]:
-    """The median examples/s of each task, done in turn."""
-    rates = {name: [] for name in tasks}
+def _costs(tasks: dict[str, Callable], count: int) -> dict[str, tuple[float, float]]:
+    """Median (wall, processor) time of an example in each task, us; the tasks are done in turn."""
+    times = {name: [] for name in tasks}
     for _ in range(_ROUNDS.value):
         for name, task in tasks.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             task()
-            rates[name].append(count / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in rates.items()}
+            end = time.perf_counter(), time.process_time()
+            times[name].append([1e6 * (b - a) / count for a, b in zip(start, end, strict=True)])
+    return {name: tuple(np.median(values, axis=0)) for name, values in times.items()}
 
 
 def _resident_mebibytes() -> float:

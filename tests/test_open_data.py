@@ -14,7 +14,6 @@ from mofa_jax.data.corpus_features import SPLITS, corpus_features
 from mofa_jax.data.open_data import open_data
 from mofa_jax.data.prefetch import Prefetch
 
-pytestmark = pytest.mark.filterwarnings("ignore:label:DeprecationWarning")  # TFDS with protobuf 6
 SIZES = {"train": 12, "eval": 5}
 
 

@@ -177,7 +177,6 @@ def make_feed(
             f"number {process_index}); make it a positive multiple"
         )
     sources = [ForgivingSource(source, log) for source in mixture.sources]
-
     num_examples = len(mixture)
     part = batch_size // process_count
 
