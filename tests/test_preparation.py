@@ -303,8 +303,8 @@ def test_photographs_without_a_face_are_one_sentence(tmp_path):
     [
         ({"source.path": ""}, SourceError, "source.path is empty"),
         ({"source.kind": "clouds"}, SourceError, "choose one of photographs"),
-        ({"source.group_pattern": "("}, SourceError, "no regular expression"),
-        ({"source.group_pattern": "a"}, SourceError, "0 groups"),
+        ({"source.group_pattern": "("}, ValueError, "no regular expression"),
+        ({"source.group_pattern": "a"}, ValueError, "0 groups"),
         ({"source.group_file": "nothing.txt"}, SourceError, "nothing.txt"),
         ({"encoding": "gif"}, RecipeError, "choose one of jpeg, png"),
         ({"eval_count": 3}, RecipeError, "set one of them"),

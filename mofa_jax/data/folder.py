@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -27,6 +26,7 @@ from mofa_jax.data.landmark_files import (
     read_pts,
 )
 from mofa_jax.data.photographs import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.split import group_finder
 
 __all__ = ["FolderCorpus", "FolderError", "prepare_folder"]
 
@@ -72,7 +72,7 @@ def prepare_folder(
       expected. FolderError: no face at all. ValueError: an option is wrong.
     """
     options = ExtractOptions(crop, faces, require_landmarks, only_clean)
-    pattern = _compile(group_pattern)
+    find_group = group_finder(group_pattern)
     paths = list_photographs(source)
     root = _root(source, paths)
     names = {path: Path(os.path.relpath(path, root)).as_posix() for path in paths}
@@ -100,7 +100,7 @@ def prepare_folder(
                     skipped.append((names[path], result))
                     log(f"{names[path]}: skipped: {result}")
                     continue
-                _add(writer, path, names[path], _group(pattern, path, names[path]), result)
+                _add(writer, path, names[path], find_group(path.stem, names[path]), result)
             if not len(writer):
                 raise FolderError(_no_face(source, len(paths), skipped))
             writer.close(fingerprint, skipped)
@@ -162,26 +162,6 @@ def _add(writer: CropWriter, path: Path, name: str, group: str, faces: list[Face
     for k, face in enumerate(faces):
         face_name = f"{name}#{k}" if k else name
         writer.add(face, name=face_name, source=str(path), group=group)
-
-
-def _compile(group_pattern: str) -> re.Pattern[str] | None:
-    if not group_pattern:
-        return None
-    try:
-        pattern = re.compile(group_pattern)
-    except re.error as error:
-        raise ValueError(f"group_pattern {group_pattern!r} is no expression: {error}") from error
-    if pattern.groups != 1:
-        raise ValueError(
-            f"group_pattern {group_pattern!r} has {pattern.groups} groups; it needs exactly one, "
-            r"such as r'(.+)_\d+'"
-        )
-    return pattern
-
-
-def _group(pattern: re.Pattern[str] | None, path: Path, name: str) -> str:
-    match = pattern.search(path.stem) if pattern else None
-    return match[1] if match and match[1] is not None else name
 
 
 def _root(source: Source, paths: list[Path]) -> Path:

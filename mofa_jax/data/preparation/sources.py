@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mofa_jax.data.photographs import (
     read_photograph,
 )
 from mofa_jax.data.preparation import video
+from mofa_jax.data.split import group_finder
 
 KINDS = ("photographs", "videos", "tfds")
 PICTURES_A_CHUNK = 64
@@ -96,7 +96,7 @@ def list_items(source: Source) -> list[Item]:
     """Return everything that a source names, sorted by name.
 
     Raises:
-      SourceError, PhotographError: it names nothing.
+      SourceError, PhotographError: it names nothing. ValueError: the group_pattern is wrong.
     """
     return _list_records(source) if source.kind == "tfds" else _list_files(source)
 
@@ -175,25 +175,8 @@ def _grouping(source: Source):
     if source.group_file:
         table = _read_groups(Path(source.group_file))
         return lambda name: table.get(name, table.get(name.rpartition("/")[2], name))
-    if not source.group_pattern:
-        return lambda name: name
-    try:
-        pattern = re.compile(source.group_pattern)
-    except re.error as error:
-        raise SourceError(
-            f"source.group_pattern {source.group_pattern!r} is no regular expression: {error}"
-        ) from error
-    if pattern.groups != 1:
-        raise SourceError(
-            f"source.group_pattern {source.group_pattern!r} has {pattern.groups} groups; it needs "
-            r"exactly one, such as r'(.+)_\d+'"
-        )
-
-    def group_of(name: str) -> str:
-        match = pattern.search(name)
-        return match[1] if match and match[1] is not None else name
-
-    return group_of
+    find_group = group_finder(source.group_pattern)
+    return lambda name: find_group(name, name)
 
 
 def _read_groups(file: Path) -> dict[str, str]:
