@@ -23,7 +23,10 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    # What goes wrong reaches this process as an exception; the traces of workers say it again.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    # Beam warns at import that packages for Google's cloud are not installed.
+    logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())
     try:
         from mofa_jax.data.preparation.prepare import prepare_corpus
     except ImportError as error:

@@ -103,6 +103,11 @@ def hold_out_threshold(groups: list[tuple[str, int]], recipe: Recipe) -> float:
     Raises:
       PreparationError: nothing would be left on one of the two sides.
     """
+    if not groups:
+        raise PreparationError(
+            "no face was kept; give photographs with faces seen from the front, or loosen "
+            "config.pruning"
+        )
     ranked = sorted((group_rank(recipe.seed, name), count) for name, count in groups)
     threshold = recipe.eval_fraction
     if recipe.eval_count:
