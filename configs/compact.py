@@ -5,7 +5,8 @@
 Needs landmarks beside the photographs: landmarks.json, landmarks.npz or .pts files. Measured on
 7,900 clean photographs of LFW (automatic landmarks), on 256 held-out ones, on 2 CPU cores shared
 with other work: landmark error 7.4 px at the start, 4.8 after 8 minutes (1,000 steps), 4.0 after 25
-minutes (3,000 steps); photometric error 0.349, 0.140, 0.126. With ICT-FaceKit's model 4.15 px, 0.139.
+minutes (3,000 steps); photometric error 0.349, 0.140, 0.126. With ICT-FaceKit's model 4.15 px
+and 0.139.
 """
 
 from ml_collections import ConfigDict
