@@ -106,7 +106,7 @@ def _data() -> ConfigDict:
     data.eval_fraction = 0.04  # of the groups, held out by a hash of their names (P: 5k of 147k)
     data.num_eval = 512  # held-out photographs an evaluation reads at most
     data.num_threads = 2  # that read and augment ahead
-    data.batches_ahead = 2  # put on the devices before they are asked for
+    data.batches_ahead = 2  # put on the devices before they are asked for; not of synthetic
     data.device_cache = "auto"  # all training faces as uint8 on the devices: on, off, or auto: on
     # an accelerator with room for them; not of synthetic
     data.augmentation = ConfigDict()  # 0 = off everywhere (P)

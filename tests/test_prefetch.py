@@ -127,6 +127,14 @@ def test_batch_that_devices_do_not_divide_is_refused():
         shard({key: np.zeros(5) for key in ("image", "landmarks", "confidence")})
 
 
-def test_no_batch_ahead_is_refused():
+def test_without_a_thread_the_batches_are_the_same():
+    ahead, at_once = prefetch(Counting()), Prefetch(Counting(), 0)
+    for _ in range(3):
+        first, second = next(ahead), next(at_once)
+        np.testing.assert_array_equal(first.images(8), second.images(8))
+        assert first.names() == second.names() and ahead.get_state() == at_once.get_state()
+
+
+def test_negative_number_of_batches_ahead_is_refused():
     with pytest.raises(ValueError, match="batches_ahead"):
-        Prefetch(Counting(), 0)
+        Prefetch(Counting(), -1)

@@ -49,11 +49,14 @@ def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_mo
         backgrounds=str(tmp_path), head=0.0, occluder=0.0, blur=0.0, noise=0.0, contrast=0.0
     )
     data = open_data(config, tiny_model, cam, tmp_path)
-    batches = {"train": next(data.train), "evaluation": next(iter(data.make_eval()))}
-    for split, batch in batches.items():
+    pictures = {
+        "train": next(data.train).images(4),
+        "evaluation": next(iter(data.make_eval()))["image"],
+    }
+    for split, images in pictures.items():
         paths = load_backgrounds(tmp_path, split, count=100, size=16).paths
         greens = {5 * int(path.stem) for path in paths}
-        corners = batch["image"][:, [0, -1]][:, :, [0, -1]].reshape(-1, 3)
+        corners = images[:, [0, -1]][:, :, [0, -1]].reshape(-1, 3)
         found = {int(green) for red, green, blue in corners if (red, blue) == (0, 255)}
         assert found and found <= greens
 

@@ -55,7 +55,7 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     kind = config.data.kind
     if kind == "synthetic":
         data = _synthetic(config, model, cam)
-        return dataclasses.replace(data, train=Prefetch(data.train, config.data.batches_ahead))
+        return dataclasses.replace(data, train=Prefetch(data.train, 0))
     if kind not in ("photographs", "tfds"):
         raise ValueError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
     if config.data.mixture and (kind != "tfds" or config.data.path):

@@ -65,6 +65,9 @@ def shard(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 class Prefetch:
     """A feed's batches as `DeviceBatch`es, `ahead` of them made and moved by a thread.
 
+    With 0 there is no thread: a batch is made when it is asked for, as suits a feed that computes
+    on the device itself.
+
     `get_state` speaks of the batches that were taken out, not of those that wait; so a run that is
     resumed sees each batch once. Whatever the feed raises reaches the caller of `next`.
     """
@@ -73,10 +76,10 @@ class Prefetch:
         """`feed`: `next(feed)` gives dict(image [B, H, W, 3], ..., name [B]); get_state, set_state.
 
         Raises:
-          ValueError: `ahead` is not positive.
+          ValueError: `ahead` is negative.
         """
-        if ahead < 1:
-            raise ValueError(f"data.batches_ahead is {ahead}; at least one batch must be ahead.")
+        if ahead < 0:
+            raise ValueError(f"data.batches_ahead is {ahead}; it must be at least 0.")
         self._feed, self._ahead = feed, ahead
         self._state = feed.get_state()
         self._thread: threading.Thread | None = None
@@ -85,6 +88,9 @@ class Prefetch:
         return self
 
     def __next__(self) -> DeviceBatch:
+        if self._ahead == 0:
+            batch, self._state = self._make()
+            return batch
         if self._thread is None:
             self._start()
         batch, state, error = self._ready.get()
@@ -129,12 +135,15 @@ class Prefetch:
         self._thread.start()
 
     def _work(self) -> None:
-        sharding = local_sharding()
         try:
             while not self._stop.is_set():
-                batch = next(self._feed)
-                state, names = self._feed.get_state(), batch["name"]
-                arrays = jax.device_put(shard(batch), sharding)
-                self._ready.put((DeviceBatch(arrays, lambda names=names: names), state, None))
+                self._ready.put((*self._make(), None))
         except BaseException as error:  # StopIteration too: the caller's to handle
             self._ready.put((None, None, error))
+
+    def _make(self) -> tuple[DeviceBatch, dict[str, Any]]:
+        """The feed's next batch on the devices, and the feed's place after it."""
+        batch = next(self._feed)
+        state, names = self._feed.get_state(), batch["name"]
+        arrays = jax.device_put(shard(batch), local_sharding())
+        return DeviceBatch(arrays, lambda: names), state

@@ -159,8 +159,9 @@ def _kept(
         "group": picture.group,
     }
     features, serializer = _format(recipe.encoding)
-    record = serializer.serialize_example(features.encode_example(example))
-    return {"name": name, "group": picture.group, "record": blob.add(record)}
+    record = serializer.get_tf_example(features.encode_example(example))
+    content = record.SerializeToString(deterministic=True)  # else its keys come in any order
+    return {"name": name, "group": picture.group, "record": blob.add(content)}
 
 
 @functools.cache
