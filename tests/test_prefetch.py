@@ -127,8 +127,8 @@ def test_batch_that_devices_do_not_divide_is_refused():
         shard({key: np.zeros(5) for key in ("image", "landmarks", "confidence")})
 
 
-def test_without_a_thread_the_batches_are_the_same():
-    ahead, at_once = prefetch(Counting()), Prefetch(Counting(), 0)
+def test_without_a_thread_the_batches_are_the_same(prefetch):
+    ahead, at_once = prefetch(Counting()), prefetch(Counting(), 0)
     for _ in range(3):
         first, second = next(ahead), next(at_once)
         np.testing.assert_array_equal(first.images(8), second.images(8))
