@@ -28,6 +28,16 @@ ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow  # each test compiles a train step
 
 
+@pytest.fixture(autouse=True)
+def compiled_steps_are_not_stored():
+    """jaxlib has crashed in storing a compiled train step late in a long session."""
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 1e9)
+    yield
+    jax.config.update(name, before)
+
+
 @pytest.fixture(scope="module")
 def model_file(tiny_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.npz"
