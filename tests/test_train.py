@@ -28,6 +28,12 @@ ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow  # each test compiles a train step
 
 
+@pytest.fixture(autouse=True, scope="module")
+def room_for_large_programs():
+    """Lets go of the many programs that earlier tests compiled."""
+    jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def compiled_steps_are_not_stored():
     """jaxlib has crashed in storing a compiled train step late in a long session."""
