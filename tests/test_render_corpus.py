@@ -167,12 +167,17 @@ def stop_after(monkeypatch, number: int, error: BaseException) -> None:
     monkeypatch.setattr(shards, "ArrayRecordWriter", Failing)
 
 
-def test_stopped_and_resumed_equals_unbroken(corpus, config, tmp_path, monkeypatch):
-    folder, options = tmp_path / "c", {**COUNTS, "encoding": "png", "vertices": True}
+def stopped_run(monkeypatch, config, folder, options) -> None:
+    """Renders a corpus and is stopped after its third record."""
     with monkeypatch.context() as patch:
         stop_after(patch, 3, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             render_corpus(config, folder, **options)
+
+
+def test_stopped_and_resumed_equals_unbroken(corpus, config, tmp_path, monkeypatch):
+    folder, options = tmp_path / "c", {**COUNTS, "encoding": "png", "vertices": True}
+    stopped_run(monkeypatch, config, folder, options)
     assert not folder.exists()
     first = [f for f in (tmp_path / "c.incomplete").iterdir() if "array_record" in f.name]
     assert len(first) == 1  # the second shard was not whole
@@ -185,10 +190,7 @@ def test_stopped_and_resumed_equals_unbroken(corpus, config, tmp_path, monkeypat
 
 def test_a_cut_shard_is_written_again(corpus, config, tmp_path, monkeypatch):
     folder, options = tmp_path / "c", {**COUNTS, "encoding": "png", "vertices": True}
-    with monkeypatch.context() as patch:
-        stop_after(patch, 3, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            render_corpus(config, folder, **options)
+    stopped_run(monkeypatch, config, folder, options)
     (shard,) = (f for f in (tmp_path / "c.incomplete").iterdir() if "array_record" in f.name)
     shard.write_bytes(shard.read_bytes()[:-1000])
     render_corpus(config, folder, **options)

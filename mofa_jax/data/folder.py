@@ -25,7 +25,7 @@ from mofa_jax.data.landmark_files import (
     read_landmark_file,
     read_pts,
 )
-from mofa_jax.data.photographs import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.photographs import PhotographError, list_photographs, read_photograph, root_of
 from mofa_jax.data.split import group_finder
 
 __all__ = ["FolderCorpus", "FolderError", "prepare_folder"]
@@ -74,7 +74,7 @@ def prepare_folder(
     options = ExtractOptions(crop, faces, require_landmarks, only_clean)
     find_group = group_finder(group_pattern)
     paths = list_photographs(source)
-    root = _root(source, paths)
+    root = root_of(source, paths)
     names = {path: Path(os.path.relpath(path, root)).as_posix() for path in paths}
     table_path = Path(landmarks) if landmarks is not None else find_landmark_file(root)
     table = read_landmark_file(table_path, pixel_centers) if table_path else LandmarkTable({})
@@ -162,13 +162,6 @@ def _add(writer: CropWriter, path: Path, name: str, group: str, faces: list[Face
     for k, face in enumerate(faces):
         face_name = f"{name}#{k}" if k else name
         writer.add(face, name=face_name, source=str(path), group=group)
-
-
-def _root(source: Source, paths: list[Path]) -> Path:
-    """Return the folder that names are relative to: the source itself, or the common one."""
-    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-        return Path(source)
-    return Path(os.path.commonpath([os.path.abspath(path.parent) for path in paths]))
 
 
 def _stamp(path: Path) -> list:

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -154,6 +155,13 @@ def list_files(
             )
         found.update(files)
     return sorted(found, key=lambda path: path.as_posix())
+
+
+def root_of(source: Any, paths: list[Path]) -> Path:
+    """Return the folder that files' names are relative to: the source itself, or the common one."""
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+        return Path(source)
+    return Path(os.path.commonpath([os.path.abspath(path.parent) for path in paths]))
 
 
 def _files_of(path: Path, extensions: frozenset[str]) -> list[Path]:

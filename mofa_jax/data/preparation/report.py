@@ -25,7 +25,6 @@ from mofa_jax.data.preparation.staging import BlobReader, Chunk
 from mofa_jax.data.split import group_rank
 
 _NUM_KEPT, _NUM_PRUNED = 60, 40  # pictures on the page, of kept faces and of each reason
-_NUM_NAMED = 100  # files that are named on the page; left_out.csv names all
 _BINS = 24
 _SHOWN_SIZE = 120  # px, of a kept face
 _MARK = (40, 230, 90)

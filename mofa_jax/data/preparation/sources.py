@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from mofa_jax.data.photographs import (
     EXTENSIONS,
     decode_photograph,
     list_files,
     read_photograph,
+    root_of,
 )
 from mofa_jax.data.preparation import video
 from mofa_jax.data.split import group_finder
@@ -130,7 +132,7 @@ def read_pictures(item: Item, source: Source) -> Iterator[Picture]:
 def _list_files(source: Source) -> list[Item]:
     extensions = video.EXTENSIONS if source.kind == "videos" else EXTENSIONS
     paths = list_files(_patterns(source), extensions, source.kind.rstrip("s"))
-    root = _root(source.path, paths)
+    root = root_of(source.path, paths)
     group_of = _grouping(source)
     items = []
     for path in paths:
@@ -148,13 +150,6 @@ def _patterns(source: Source) -> str | list[str]:
     except OSError as error:
         raise SourceError(f"{file}: the list of files cannot be read ({error.strerror})") from error
     return [str(file.parent / line.strip()) for line in lines if line.strip()]
-
-
-def _root(path: str, paths: list[Path]) -> Path:
-    """Return the folder that names are relative to: the source itself, or the common one."""
-    if os.path.isdir(path):
-        return Path(path)
-    return Path(os.path.commonpath([os.path.abspath(found.parent) for found in paths]))
 
 
 def _text(name: str) -> str:
@@ -212,8 +207,6 @@ def _read_record(item: Item, source: Source) -> Picture:
 @functools.cache
 def _open_records(path: str, split: str, image: str) -> Any:
     """Return the records of a prepared TFDS data set, pictures still encoded."""
-    import tensorflow_datasets as tfds
-
     try:
         builder = tfds.builder_from_directory(path) if os.path.isdir(path) else tfds.builder(path)
         return builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})

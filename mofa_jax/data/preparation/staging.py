@@ -71,7 +71,7 @@ def staged_outcomes(chunk: Chunk) -> list[dict[str, Any]]:
     """What became of a chunk's items: dicts of name, num_pictures, kept and pruned.
 
     kept: dicts of name, group and record: see `corpus_features`, as TFDS serialises it.
-    pruned: dicts of name, reason, details, picture (a JPEG file) and box side, px.
+    pruned: dicts of name, reason, details and picture (a JPEG file).
     Records and pictures are (offset, length) in the chunk's blob, or None.
     """
     with FileSystems.open(chunk.index, compression_type="uncompressed") as file:
@@ -183,7 +183,6 @@ def _pruned(name: str, image: np.ndarray, finding: Finding, blob: _Blob) -> dict
         "reason": finding.reason,
         "details": finding.details,
         "picture": blob.add(encode_photograph(small, "jpeg", 85)),
-        "side": None if box is None else float(np.mean(box[2:])),
     }
 
 
@@ -195,7 +194,6 @@ def _unreadable(item: Item, message: str) -> dict[str, Any]:
         "reason": "unreadable",
         "details": details,
         "picture": None,
-        "side": None,
     }
 
 
