@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mofa_jax.data.soft_shapes import soft_cover
+
 TEXTURE_SIZE = 8  # random colours along a side of an occluder's texture
 _MOTION, _TONE, _QUALITY = 1, 5, 10  # where the numbers of each kind start; 0 says mirrored or not
 _OCCLUDER = 11
@@ -92,14 +94,7 @@ def occluder(options: Any, unit: Any, width: int, height: int, xp: Any = np) -> 
 
 def coverage(shape: Occluder, x: Any, y: Any, xp: Any = np) -> Any:
     """How much of each pixel is covered, in [0, 1]: [H, W] at centres x [1, W], y [H, 1], px."""
-    cos, sin = xp.cos(shape.angle), xp.sin(shape.angle)
-    right, down = x - shape.center[0], y - shape.center[1]
-    across = xp.abs(cos * right + sin * down) / shape.radius[0]
-    along = xp.abs(cos * down - sin * right) / shape.radius[1]
-    round_, square = xp.sqrt(across**2 + along**2), xp.maximum(across, along)
-    distance = xp.where(shape.box, square, round_)
-    inside = (1 - distance) * xp.min(shape.radius) / shape.softness  # edge widths from the edge
-    return xp.where(shape.present, xp.clip(inside + 0.5, 0.0, 1.0), 0.0)
+    return xp.where(shape.present, soft_cover(shape, x, y, xp), 0.0)
 
 
 def _fraction(unit: Any) -> Any:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import random
 
+from mofa_jax.data.soft_shapes import soft_cover
+
 _OCTAVES = (2, 5, 12, 30, 80)  # random values along a side of each layer of noise
 _NUM_SHAPES = 12
 
@@ -106,21 +108,10 @@ def paint(image: jax.Array, shapes: Shapes) -> jax.Array:
     y = jnp.arange(height, dtype=image.dtype)[:, None] + 0.5
 
     def paint_one(image, shape):
-        cover = _coverage(shape, x, y)[..., None]
+        cover = shape.opacity * soft_cover(shape, x, y, jnp)[..., None]
         return image + cover * (shape.color[None, None, :] - image), None
 
     return jax.lax.scan(paint_one, image, shapes)[0]
-
-
-def _coverage(shape: Shapes, x: jax.Array, y: jax.Array) -> jax.Array:
-    """[H, W]: how opaque one shape is at pixel centres x [1, W], y [H, 1]."""
-    sine, cosine = jnp.sin(shape.angle), jnp.cos(shape.angle)
-    right, down = x - shape.center[0], y - shape.center[1]
-    across = jnp.abs(cosine * right + sine * down) / shape.radius[0]
-    along = jnp.abs(cosine * down - sine * right) / shape.radius[1]
-    distance = jnp.where(shape.box, jnp.maximum(across, along), jnp.sqrt(across**2 + along**2))
-    inside = (1 - distance) * jnp.min(shape.radius) / shape.softness  # edge widths from the edge
-    return shape.opacity * jnp.clip(inside + 0.5, 0.0, 1.0)
 
 
 def _noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
