@@ -18,11 +18,11 @@ from pathlib import Path
 import cv2
 from absl import app, flags
 
-from mofa_jax.data.extract import cut_face
-from mofa_jax.data.faces import FaceDetector, crop_from_box
-from mofa_jax.data.photographs import encode_photograph, list_photographs, read_photograph
-from mofa_jax.data.preparation.landmark_detector import make_landmark_detector
-from mofa_jax.data.preparation.pruning import Pruning, check_picture
+from mofa_jax.data.faces.crop import FaceDetector, crop_from_box
+from mofa_jax.data.faces.extract import cut_face
+from mofa_jax.data.faces.landmark_detector import make_landmark_detector
+from mofa_jax.data.faces.quality import Pruning, check_picture
+from mofa_jax.data.sources.images import encode_photograph, list_photographs, read_photograph
 
 _PHOTOGRAPHS = flags.DEFINE_string("photographs", None, "A folder of photographs.", required=True)
 _COUNT = flags.DEFINE_integer("count", 2000, "How many of them are prepared; 0 = all.")

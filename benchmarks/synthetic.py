@@ -14,9 +14,9 @@ import numpy as np
 from absl import app, flags
 
 import mofa_jax
-from mofa_jax.data.backdrops import photograph_background, procedural_background
-from mofa_jax.data.random_faces import SyntheticRanges, sample_params
-from mofa_jax.data.synthetic import degrade, example_keys, synthetic_batch
+from mofa_jax.data.synthetic.backdrops import photograph_background, procedural_background
+from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params
+from mofa_jax.data.synthetic.examples import degrade, example_keys, synthetic_batch
 
 _MODEL = flags.DEFINE_string("model", "open", "Face model: an npz file or a name in the box.")
 _BATCH = flags.DEFINE_list("batch", ["1", "16", "50"], "Faces rendered together.")

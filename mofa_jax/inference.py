@@ -49,7 +49,7 @@ class Predictor:
         if images.ndim != 4 or images.shape[1:] != (height, width, 3):
             raise ValueError(
                 f"images have shape {images.shape}, expected [B, {height}, {width}, 3]: crop the "
-                "faces with mofa_jax.data.faces first."
+                "faces with mofa_jax.data.faces.crop first."
             )
         if images.dtype == np.uint8:
             images = images.astype(np.float32) / 255.0

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     # Beam warns at import that packages for Google's cloud are not installed.
     logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())
     try:
-        from mofa_jax.data.preparation.prepare import prepare_corpus
+        from mofa_jax.data.corpora.prepare import prepare_corpus
     except ImportError as error:
         sys.exit(f"{error.name} is missing: pip install -r requirements-corpus.txt")
     try:

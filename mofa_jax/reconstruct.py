@@ -17,8 +17,8 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mofa_jax.data.faces import Crop, FaceDetector, crop_from_box
-from mofa_jax.data.photographs import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.faces.crop import Crop, FaceDetector, crop_from_box
+from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.export.meshes import write_obj
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.inference import Predictor, load_for_inference

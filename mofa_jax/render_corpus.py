@@ -11,13 +11,12 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from mofa_jax.autoencoder import make_camera
-from mofa_jax.data.background_photographs import backgrounds_from_config
-from mofa_jax.data.corpus_features import ENCODINGS
-from mofa_jax.data.faces import CROP_SIZE
-from mofa_jax.data.photographs import PhotographError
-from mofa_jax.data.random_faces import ranges_from_config
-from mofa_jax.data.shards import CorpusWriteError, ShardedCorpus
-from mofa_jax.data.synthetic_corpus import (
+from mofa_jax.data.corpora.record import ENCODINGS
+from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
+from mofa_jax.data.faces.crop import CROP_SIZE
+from mofa_jax.data.sources.images import PhotographError
+from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
+from mofa_jax.data.synthetic.corpus import (
     KEY_SPLITS,
     NAME,
     SHARD_SIZE,
@@ -26,6 +25,7 @@ from mofa_jax.data.synthetic_corpus import (
     shard_examples,
     synthetic_features,
 )
+from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.face_model import FaceModelError, load_face_model
 from mofa_jax.processes import configure_logging
 

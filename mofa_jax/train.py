@@ -25,7 +25,7 @@ from mofa_jax.autoencoder import (
     objective,
 )
 from mofa_jax.checkpoint import Checkpoints
-from mofa_jax.data.open_data import open_data
+from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.evaluate import evaluate
 from mofa_jax.face_model import FaceModel, load_face_model
 from mofa_jax.inference import check_face_model

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mofa_jax.data.augment import Augmentation
+from mofa_jax.data.feeds.augment import Augmentation
 
 ALL = Augmentation(
     flip=0.5, scale=0.2, shift=15.0, rotation=30.0, exposure=0.5, contrast=0.2, color=0.1

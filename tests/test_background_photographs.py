@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from configs import default
-from mofa_jax.data.background_photographs import backgrounds_from_config, load_backgrounds
-from mofa_jax.data.photographs import PhotographError
+from mofa_jax.data.sources.images import PhotographError
+from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config, load_backgrounds
 
 NUM_PHOTOGRAPHS = 60
 

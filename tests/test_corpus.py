@@ -8,8 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from mofa_jax.data.corpus import CorpusError, tfds_source
-from mofa_jax.data.feed import make_feed
+from mofa_jax.data.corpora.reader import CorpusError, tfds_source
+from mofa_jax.data.feeds.streamed import make_feed
 
 NUM_EXAMPLES = 6
 CUT_EXAMPLE = 2

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mofa_jax.data.augment import Augmentation
-from mofa_jax.data.augment_draws import NUM_DRAWS
-from mofa_jax.data.device_augment import augment_batch
-from mofa_jax.data.jpeg import jpeg_noise
+from mofa_jax.data.feeds.augment import Augmentation
+from mofa_jax.data.feeds.augment_draws import NUM_DRAWS
+from mofa_jax.data.feeds.device_augment import augment_batch
+from mofa_jax.data.feeds.jpeg import jpeg_noise
 
 SIZE = 64
 MOTION = {"flip": 0.5, "scale": 0.2, "shift": 6.0, "rotation": 30.0}

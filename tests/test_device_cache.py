@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from test_processes import run_processes
 
-from mofa_jax.data import device_cache
-from mofa_jax.data.augment import Augmentation
-from mofa_jax.data.cached_feed import CachedFeed
-from mofa_jax.data.device_cache import load_cache, use_cache
-from mofa_jax.data.feed import FeedError, make_feed
-from mofa_jax.data.mixture import Mixture
+from mofa_jax.data.feeds import device_cache
+from mofa_jax.data.feeds.augment import Augmentation
+from mofa_jax.data.feeds.cached_feed import CachedFeed
+from mofa_jax.data.feeds.device_cache import load_cache, use_cache
+from mofa_jax.data.feeds.mixture import Mixture
+from mofa_jax.data.feeds.streamed import FeedError, make_feed
 
 DEVICES = jax.local_device_count()
 NOTHING = Augmentation()
@@ -195,8 +195,8 @@ from mofa_jax.processes import initialize_processes
 initialize_processes()
 import jax
 from test_device_cache import NOTHING, Numbers
-from mofa_jax.data.cached_feed import CachedFeed
-from mofa_jax.data.device_cache import load_cache, use_cache
+from mofa_jax.data.feeds.cached_feed import CachedFeed
+from mofa_jax.data.feeds.device_cache import load_cache, use_cache
 assert use_cache("on", Numbers())
 feed = CachedFeed(load_cache(Numbers()), 4, 3, NOTHING)
 mean = jax.pmap(lambda c: jax.lax.pmean(c.mean(), "batch"), axis_name="batch", out_axes=None)

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from mofa_jax.data.faces import (
+from mofa_jax.data.faces.crop import (
     FaceDetector,
     FaceError,
     crop_from_box,
@@ -14,7 +14,7 @@ from mofa_jax.data.faces import (
     transform_points,
     warp,
 )
-from mofa_jax.data.photographs import list_photographs, read_photograph
+from mofa_jax.data.sources.images import list_photographs, read_photograph
 
 
 def blob(height: int, width: int, center, sigma: float) -> np.ndarray:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from mofa_jax.data.augment import Augmentation
-from mofa_jax.data.feed import FeedError, make_feed
+from mofa_jax.data.feeds.augment import Augmentation
+from mofa_jax.data.feeds.streamed import FeedError, make_feed
 
 
 class Numbers:

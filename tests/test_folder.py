@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mofa_jax.data import photographs
-from mofa_jax.data.extract import match_landmarks
-from mofa_jax.data.faces import transform_points
-from mofa_jax.data.folder import FolderError, prepare_folder
-from mofa_jax.data.landmark_files import FaceLandmarks, LandmarkFileError
-from mofa_jax.data.photographs import PhotographError
+from mofa_jax.data.corpora.folder import FolderError, prepare_folder
+from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.data.faces.extract import match_landmarks
+from mofa_jax.data.sources import images as photographs
+from mofa_jax.data.sources.images import PhotographError
+from mofa_jax.data.sources.landmark_files import FaceLandmarks, LandmarkFileError
 
 
 def landmarks_about(center, radius: float = 30.0, seed: int = 0) -> np.ndarray:
@@ -87,7 +87,7 @@ def test_pts_beside_a_photograph_is_taken_when_the_table_lacks_it(people, tmp_pa
 
 def test_second_run_reads_the_stored_crops(people, tmp_path, monkeypatch):
     first = prepare(people, tmp_path)
-    monkeypatch.setattr("mofa_jax.data.folder.read_photograph", None)
+    monkeypatch.setattr("mofa_jax.data.corpora.folder.read_photograph", None)
     second = prepare(people, tmp_path)
     for field in dataclasses.fields(first):
         np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))

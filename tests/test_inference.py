@@ -9,7 +9,7 @@ import mofa_jax
 from configs import compact
 from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
-from mofa_jax.data.faces import transform_points
+from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.train import train_and_evaluate
 
 pytestmark = pytest.mark.slow  # compiles a train step and the pictures

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mofa_jax.data.landmark_files import (
+from mofa_jax.data.sources.landmark_files import (
     LandmarkFileError,
     find_landmark_file,
     read_landmark_file,

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from mofa_jax.data.augment import Augmentation
-from mofa_jax.data.feed import FeedError, make_feed
-from mofa_jax.data.mixture import Joined, Mixture, MixtureError, make_schedule, parse_mixture
+from mofa_jax.data.feeds.augment import Augmentation
+from mofa_jax.data.feeds.mixture import Joined, Mixture, MixtureError, make_schedule, parse_mixture
+from mofa_jax.data.feeds.streamed import FeedError, make_feed
 
 
 class Named:

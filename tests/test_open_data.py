@@ -9,10 +9,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from configs import default
-from mofa_jax.data.cached_feed import CachedFeed
-from mofa_jax.data.corpus_features import SPLITS, corpus_features
-from mofa_jax.data.open_data import open_data
-from mofa_jax.data.prefetch import Prefetch
+from mofa_jax.data.corpora.record import SPLITS, corpus_features
+from mofa_jax.data.feeds.cached_feed import CachedFeed
+from mofa_jax.data.feeds.pipeline import open_data
+from mofa_jax.data.feeds.prefetch import Prefetch
 
 SIZES = {"train": 12, "eval": 5}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mofa_jax.data import photographs
-from mofa_jax.data.photographs import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.sources import images as photographs
+from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 
 
 def gradient(height: int = 20, width: int = 30) -> np.ndarray:

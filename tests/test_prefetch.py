@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mofa_jax.data.prefetch import Prefetch, shard
+from mofa_jax.data.feeds.prefetch import Prefetch, shard
 
 DEVICES = jax.local_device_count()
 

@@ -22,14 +22,14 @@ from apache_beam.io.filesystems import FileSystems
 from skimage import data as pictures
 
 from configs.corpora import default, lfw_tfds, videos, w300
-from mofa_jax.data.corpus import tfds_source
-from mofa_jax.data.landmark_files import read_landmark_file
-from mofa_jax.data.preparation import sources
-from mofa_jax.data.preparation.mofa_faces import PreparationError, hold_out_threshold
-from mofa_jax.data.preparation.prepare import prepare_corpus
-from mofa_jax.data.preparation.recipe import Recipe, RecipeError
-from mofa_jax.data.preparation.sources import Source, SourceError, chunks_of, list_items
-from mofa_jax.data.preparation.staging import Chunk, stage
+from mofa_jax.data.corpora.mofa_faces import PreparationError, hold_out_threshold
+from mofa_jax.data.corpora.prepare import prepare_corpus
+from mofa_jax.data.corpora.reader import tfds_source
+from mofa_jax.data.corpora.recipe import Recipe, RecipeError
+from mofa_jax.data.corpora.staging import Chunk, stage
+from mofa_jax.data.sources import items as sources
+from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items
+from mofa_jax.data.sources.landmark_files import read_landmark_file
 
 ROOT = Path(__file__).resolve().parents[1]
 ASTRONAUT = pictures.astronaut()[0:320, 60:380]  # one face (NASA, public domain)

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from skimage import data as pictures
 
-from mofa_jax.data.faces import FaceDetector, crop_from_box
-from mofa_jax.data.landmark_files import FaceLandmarks
-from mofa_jax.data.preparation.landmark_detector import make_landmark_detector
-from mofa_jax.data.preparation.pruning import (
+from mofa_jax.data.faces.crop import FaceDetector, crop_from_box
+from mofa_jax.data.faces.landmark_detector import make_landmark_detector
+from mofa_jax.data.faces.quality import (
     Pruned,
     Pruning,
     box_disagreement,
@@ -18,6 +17,7 @@ from mofa_jax.data.preparation.pruning import (
     check_picture,
     sharpness,
 )
+from mofa_jax.data.sources.landmark_files import FaceLandmarks
 
 ASTRONAUT = pictures.astronaut()[0:320, 60:380]
 

@@ -15,10 +15,11 @@ from PIL import Image
 
 import mofa_jax
 from configs import default
-from mofa_jax.data import shards, synthetic_corpus
-from mofa_jax.data.corpus import CorpusError, tfds_source
-from mofa_jax.data.shards import CorpusWriteError
-from mofa_jax.data.synthetic_corpus import has_codes_of, true_geometry
+from mofa_jax.data.corpora import writer as shards
+from mofa_jax.data.corpora.reader import CorpusError, tfds_source
+from mofa_jax.data.corpora.writer import CorpusWriteError
+from mofa_jax.data.synthetic import corpus as synthetic_corpus
+from mofa_jax.data.synthetic.corpus import has_codes_of, true_geometry
 from mofa_jax.metrics import geometric_error
 from mofa_jax.params import code_size
 from mofa_jax.render_corpus import render_corpus

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mofa_jax.data.shuffle import hashed, permuted
+from mofa_jax.data.feeds.shuffle import hashed, permuted
 
 
 def order(count: int, key: int) -> np.ndarray:

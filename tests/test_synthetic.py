@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 import mofa_jax
-from mofa_jax.data.backdrops import Shapes, paint, photograph_background, procedural_background
-from mofa_jax.data.random_faces import SyntheticRanges, directed_light, sample_params
-from mofa_jax.data.synthetic import degrade, example_keys, synthetic_batch
+from mofa_jax.data.synthetic.backdrops import (
+    Shapes,
+    paint,
+    photograph_background,
+    procedural_background,
+)
+from mofa_jax.data.synthetic.distributions import SyntheticRanges, directed_light, sample_params
+from mofa_jax.data.synthetic.examples import degrade, example_keys, synthetic_batch
 from mofa_jax.illumination import AMBIENT
 
 BATCH = 4

@@ -5,9 +5,9 @@ import pytest
 
 import mofa_jax
 from configs import default
-from mofa_jax.data.open_data import open_data
-from mofa_jax.data.random_faces import SyntheticRanges, ranges_from_config
-from mofa_jax.data.synthetic_feed import SyntheticFeed
+from mofa_jax.data.feeds.pipeline import open_data
+from mofa_jax.data.feeds.synthetic_feed import SyntheticFeed
+from mofa_jax.data.synthetic.distributions import SyntheticRanges, ranges_from_config
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_every_range_can_be_set_in_the_config():
 def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_model, cam, tmp_path):
     from PIL import Image
 
-    from mofa_jax.data.background_photographs import load_backgrounds
+    from mofa_jax.data.synthetic.backgrounds import load_backgrounds
 
     for i in range(40):
         Image.new("RGB", (50, 50), (0, 5 * i, 255)).save(tmp_path / f"{i}.png")

@@ -20,8 +20,8 @@ from configs import compact, default
 from mofa_jax import train as training
 from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
 from mofa_jax.checkpoint import CheckpointError
-from mofa_jax.data import prefetch
-from mofa_jax.data.synthetic import example_keys, synthetic_batch
+from mofa_jax.data.feeds import prefetch
+from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.params import code_size
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,0 +1,1 @@
+"""Corpora of face crops on disk: made, resumed, read."""

@@ -1,0 +1,168 @@
+"""A prepared TFDS data set in ArrayRecord files as a random-access source, without TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
+
+from mofa_jax.data.faces.crop import CROP_SIZE
+from mofa_jax.data.sources.images import decode_photograph
+from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS
+
+SHAPES = {
+    "image": (CROP_SIZE, CROP_SIZE, 3),
+    "landmarks": (NUM_LANDMARKS, 2),
+    "confidence": (NUM_LANDMARKS,),
+}
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+class CorpusError(ValueError):
+    """A data set cannot be opened or is not one of face crops; the message names it."""
+
+
+class TfdsSource:
+    """Random access: `source[i] -> dict(image, landmarks, confidence, name)`, and `code` if asked.
+
+    A record that cannot be decoded raises ValueError when it is asked for. Records are taken apart
+    here: TFDS' own general way takes several times as long, a third of decoding the image.
+
+    metadata: what the data set says of itself. has_code: whether it holds the true codes.
+    """
+
+    def __init__(
+        self, records: Any, label: str, metadata: Mapping[str, Any], has_code: bool = False
+    ):
+        """`records`: random access to examples as bytes, `label` their data set's name."""
+        self._records = records
+        self._label = label
+        self._gives_code = False
+        self.metadata = metadata
+        self.has_code = has_code
+
+    def with_code(self) -> TfdsSource:
+        """The same examples, each with its `code`, float32 [D]."""
+        source = TfdsSource(self._records, self._label, self.metadata, self.has_code)
+        source._gives_code = True
+        return source
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        stored = self._stored(i)
+        text = stored["name"].bytes_list.value if "name" in stored else []
+        name = text[0].decode("utf-8", "replace") if text else f"{self._label}[{i}]"
+        image = _decode(_content(stored), name)
+        if image.shape != SHAPES["image"]:
+            raise CorpusError(f"{name}: the image is {image.shape}, expected {SHAPES['image']}")
+        example = {
+            "image": image,
+            "landmarks": _numbers(stored, "landmarks", name),
+            "confidence": _numbers(stored, "confidence", name),
+            "name": name,
+        }
+        if self._gives_code:
+            example["code"] = np.array(stored["code"].float_list.value, np.float32)
+        return example
+
+    def image_file(self, i: int) -> bytes:
+        """The content of an example's image file."""
+        return _content(self._stored(i))
+
+    def _stored(self, i: int) -> Any:
+        """An example's features by their names, as TensorFlow's protocol stores them."""
+        return tf_example_pb2.Example.FromString(self._records[i]).features.feature
+
+
+def tfds_source(name_or_folder: str | os.PathLike[str], split: str) -> TfdsSource:
+    """Open a prepared data set.
+
+    Args:
+      name_or_folder: the folder that holds `dataset_info.json`, or the one above, which
+        `prepare_corpus` was given; or the name of a data set prepared in TFDS's data folder.
+      split: in TFDS's words, such as "train" or "train[:90%]".
+
+    The features are `image` (uint8 [240, 240, 3]), `landmarks` (float32 [68, 2], continuous crop
+    px), `confidence` (float32 [68], 0 = absent) and perhaps `name` (text).
+
+    Raises:
+      CorpusError: no such data set or split, other features, or files that are not ArrayRecord.
+    """
+    label = os.fspath(name_or_folder)
+    try:
+        folder = _builder_folder(label)
+        builder = tfds.builder_from_directory(folder) if folder else tfds.builder(label)
+        _check_features(label, builder.info.features)
+        serialized = tfds.decode.DeserializeMethod.RAW_BYTES
+        records = builder.as_data_source(split, deserialize_method=serialized)
+    except CorpusError:
+        raise
+    except Exception as error:  # TFDS raises its own types and NotImplementedError, all one here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CorpusError(
+            f"{label}: split {split!r} of this data set cannot be opened ({reason}); prepare it "
+            "with file_format='array_record' and give the folder of dataset_info.json"
+        ) from error
+    info = builder.info
+    return TfdsSource(records, f"{label}/{split}", info.metadata or {}, "code" in info.features)
+
+
+def _builder_folder(label: str) -> str | None:
+    """The folder of dataset_info.json in or below `label`; None if `label` is no folder."""
+    if not os.path.isdir(label):
+        return None
+    below = sorted(Path(label).glob("*/*/dataset_info.json"))
+    if len(below) == 1 and not Path(label, "dataset_info.json").is_file():
+        return str(below[0].parent)
+    return label
+
+
+def _content(stored: Any) -> bytes:
+    """The image's file; empty where the record holds none."""
+    return b"".join(stored["image"].bytes_list.value[:1])
+
+
+def _numbers(stored: Any, key: str, name: str) -> np.ndarray:
+    """A float32 feature in its shape."""
+    numbers = np.array(stored[key].float_list.value, np.float32)
+    if numbers.size != np.prod(SHAPES[key]):
+        raise CorpusError(f"{name}: {numbers.size} numbers of {key}, expected {SHAPES[key]}")
+    return numbers.reshape(SHAPES[key])
+
+
+def _decode(content: bytes, name: str) -> np.ndarray:
+    """Decode a picture as uint8 [H, W, 3] RGB.
+
+    OpenCV is the fastest for JPEG, but fills up a file that is cut short without a word: what does
+    not end as a JPEG file ends goes the careful way, as do all other kinds.
+    """
+    if content.startswith(_JPEG_START) and content.endswith(_JPEG_END):
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if image is not None:
+            return image
+    return decode_photograph(content, name)
+
+
+def _check_features(label: str, features: Any) -> None:
+    for key, shape in SHAPES.items():
+        if key not in features:
+            raise CorpusError(
+                f"{label}: the feature '{key}' is missing; expected {sorted(SHAPES)}, "
+                f"found {sorted(features)}"
+            )
+        if len(features[key].shape) != len(shape) or any(
+            found not in (None, wanted)
+            for found, wanted in zip(features[key].shape, shape, strict=True)
+        ):
+            raise CorpusError(
+                f"{label}: the feature '{key}' has the shape {features[key].shape}, "
+                f"expected {shape}"
+            )

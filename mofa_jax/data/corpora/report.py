@@ -1,0 +1,232 @@
+"""The page that tells what became of a corpus' photographs, with pictures."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import heapq
+import html
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
+
+from mofa_jax.data.corpora.recipe import Recipe
+from mofa_jax.data.corpora.staging import BlobReader, Chunk
+from mofa_jax.data.faces.crop import CROP_SIZE
+from mofa_jax.data.faces.quality import REASONS
+from mofa_jax.data.sources.groups import group_rank
+from mofa_jax.data.sources.images import decode_photograph, encode_photograph
+
+_NUM_KEPT, _NUM_PRUNED = 60, 40  # pictures on the page, of kept faces and of each reason
+_BINS = 24
+_SHOWN_SIZE = 120  # px, of a kept face
+_MARK = (40, 230, 90)
+_NUMBERS = ("landmarks", "confidence", "box")
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; color: #222 }
+td, th { padding: 2px 14px 2px 0; text-align: left; vertical-align: top }
+td.n { text-align: right; font-variant-numeric: tabular-nums }
+figure { display: inline-block; margin: 3px; width: 120px; font-size: 11px; color: #666;
+  overflow-wrap: anywhere; vertical-align: top }
+img { display: block; max-width: 100% }
+svg { background: #f6f6f4; margin-right: 18px }
+"""
+
+
+class _Sample:
+    """The few entries with the smallest hashes: a choice that no order changes."""
+
+    def __init__(self, count: int):
+        self._count, self._heap = count, []
+
+    def add(self, name: str, content: Any) -> None:
+        entry = (-group_rank(0, name), name, content)
+        push = heapq.heappush if len(self._heap) < self._count else heapq.heappushpop
+        push(self._heap, entry)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (content for _, _, content in sorted(self._heap, key=lambda e: e[1]))
+
+
+class _Statistics:
+    """Everything that the page shows, gathered in one pass at a fixed memory."""
+
+    def __init__(self):
+        self.items = self.pictures = self.faces = 0
+        self.reasons: Counter[str] = Counter()
+        self.kept = _Sample(_NUM_KEPT)
+        self.pruned = {reason: _Sample(_NUM_PRUNED) for reason in REASONS}
+        self.sides: Counter[int] = Counter()
+        self.confidences: Counter[int] = Counter()
+        self.sums = np.zeros((3, 68, 2))  # weights, weighted sums and sums of squares
+
+    def add_kept(self, kept: dict[str, Any], chunk: Chunk, reader: BlobReader) -> None:
+        self.faces += 1
+        arrays = _arrays(reader.read(chunk.blob, *kept["record"]))
+        self.kept.add(kept["name"], (kept, chunk.blob))
+        self.sides[int(np.log2(max(arrays["box"][2:].mean(), 1)) * 4)] += 1
+        weight = (arrays["confidence"] > 0)[:, None].astype(float)
+        if weight.any():
+            self.confidences[int(arrays["confidence"].mean() * (_BINS - 1e-6))] += 1
+        points = arrays["landmarks"].astype(float)
+        self.sums += np.stack([weight * np.ones(2), weight * points, weight * points**2])
+
+    def add_pruned(self, pruned: dict[str, Any], chunk: Chunk) -> None:
+        self.reasons[pruned["reason"]] += 1
+        self.pruned[pruned["reason"]].add(pruned["name"], (pruned, chunk.blob))
+
+
+def write_report(
+    output: Path,
+    recipe: Recipe,
+    info: tfds.core.DatasetInfo,
+    outcomes: Iterable[tuple[Chunk, dict[str, Any]]],
+) -> str:
+    """Write report.html and left_out.csv, and return one sentence of the counts.
+
+    Args:
+      output: the folder that takes them.
+      recipe: how the corpus was made.
+      info: of the finished data set.
+      outcomes: what became of every item, see `staging.all_outcomes`.
+    """
+    statistics = _Statistics()
+    temporary = output / ".left_out.csv.tmp"
+    with open(temporary, "w", newline="", encoding="utf-8") as file, BlobReader() as reader:
+        table = csv.writer(file)
+        table.writerow(["name", "reason", "details"])
+        for chunk, outcome in outcomes:
+            statistics.items += 1
+            statistics.pictures += outcome["num_pictures"]
+            for kept in outcome["kept"]:
+                statistics.add_kept(kept, chunk, reader)
+            for pruned in outcome["pruned"]:
+                statistics.add_pruned(pruned, chunk)
+                table.writerow([pruned["name"], pruned["reason"], pruned["details"]])
+    os.replace(temporary, output / "left_out.csv")
+    page = _page(statistics, recipe, info)
+    temporary = output / ".report.html.tmp"
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, output / "report.html")
+    left_out = sum(statistics.reasons.values())
+    return (
+        f"{statistics.items} {recipe.source.kind} read, {statistics.faces} faces kept "
+        f"({', '.join(f'{s.num_examples} {name}' for name, s in info.splits.items())}), "
+        f"{left_out} left out"
+    )
+
+
+def _page(statistics: _Statistics, recipe: Recipe, info: tfds.core.DatasetInfo) -> str:
+    rows = [
+        (f"{recipe.source.kind} read", statistics.items, ""),
+        ("pictures searched", statistics.pictures, ""),
+        ("faces kept", statistics.faces, ""),
+        *((f"of these, {name}", split.num_examples, "") for name, split in info.splits.items()),
+        *((f"left out: {r}", statistics.reasons[r], REASONS[r]) for r in REASONS),
+    ]
+    table = "".join(
+        f"<tr><th>{html.escape(what)}</th><td class=n>{count:,}</td><td>{why}</td></tr>"
+        for what, count, why in rows
+    )
+    with BlobReader() as reader:
+        kept = "".join(_kept_figure(entry, blob, reader) for entry, blob in statistics.kept)
+        sheets = "".join(
+            f"<h2>Left out: {reason} ({statistics.reasons[reason]:,})</h2>"
+            + "".join(_pruned_figure(*entry, reader) for entry in statistics.pruned[reason])
+            for reason in REASONS
+            if statistics.reasons[reason]
+        )
+    return (
+        "<!doctype html><meta charset=utf-8><title>mofa_faces</title>"
+        f"<style>{_STYLE}</style><h1>mofa_faces</h1>"
+        f"<p>From {html.escape(recipe.source.path)}.</p><table>{table}</table>"
+        "<p>All that was left out is named in <a href=left_out.csv>left_out.csv</a>.</p>"
+        f"<h2>Statistics</h2>{_histogram('side of the box, px', _side_bars(statistics.sides))}"
+        f"{_histogram('confidence of the landmarks', _confidence_bars(statistics.confidences))}"
+        f"{_landmark_figure(statistics.sums)}<h2>Kept</h2>{kept}{sheets}"
+    )
+
+
+def _kept_figure(kept: dict[str, Any], blob: str, reader: BlobReader) -> str:
+    """A kept crop with its landmarks, small."""
+    arrays = _arrays(reader.read(blob, *kept["record"]))
+    image = decode_photograph(arrays["image"], kept["name"])
+    present = arrays["confidence"] > 0
+    for x, y in np.round(4 * (arrays["landmarks"][present] - 0.5)).astype(int).tolist():
+        cv2.circle(image, (x, y), 6, _MARK, -1, cv2.LINE_AA, shift=2)
+    small = cv2.resize(image, (_SHOWN_SIZE, _SHOWN_SIZE), interpolation=cv2.INTER_AREA)
+    return _figure(encode_photograph(small, "jpeg", 80), kept["name"])
+
+
+def _pruned_figure(pruned: dict[str, Any], blob: str, reader: BlobReader) -> str:
+    text = f"{pruned['name']} {pruned['details']}"
+    if pruned["picture"] is None:
+        return f"<div>{html.escape(text)}</div>"
+    return _figure(reader.read(blob, *pruned["picture"]), text)
+
+
+def _arrays(record: bytes) -> dict[str, Any]:
+    """The image's file, landmarks [68, 2], confidence [68] and box [4] of a record."""
+    stored = tf_example_pb2.Example.FromString(record).features.feature
+    numbers = {key: np.array(stored[key].float_list.value) for key in _NUMBERS}
+    image = stored["image"].bytes_list.value[0]
+    return {**numbers, "landmarks": numbers["landmarks"].reshape(-1, 2), "image": image}
+
+
+def _figure(jpeg: bytes, text: str) -> str:
+    data = base64.b64encode(jpeg).decode()
+    return (
+        f"<figure><img src='data:image/jpeg;base64,{data}'>"
+        f"<figcaption>{html.escape(text)}</figcaption></figure>"
+    )
+
+
+def _side_bars(counts: Counter[int]) -> list[tuple[str, int]]:
+    """Quarter octaves."""
+    keys = range(min(counts, default=0), max(counts, default=0) + 1)
+    return [(f"{2 ** (key / 4):.0f}", counts[key]) for key in keys]
+
+
+def _confidence_bars(counts: Counter[int]) -> list[tuple[str, int]]:
+    return [(f"{key / _BINS:.2f}", counts[key]) for key in range(_BINS)]
+
+
+def _histogram(title: str, bars: list[tuple[str, int]]) -> str:
+    width, height, foot = 300, 130, 34
+    step, most = width / max(len(bars), 1), max((count for _, count in bars), default=0) or 1
+    drawn = "".join(
+        f"<rect x='{k * step + 1:.1f}' y='{height - height * count / most:.1f}' "
+        f"width='{step - 2:.1f}' height='{height * count / most:.1f}' fill='#4a7'>"
+        f"<title>{label}: {count}</title></rect>"
+        + (
+            f"<text x='{k * step:.1f}' y='{height + 13}' font-size=10>{label}</text>"
+            if k % max(1, len(bars) // 6) == 0
+            else ""
+        )
+        for k, (label, count) in enumerate(bars)
+    )
+    return (
+        f"<svg width={width} height={height + foot}>{drawn}"
+        f"<text x=0 y={height + foot - 4} font-size=12>{title}</text></svg>"
+    )
+
+
+def _landmark_figure(sums: np.ndarray) -> str:
+    """Mean and spread (one standard deviation) of the landmarks in the crop."""
+    count = np.maximum(sums[0], 1)
+    mean = sums[1] / count
+    spread = np.sqrt(np.maximum(sums[2] / count - mean**2, 0))
+    drawn = "".join(
+        f"<ellipse cx='{x:.1f}' cy='{y:.1f}' rx='{a:.1f}' ry='{b:.1f}' fill='#4a73' stroke='#4a7'/>"
+        for (x, y), (a, b), (n, _) in zip(mean, spread, sums[0], strict=True)
+        if n > 0
+    )
+    label = f"<text x=4 y={CROP_SIZE - 6} font-size=12>landmarks: mean, standard deviation</text>"
+    return f"<svg width={CROP_SIZE} height={CROP_SIZE}>{drawn}{label}</svg>"

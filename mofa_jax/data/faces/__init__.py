@@ -1,0 +1,1 @@
+"""Faces found in pictures, judged, and cut out."""

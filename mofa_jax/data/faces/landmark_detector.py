@@ -1,0 +1,151 @@
+"""Finding the 68 landmarks of a face in a detector's box, with a confidence for each."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import math
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mofa_jax.data.faces.crop import crop_square
+from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS, FaceLandmarks
+
+# dlib's box about a face, in units of the side w of haarcascade_frontalface_alt2's: how far its
+# centre is below that box's, and its side. Measured on 600 photographs of LFW.
+_DLIB_SHIFT_DOWN, _DLIB_SIDE = 0.093, 0.92
+# The second look: another box, by (right, down) of w, and its factor.
+_SECOND_SHIFT, _SECOND_FACTOR = (0.03, -0.03), 1.06
+_DOUBT = 0.04  # distance of the two looks at which a landmark's confidence is 1/2, face sizes
+_AROUND, _SECOND_SIZE = 1.6, 200  # the square that the second detector searches: of w, px
+_MODEL_PACKAGE = "face_recognition_models"
+_MODEL_FILE = "models/shape_predictor_68_face_landmarks.dat"
+
+
+class LandmarkDetectorError(ValueError):
+    """A landmark detector cannot be had; the message says why and the mend."""
+
+
+class LandmarkDetector(Protocol):
+    """Finds landmarks; made anew in every worker process, used by one thread at a time."""
+
+    def detect(self, image: np.ndarray, box: np.ndarray) -> FaceLandmarks | None:
+        """The landmarks of the face in a box, or None if there is none after all.
+
+        Args:
+          image: uint8 [H, W, 3] RGB.
+          box: [4], (x, y, w, h), px, of OpenCV's haarcascade_frontalface_alt2.
+
+        Returns:
+          Points [68, 2], iBUG's scheme, continuous px of the image, and confidence [68] in [0, 1].
+        """
+
+    def confirm(self, image: np.ndarray, box: np.ndarray) -> bool:
+        """A second opinion: whether there is a face in a box that is doubtful."""
+
+
+class DlibLandmarks:
+    """dlib's 68-point regression trees (Kazemi and Sullivan, CVPR 2014).
+
+    They look twice, from two boxes a little apart. The result is the mean of both; the confidence
+    of a landmark falls with their distance d, relative to the face's size: 1 / (1 + (d / 0.04)^2).
+    The model that comes with `face_recognition_models` is for non-commercial use.
+    """
+
+    def __init__(self):
+        try:
+            import dlib
+        except ImportError as error:
+            raise LandmarkDetectorError(_missing("dlib-bin")) from error
+        spec = importlib.util.find_spec(_MODEL_PACKAGE)  # importing it needs pkg_resources
+        if spec is None:
+            raise LandmarkDetectorError(_missing(_MODEL_PACKAGE))
+        file = Path(spec.submodule_search_locations[0]) / _MODEL_FILE
+        self._rectangle = dlib.rectangle
+        self._second_detector = dlib.get_frontal_face_detector()
+        self._predict = dlib.shape_predictor(str(file))
+
+    def detect(self, image: np.ndarray, box: np.ndarray) -> FaceLandmarks:
+        """See `LandmarkDetector.detect`."""
+        x, y, width, height = np.asarray(box, np.float64)
+        w = (width + height) / 2
+        center = np.array([x + width / 2, y + height / 2 + _DLIB_SHIFT_DOWN * w])
+        side = _DLIB_SIDE * w
+        first = self._look(image, center, side)
+        shift = w * np.array(_SECOND_SHIFT)
+        second = self._look(image, center + shift, _SECOND_FACTOR * side)
+        size = max(float(np.ptp(first, axis=0).max()), 1e-6)
+        distance = np.linalg.norm(first - second, axis=1) / size
+        confidence = 1 / (1 + (distance / _DOUBT) ** 2)
+        return FaceLandmarks(
+            ((first + second) / 2).astype(np.float32), confidence.astype(np.float32)
+        )
+
+    def confirm(self, image: np.ndarray, box: np.ndarray) -> bool:
+        """Whether dlib's own detector (HOG) sees a face of about the same place and size."""
+        w = float(np.mean(box[2:]))
+        center = np.asarray(box[:2], np.float64) + np.asarray(box[2:], np.float64) / 2
+        side = _AROUND * w
+        around = crop_square(image, center, side, box=box, size=_SECOND_SIZE).image
+        to_w = _AROUND / _SECOND_SIZE  # px of that square -> units of w
+        for found in self._second_detector(around, 0):
+            middle = np.array([found.left() + found.right(), found.top() + found.bottom()]) / 2
+            offset = to_w * (middle - _SECOND_SIZE / 2) - (0.0, _DLIB_SHIFT_DOWN)
+            factor = to_w * found.width() / _DLIB_SIDE
+            if np.abs(offset).max() + abs(math.log(factor)) < 0.5:
+                return True
+        return False
+
+    def _look(self, image: np.ndarray, center: np.ndarray, side: float) -> np.ndarray:
+        low, high = center - side / 2, center + side / 2
+        corners = [round(float(value)) for value in (*low, *high)]
+        shape = self._predict(image, self._rectangle(*corners))
+        points = [(shape.part(k).x, shape.part(k).y) for k in range(NUM_LANDMARKS)]
+        return np.array(points, np.float64) + 0.5  # dlib's pixel centres are integers
+
+
+class NoLandmarks:
+    """Leaves all landmarks absent: unsupervised training reads none."""
+
+    def confirm(self, image: np.ndarray, box: np.ndarray) -> bool:
+        """There is no second opinion: the first one counts."""
+        return True
+
+    def detect(self, image: np.ndarray, box: np.ndarray) -> FaceLandmarks:
+        """See `LandmarkDetector.detect`; every confidence is 0."""
+        absent = np.zeros((NUM_LANDMARKS, 2), np.float32)
+        return FaceLandmarks(absent, np.zeros(NUM_LANDMARKS, np.float32))
+
+
+@functools.cache
+def make_landmark_detector(name: str) -> LandmarkDetector:
+    """This process's detector of a name.
+
+    Args:
+      name: "dlib", "none", or "module:attribute", what to call without arguments for another one.
+
+    Raises:
+      LandmarkDetectorError: there is no such detector, or a package is missing.
+    """
+    if name == "dlib":
+        return DlibLandmarks()
+    if name == "none":
+        return NoLandmarks()
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise LandmarkDetectorError(
+            f"landmarks.detector is {name!r} ({error}); choose dlib, none, or module:attribute of "
+            "something that makes a detector"
+        ) from error
+
+
+def _missing(package: str) -> str:
+    return (
+        f"the landmark detector needs the package {package}; pip install -r "
+        "requirements-corpus.txt, or set landmarks.detector to none"
+    )

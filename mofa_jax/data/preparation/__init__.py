@@ -1,1 +1,0 @@
-"""From raw photographs and video to a training set: needs requirements-corpus.txt."""

@@ -1,0 +1,1 @@
+"""What faces are looked for in: photographs, videos, and what is known of them."""

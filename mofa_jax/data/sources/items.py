@@ -1,0 +1,218 @@
+"""What a corpus is made from: photographs, videos, prepared TFDS data sets; listed, then read."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mofa_jax.data.sources import video
+from mofa_jax.data.sources.groups import group_finder
+from mofa_jax.data.sources.images import (
+    EXTENSIONS,
+    decode_photograph,
+    list_files,
+    read_photograph,
+    root_of,
+)
+
+KINDS = ("photographs", "videos", "tfds")
+PICTURES_A_CHUNK = 64
+
+
+class SourceError(ValueError):
+    """A source names nothing that can be used; the message says what, where and the mend."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where pictures come from.
+
+    kind: "photographs", "videos" or "tfds".
+    path: a folder, a glob, a file, or a text file `@list.txt` with one path a line; of kind "tfds"
+      the folder that holds the data set's dataset_info.json, or its name.
+    group_pattern: a regular expression with one group, searched in the name (the path below the
+      folder): what it finds is the person; "" = every photograph, or video, is a group of its own.
+    group_file: a text file with lines "file-name person" instead.
+    every: of a video, every how many-th frame is read.
+    split, image, person: of a TFDS data set, the split, and the features that hold the picture and
+      the person's name or number ("" = none).
+    """
+
+    kind: str = "photographs"
+    path: str = ""
+    group_pattern: str = ""
+    group_file: str = ""
+    every: int = 1
+    split: str = "train"
+    image: str = "image"
+    person: str = ""
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise SourceError(f"source.kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
+        if not self.path:
+            raise SourceError("source.path is empty; give it: --config.source.path=FOLDER")
+        if self.every < 1:
+            raise SourceError(f"source.every is {self.every}; it must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One file, or one record, to be searched for faces.
+
+    path: the file as bytes (names need not be UTF-8), or the TFDS data set's folder.
+    name: its name below the source, valid text, unique. group: see `Source`.
+    stamp: size and modification time, that tell a changed file; record: its number, -1 for a file.
+    """
+
+    path: bytes
+    name: str
+    group: str
+    stamp: tuple[int, int] = (0, 0)
+    record: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One upright picture.
+
+    image: uint8 [H, W, 3] RGB. name: of the picture. frame: its number in a video, -1 otherwise.
+    group: the person or clip. pts: the .pts file of its landmarks, which need not be there.
+    """
+
+    image: np.ndarray
+    name: str
+    frame: int
+    group: str
+    pts: Path | None = None
+
+
+def list_items(source: Source) -> list[Item]:
+    """Return everything that a source names, sorted by name.
+
+    Raises:
+      SourceError, PhotographError: it names nothing. ValueError: the group_pattern is wrong.
+    """
+    return _list_records(source) if source.kind == "tfds" else _list_files(source)
+
+
+def chunks_of(items: list[Item], kind: str) -> list[tuple[Item, ...]]:
+    """Cut the items into pieces of work: 64 pictures, or one video."""
+    size = 1 if kind == "videos" else PICTURES_A_CHUNK
+    return [tuple(items[k : k + size]) for k in range(0, len(items), size)]
+
+
+def read_pictures(item: Item, source: Source) -> Iterator[Picture]:
+    """Yield the pictures of one item, one at a time.
+
+    Raises:
+      PhotographError, VideoError: it cannot be read.
+    """
+    if source.kind == "tfds":
+        yield _read_record(item, source)
+        return
+    path = Path(os.fsdecode(item.path))
+    if source.kind == "photographs":
+        pts = path.with_suffix(".pts")
+        yield Picture(read_photograph(path), item.name, -1, item.group, pts)
+        return
+    for number, frame in video.read_frames(path, source.every):
+        # 300-VW's annotations: annot/000001.pts beside the video, counted from 1.
+        pts = path.parent / "annot" / f"{number + 1:06d}.pts"
+        yield Picture(frame, f"{item.name}@{number:06d}", number, item.group, pts)
+
+
+def _list_files(source: Source) -> list[Item]:
+    extensions = video.EXTENSIONS if source.kind == "videos" else EXTENSIONS
+    paths = list_files(_patterns(source), extensions, source.kind.rstrip("s"))
+    root = root_of(source.path, paths)
+    group_of = _grouping(source)
+    items = []
+    for path in paths:
+        name = _text(os.path.relpath(path, root)).replace(os.sep, "/")
+        items.append(Item(os.fsencode(path), name, group_of(name), _stamp(path)))
+    return items
+
+
+def _patterns(source: Source) -> str | list[str]:
+    if not source.path.startswith("@"):
+        return source.path
+    file = Path(source.path[1:])
+    try:
+        lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise SourceError(f"{file}: the list of files cannot be read ({error.strerror})") from error
+    return [str(file.parent / line.strip()) for line in lines if line.strip()]
+
+
+def _text(name: str) -> str:
+    """Return a file's name as valid text: bytes that are not UTF-8 become \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return status.st_size, status.st_mtime_ns
+
+
+def _grouping(source: Source):
+    """Return the function from an item's name to its group."""
+    if source.group_file:
+        table = _read_groups(Path(source.group_file))
+        return lambda name: table.get(name, table.get(name.rpartition("/")[2], name))
+    find_group = group_finder(source.group_pattern)
+    return lambda name: find_group(name, name)
+
+
+def _read_groups(file: Path) -> dict[str, str]:
+    try:
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+        return {name: group for name, group in filter(None, lines)}
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"{file}: source.group_file must be a text file of lines 'file-name person' ({error})"
+        ) from error
+
+
+def _list_records(source: Source) -> list[Item]:
+    records = _open_records(source.path, source.split, source.image)
+    label = Path(source.path).name if os.path.isdir(source.path) else source.path
+    return [
+        Item(os.fsencode(source.path), name, name, record=i)
+        for i in range(len(records))
+        for name in [f"{label}/{source.split}/{i:07d}"]
+    ]
+
+
+def _read_record(item: Item, source: Source) -> Picture:
+    record = _open_records(source.path, source.split, source.image)[item.record]
+    image = decode_photograph(record[source.image], item.name)
+    group = item.group
+    if source.person:
+        person = record[source.person]
+        group = person.decode("utf-8", "replace") if isinstance(person, bytes) else str(person)
+    return Picture(image, item.name, -1, group)
+
+
+@functools.cache
+def _open_records(path: str, split: str, image: str) -> Any:
+    """Return the records of a prepared TFDS data set, pictures still encoded."""
+    try:
+        builder = tfds.builder_from_directory(path) if os.path.isdir(path) else tfds.builder(path)
+        return builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
+    except Exception as error:  # TFDS raises its own types and NotImplementedError, all one here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SourceError(
+            f"{path}: split {split!r} of this data set cannot be opened ({reason}); prepare it "
+            "with TFDS, file_format='array_record'"
+        ) from error

@@ -1,0 +1,1 @@
+"""Faces rendered from random codes."""

@@ -1,0 +1,193 @@
+"""Synthetic faces: random codes rendered on the device before random backgrounds.
+
+Every example is a pure function of its key; `example_keys` makes the keys of a training step, so
+that no picture comes twice and a run goes on with the same pictures after an interruption.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import random
+
+from mofa_jax.camera import Camera
+from mofa_jax.data.synthetic.backdrops import (
+    Shapes,
+    paint,
+    photograph_background,
+    procedural_background,
+    random_shapes,
+)
+from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params, spread_normal
+from mofa_jax.face_model import FaceModel
+from mofa_jax.rasterizer import rasterize
+from mofa_jax.renderer import Rendering, render
+
+_SPLITS = {"train": 0, "evaluation": 1}
+_NUM_OCCLUDERS = 2
+
+
+def synthetic_example(
+    key: jax.Array,
+    model: FaceModel,
+    cam: Camera,
+    ranges: SyntheticRanges | None = None,
+    background: jax.Array | None = None,
+) -> dict[str, Any]:
+    """A random face's picture and what is known of it (unbatched; vmap over keys).
+
+    Args:
+      key: a random key.
+      model: the face model.
+      cam: the camera; its image size H, W is the picture's.
+      ranges: of the distributions; the default ones if None.
+      background: [H, W, 3], RGB in [0, 1]; procedural if None.
+
+    Returns:
+      image: [H, W, 3] float, RGB in [0, 1].
+      landmarks: [68, 2], continuous pixels, true also where they are hidden or outside.
+      confidence: [68], 1 where the model has the landmark.
+      params: the face's code; its light is that before the tone curve.
+    """
+    ranges = SyntheticRanges() if ranges is None else ranges
+    keys = random.split(key, 6)
+    params = sample_params(keys[0], model, ranges)
+    rendering = render(params, model, cam)
+    if background is None:
+        background = procedural_background(keys[1], cam.image_size)
+    background = paint(background, _head(keys[2], rendering, ranges))
+    face, mask = rasterize(rendering, model, cam)
+    cover = _feather(mask, ranges.feather * random.uniform(keys[3]))[..., None]
+    image = background + cover * (jnp.clip(face, 0.0, 1.0) - background)
+    image = paint(image, _occluders(keys[4], rendering, ranges))
+    known = model.landmarks >= 0
+    return {
+        "image": degrade(keys[5], image, ranges),
+        "landmarks": jnp.where(known[:, None], rendering.screen[model.landmarks], 0.0),
+        "confidence": known.astype(image.dtype),
+        "params": params,
+    }
+
+
+@jax.jit
+def synthetic_batch(
+    keys: jax.Array,
+    model: FaceModel,
+    cam: Camera,
+    ranges: SyntheticRanges | None = None,
+    photographs: jax.Array | None = None,
+) -> dict[str, Any]:
+    """`synthetic_example` of B keys, every entry with a leading axis B.
+
+    Args:
+      keys: [B] random keys, as of `example_keys`.
+      model, cam, ranges: as of `synthetic_example`.
+      photographs: [K, h, w, 3] to cut backgrounds from, as of `photograph_background`; procedural
+        backgrounds if None.
+    """
+
+    def example(key):
+        key, background_key = random.split(key)
+        background = None
+        if photographs is not None:
+            background = photograph_background(background_key, photographs, cam.image_size)
+        return synthetic_example(key, model, cam, ranges, background)
+
+    return jax.vmap(example)(keys)
+
+
+@jax.jit
+def as_stored(batch: dict[str, Any]) -> dict[str, jax.Array]:
+    """`synthetic_batch`'s with the image as uint8 and `code` [B, D] in the place of `params`."""
+    rest = {key: value for key, value in batch.items() if key != "params"}
+    image = jnp.round(255 * batch["image"]).astype(jnp.uint8)
+    return {**rest, "image": image, "code": batch["params"].to_code()}
+
+
+def example_keys(seed: int, step: int | jax.Array, batch_size: int, split: str) -> jax.Array:
+    """The keys [batch_size] of one step: the same ones whenever, and on how many devices, it runs.
+
+    Args:
+      seed: of the run.
+      step: counts the batches.
+      batch_size: B, over all devices.
+      split: "train" or "evaluation", which share no example.
+    """
+    key = random.fold_in(random.fold_in(random.key(seed), _SPLITS[split]), step)
+    return jax.vmap(lambda index: random.fold_in(key, index))(jnp.arange(batch_size))
+
+
+def degrade(key: jax.Array, image: jax.Array, ranges: SyntheticRanges) -> jax.Array:
+    """What cameras do to a picture [H, W, 3]: blur, a tone curve and noise, clipped to [0, 1]."""
+    level_key, contrast_key, noise_key = random.split(key, 3)
+    blur, noise = random.uniform(level_key, (2,))
+    image = _blur(image, ranges.blur * blur)
+    exponent = jnp.exp(ranges.contrast * spread_normal(contrast_key, (), ranges))
+    image = jnp.exp(exponent * jnp.log(jnp.maximum(image, 1e-4)))
+    image = image + ranges.noise * noise * _pixel_noise(noise_key, image.shape[:2])
+    return jnp.clip(image, 0.0, 1.0)
+
+
+def _feather(mask: jax.Array, sigma: jax.Array) -> jax.Array:
+    """`mask` [H, W] with a soft edge on its inside, about two `sigma` wide, px."""
+    return mask * jnp.clip(2 * _blur(mask[..., None], sigma)[..., 0] - 1, 0.0, 1.0)
+
+
+def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
+    """Gaussian blur of an image [H, W, C]; `sigma` in px."""
+    down, across = (_blurring(size, sigma) for size in image.shape[:2])
+    return jnp.moveaxis(down @ jnp.moveaxis(image, -1, 0) @ across.T, 0, -1)
+
+
+def _blurring(size: int, sigma: jax.Array) -> jax.Array:
+    """[size, size]: the matrix that blurs a column; at its ends the weights of the pixels there."""
+    row = jnp.arange(size, dtype=jnp.float32)
+    exponent = -((row[:, None] - row[None, :]) ** 2) / (2 * jnp.maximum(sigma, 0.1) ** 2)
+    return jax.nn.softmax(exponent, axis=1)
+
+
+def _pixel_noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+    """Standard normal noise [H, W, 3] of 1024 values: three from each random word."""
+    word = random.bits(key, image_size, jnp.uint32)[..., None]
+    value = (word >> jnp.array([[[0, 10, 20]]], jnp.uint32)) & 1023
+    return math.sqrt(2) * jax.lax.erf_inv((2 * value.astype(jnp.float32) + 1) / 1024 - 1)
+
+
+def _face_box(rendering: Rendering) -> tuple[jax.Array, jax.Array]:
+    """Centre and half the extent of the face on the screen, each [1, 2], px."""
+    low, high = (f(rendering.screen, axis=0, keepdims=True) for f in (jnp.min, jnp.max))
+    return (low + high) / 2, (high - low) / 2
+
+
+def _head(key: jax.Array, rendering: Rendering, ranges: SyntheticRanges) -> Shapes:
+    """Clothes, neck, hair and the rest of the head: shapes of about their size and colour."""
+    visible_key, jitter_key, color_key = random.split(key, 3)
+    center, half = _face_box(rendering)
+    # Centre and radius of clothes, neck, hair, head, in halves of the face's width and height.
+    places = jnp.array([[0.0, 2.3], [0.0, 1.2], [0.0, -0.25], [0.0, -0.15]])
+    radii = jnp.array([[2.2, 1.0], [0.65, 0.9], [1.3, 1.3], [1.12, 1.15]])
+    jitter = random.uniform(jitter_key, (2, 4, 2), minval=-0.15, maxval=0.15)
+    skin = jnp.clip(jnp.mean(rendering.color, axis=0), 0.02, 0.98)
+    red, green, blue, hair = random.uniform(color_key, (4,))
+    hair = jnp.clip(jnp.array([1.05, 0.84, 0.66]) * hair**2, 0.0, 1.0)
+    any_head, *present = random.uniform(visible_key, (5,))
+    visible = (any_head < ranges.head) & (jnp.stack(present) < 0.85)
+    return Shapes(
+        center=center + half * (places + jitter[0]),
+        radius=half * radii * (1 + jitter[1]),
+        angle=jnp.zeros(4),
+        box=jnp.array([False, True, False, False]),
+        color=jnp.stack([jnp.stack([red, green, blue]), 0.8 * skin, hair, 0.9 * skin]),
+        opacity=visible.astype(skin.dtype),
+        softness=jnp.full(4, 6.0),
+    )
+
+
+def _occluders(key: jax.Array, rendering: Rendering, ranges: SyntheticRanges) -> Shapes:
+    """Things before the face, anywhere on it, each up to a third of its size."""
+    present_key, shapes_key = random.split(key)
+    center, half = _face_box(rendering)
+    shapes = random_shapes(shapes_key, _NUM_OCCLUDERS, center - half, center + half, (0.05, 0.3))
+    present = random.bernoulli(present_key, ranges.occluder, (_NUM_OCCLUDERS,))
+    return shapes.replace(opacity=jnp.where(present, shapes.opacity, 0.0))
