@@ -3,6 +3,7 @@
 import collections
 import io
 import pickle
+import subprocess
 import sys
 import types
 
@@ -131,3 +132,48 @@ def test_a_pickle_cut_short_anywhere_is_one_sentence(tmp_path):
         (tmp_path / "cut.pkl").write_bytes(whole[:length])
         with pytest.raises(FaceModelError, match=r"cut\.pkl: cannot be read as a pickle"):
             load_pickle(tmp_path / "cut.pkl")
+
+
+class Call:
+    """Pickled as a call of a function by its name."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def pointers(kind):
+    """Ways to have bytes taken for pointers to objects, in an array of `kind`."""
+    state = (1, (1,), kind, False, b"A" * 8)
+    rebuilt = (np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), state)
+    return {
+        "constructor": Call(np.ndarray, (1,), kind, b"A" * 8),
+        "buffer": Call(np._core.numeric._frombuffer, b"A" * 8, kind, (1,), "C"),
+        "scalar": Call(np._core.multiarray.scalar, kind, b"A" * 8),
+        "state": type("State", (), {"__reduce__": lambda self: rebuilt})(),
+    }
+
+
+@pytest.mark.parametrize("kind", [np.dtype("O"), np.dtype([("a", "O")])])
+@pytest.mark.parametrize("way", pointers(np.dtype("O")))
+def test_no_bytes_of_a_pickle_become_objects(tmp_path, way, kind):
+    path = write(tmp_path / "flame.pkl", [pointers(kind)[way]])
+    code = (
+        "import pathlib, sys; from mofa_jax.face_models import safe_pickle, flame\n"
+        "try: print(safe_pickle.load_pickle(pathlib.Path(sys.argv[1])))\n"
+        "except safe_pickle.FaceModelError as error: print('refused:', error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert "refused: " in done.stdout and str(path) in done.stdout
+
+
+def test_a_place_far_away_is_refused_before_a_table_is_made(tmp_path):
+    path = tmp_path / "far.pkl"
+    path.write_bytes(b"\x80\x02]r\xff\xff\xff\x7f.")
+    with pytest.raises(FaceModelError, match="kept at place 2147483647"):
+        load_pickle(path)

@@ -5,13 +5,13 @@ them. Built by `tools/build_open_model.py` from CC0 assets; see `open_face_LICEN
 docs/open_model.md.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
 from mofa_jax.face_models.subdivision import catmull_clark, smooth_border
+from mofa_jax.npz import read_npz
 
 ASSET = Path(__file__).with_name("open_face.npz")
 BORDER_PASSES = 8
@@ -31,10 +31,8 @@ def load_open_face(path: Path | str = ASSET) -> dict[str, np.ndarray]:
       OpenFaceError: the file is absent, cut short or lacks an array.
     """
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            packed = {key: file[key] for key in file.files}
-        return unpack(packed)
-    except (OSError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        return unpack(read_npz(path))
+    except (ValueError, KeyError, IndexError) as error:
         raise OpenFaceError(
             f"{path} cannot be read as the open face model ({error}); reinstall mofa_jax or build "
             "the file again with tools/build_open_model.py."

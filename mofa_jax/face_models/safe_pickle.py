@@ -1,8 +1,9 @@
 """Reads pickled arrays without running anything that the pickle names.
 
 A pickle is a small program that may call any function by name. Here each name is looked up in a
-short list: NumPy's array constructors, plain containers, and empty stand-ins for chumpy's and
-SciPy's classes, whose state (the arrays) is kept and nothing more. Every other name is refused.
+short list: plain containers, and empty stand-ins for NumPy's, chumpy's and SciPy's classes, whose
+state is kept and nothing more; arrays are made of it here, and objects in them come from lists
+only, never from bytes that would be taken for pointers. Every other name is refused.
 
 The layout of the stand-ins' states: chumpy's `Ch` keeps its values in `x`, its `Select` picks
 `idxs` of `a`; SciPy's compressed matrices keep `data`, `indices`, `indptr` and `_shape`.
@@ -10,15 +11,19 @@ The layout of the stand-ins' states: chumpy's `Ch` keeps its values in `x`, its 
 
 import collections
 import io
+import math
 import pickle
+import pickletools
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import scipy.sparse
-from numpy.lib import format as npy_format
 
 from mofa_jax.face_model import FaceModelError
+from mofa_jax.npz import read_npy_header
 
 _BROKEN = (
     pickle.UnpicklingError,
@@ -31,7 +36,13 @@ _BROKEN = (
     UnicodeDecodeError,
     MemoryError,
     OverflowError,
+    RecursionError,
+    ImportError,
+    SyntaxError,
+    zlib.error,
+    zipfile.BadZipFile,
 )
+_MAX_DENSE = 10**8  # entries of a sparse matrix that is written out
 
 
 class _Record:
@@ -44,13 +55,44 @@ class _Record:
         self.state = dict(state) if isinstance(state, dict) else {}
 
 
+class _DType:
+    """Stands in for `numpy.dtype`: single numbers, texts and objects, nothing composed of them."""
+
+    def __init__(self, code: str, *_: Any):
+        self.dtype = np.dtype(code if isinstance(code, str) else "V")
+        if self.dtype.kind not in "biufcSUO":
+            raise ValueError(f"an array of type {code!r}")
+
+    def __setstate__(self, state: tuple) -> None:
+        byte_order, subarray, names, fields = state[1:5]
+        if (subarray, names, fields) != (None, None, None):
+            raise ValueError("an array of a composed type")
+        self.dtype = self.dtype.newbyteorder(byte_order)
+
+
+class _Array:
+    """Stands in for `numpy.ndarray`; `_reconstruct` makes an empty one that is given its state."""
+
+    value = np.empty(0)
+
+    def __setstate__(self, state: tuple) -> None:
+        shape, kind, is_fortran, content = state[-4:]
+        order = "F" if is_fortran else "C"
+        if kind.dtype.hasobject:
+            values = np.empty(len(content), object)
+            values[:] = list(content)
+        else:
+            values = np.frombuffer(_as_bytes(content), kind.dtype)
+        self.value = values.reshape(shape, order=order)
+
+
 class _Chumpy(_Record):
     def to_array(self) -> np.ndarray:
         if "x" in self.state:
             return np.asarray(plain(self.state["x"]))
         if "idxs" in self.state and "a" in self.state:
-            values = np.asarray(plain(self.state["a"])).ravel()[np.asarray(self.state["idxs"])]
-            return values.reshape(self.state.get("preferred_shape", values.shape))
+            values = np.asarray(plain(self.state["a"])).ravel()[plain(self.state["idxs"])]
+            return values.reshape(plain(self.state.get("preferred_shape", values.shape)))
         raise ValueError(f"a chumpy expression of {sorted(self.state)} instead of values")
 
 
@@ -58,25 +100,38 @@ class _SparseColumns(_Record):
     matrix = scipy.sparse.csc_matrix
 
     def to_array(self) -> np.ndarray:
-        parts = (self.state["data"], self.state["indices"], self.state["indptr"])
-        return self.matrix(parts, shape=self.state["_shape"]).toarray()
+        parts = tuple(plain(self.state[key]) for key in ("data", "indices", "indptr"))
+        matrix = self.matrix(parts, shape=plain(self.state["_shape"]))
+        matrix.check_format()  # indices within the shape, before compiled code follows them
+        if math.prod(matrix.shape) > _MAX_DENSE:
+            raise ValueError(f"a sparse matrix of shape {matrix.shape}")
+        return matrix.toarray()
 
 
 class _SparseRows(_SparseColumns):
     matrix = scipy.sparse.csr_matrix
 
 
-def _reconstruct_array(subtype: Any, shape: tuple, kind: Any) -> np.ndarray:
-    return np.ndarray(shape, kind)
+def _empty_array(*_: Any) -> _Array:
+    return _Array()
 
 
-def _array_from_buffer(buffer: Any, dtype: Any, shape: tuple, order: str) -> np.ndarray:
-    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+def _array_from_buffer(buffer: Any, kind: _DType, shape: tuple, order: str) -> np.ndarray:
+    return np.frombuffer(buffer, kind.dtype).reshape(shape, order=order)  # refuses objects
 
 
-def _array_scalar(dtype: np.dtype, raw: bytes | str) -> Any:
-    raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    return np.frombuffer(raw, dtype)[0]
+def _array_scalar(kind: _DType, raw: bytes | str) -> Any:
+    return np.frombuffer(_as_bytes(raw), kind.dtype)[0]
+
+
+def _as_bytes(raw: Any) -> Any:
+    return raw.encode("latin1") if isinstance(raw, str) else raw
+
+
+def _bytes_of(content: Any = b"", *_: Any) -> bytearray:
+    if isinstance(content, int):
+        raise ValueError("a length instead of bytes")
+    return bytearray(_as_bytes(content))
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -94,7 +149,7 @@ _BUILTINS = {
     "dict": dict,
     "tuple": tuple,
     "object": object,
-    "bytearray": bytearray,
+    "bytearray": _bytes_of,
 }
 _ALLOWED = {
     **{
@@ -106,13 +161,13 @@ _ALLOWED = {
         (f"numpy.{core}.{name}", function): inert
         for core in ("core", "_core")
         for name, function, inert in (
-            ("multiarray", "_reconstruct", _reconstruct_array),
+            ("multiarray", "_reconstruct", _empty_array),
             ("multiarray", "scalar", _array_scalar),
             ("numeric", "_frombuffer", _array_from_buffer),
         )
     },
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): None,  # the first argument of `_reconstruct`, never called
+    ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("copy_reg", "_reconstructor"): _reconstruct_object,
@@ -142,6 +197,8 @@ class _Reader(pickle.Unpickler):
 
 def plain(value: Any) -> Any:
     """The value with stand-ins turned into arrays, also inside dictionaries, lists and tuples."""
+    if isinstance(value, _Array):
+        return plain(value.value)
     if isinstance(value, _Chumpy | _SparseColumns):
         return value.to_array()
     if isinstance(value, dict):
@@ -165,7 +222,9 @@ def load_pickle(path: Path) -> Any:
 def read_pickle(stream: BinaryIO, source: str) -> Any:
     """`load_pickle` from an open stream; `source` is what the messages call it."""
     try:
-        return plain(_Reader(stream, encoding="latin1").load())
+        content = stream.read()
+        _check_places(content)
+        return plain(_Reader(io.BytesIO(content), encoding="latin1").load())
     except _Forbidden as error:
         raise FaceModelError(
             f"{source}: the pickle names {error}, which could run code, expected arrays only; it "
@@ -178,24 +237,34 @@ def read_pickle(stream: BinaryIO, source: str) -> Any:
         ) from error
 
 
+def _check_places(content: bytes) -> None:
+    """Refuses a pickle that keeps values at places far apart: a table is allocated up to there."""
+    for count, (opcode, place, _) in enumerate(pickletools.genops(content)):
+        if opcode.name.endswith("PUT") and place > count:
+            raise ValueError(f"value {count} is kept at place {place}")
+
+
 def load_object_npy(path: Path) -> Any:
     """What an .npy file holds whose array is a pickled object, such as a dictionary of arrays."""
-    return read_object_npy(io.BytesIO(path.read_bytes()), str(path))
+    return read_object_npy(io.BytesIO(path.read_bytes()), str(path), path.stat().st_size)
 
 
-def read_object_npy(stream: BinaryIO, source: str) -> Any:
-    """An array from an .npy stream, or the pickled object in it, read by `read_pickle`."""
+def read_object_npy(stream: BinaryIO, source: str, size: int) -> Any:
+    """An array from an .npy stream, or the pickled object in it, read by `read_pickle`.
+
+    Args:
+      stream: at its start.
+      source: what the messages call it.
+      size: of the stream, bytes.
+
+    Raises:
+      FaceModelError: as `load_pickle`.
+    """
     try:
-        version = npy_format.read_magic(stream)
-        header = (
-            npy_format.read_array_header_1_0
-            if version == (1, 0)
-            else npy_format.read_array_header_2_0
-        )
-        shape, _, dtype = header(stream)
+        shape, fortran_order, dtype = read_npy_header(stream, size)
         if not dtype.hasobject:
-            stream.seek(0)
-            return npy_format.read_array(stream, allow_pickle=False)
+            values = np.frombuffer(bytearray(stream.read()), dtype)
+            return values.reshape(shape, order="F" if fortran_order else "C")
     except _BROKEN as error:
         raise FaceModelError(
             f"{source}: cannot be read as .npy ({error}); it is cut short or of another format: "

@@ -12,6 +12,7 @@ from scipy.io.matlab import MatReadError
 
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.safe_pickle import read_object_npy
+from mofa_jax.npz import open_member
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _FORMATS = {
@@ -110,11 +111,12 @@ def read_npz(path: Path, required: Iterable[str], kind: str, optional: Iterable[
     found = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            members = set(archive.namelist())
+            members = {info.filename: info for info in archive.infolist()}
             for key in (*required, *optional):
-                if f"{key}.npy" in members:
-                    with archive.open(f"{key}.npy") as member:
-                        found[key] = read_object_npy(member, f"{path}, array {key}")
+                if info := members.get(f"{key}.npy"):
+                    with open_member(archive, info) as member:
+                        source = f"{path}, array {key}"
+                        found[key] = read_object_npy(member, source, info.file_size)
     except FaceModelError:
         raise
     except _BROKEN as error:
