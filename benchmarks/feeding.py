@@ -36,7 +36,7 @@ from mofa_jax.data.feeds.cached_feed import CachedFeed
 from mofa_jax.data.feeds.device_cache import load_cache
 from mofa_jax.data.feeds.prefetch import Prefetch
 from mofa_jax.data.feeds.streamed import Source, make_feed
-from mofa_jax.face_model import load_face_model
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.figures import write_image
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size

@@ -5,7 +5,7 @@ from mofa_jax import metrics as metrics
 from mofa_jax.camera import Camera as Camera
 from mofa_jax.face_model import FaceModel as FaceModel
 from mofa_jax.face_model import FaceModelError as FaceModelError
-from mofa_jax.face_model import load_face_model as load_face_model
+from mofa_jax.face_models.load import load_face_model as load_face_model
 from mofa_jax.inference import Predictor as Predictor
 from mofa_jax.inference import load_for_inference as load_for_inference
 from mofa_jax.params import FaceParams as FaceParams

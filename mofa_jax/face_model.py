@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -167,42 +166,6 @@ def _check(floats: dict[str, np.ndarray], indices: dict[str, np.ndarray], source
         landmarks.min() >= -1 and landmarks.max() < vertices,
         f"landmarks name vertices {landmarks.min()} to {landmarks.max()}, of {vertices}",
     )
-
-
-def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32) -> FaceModel:
-    """The face model of an npz file, or one that is in the box.
-
-    Args:
-      name: a path, "open" (the open face model in the box), or "analytic" (a small face made by
-        code, for tests).
-      dtype: of the floating-point arrays; float16 files are widened.
-
-    Raises:
-      FaceModelError: there is no such file, or it is no face model.
-    """
-    if str(name) in _in_the_box():
-        return face_model_from_arrays(_in_the_box()[str(name)](), f"face model '{name}'", dtype)
-    path = Path(name)
-    if not path.is_file():
-        raise FaceModelError(
-            f"{path}: no such face model; give an npz's path or one of {sorted(_in_the_box())}."
-        )
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise FaceModelError(
-            f"{path}: cannot be read as npz ({error}); it is cut short or of another format: copy "
-            "it again or import it with `python -m mofa_jax.import_model`."
-        ) from error
-    return face_model_from_arrays(arrays, str(path), dtype)
-
-
-def _in_the_box():
-    from mofa_jax.face_models.analytic import analytic_face
-    from mofa_jax.face_models.open_face import load_open_face
-
-    return {"analytic": analytic_face, "open": load_open_face}
 
 
 def as_dtype(model: FaceModel, dtype: np.dtype | str) -> FaceModel:

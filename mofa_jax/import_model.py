@@ -2,11 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mofa_jax.face_model import FaceModel, FaceModelError, load_face_model
+import numpy as np
+
+from mofa_jax.face_model import FaceModel, FaceModelError
 from mofa_jax.face_models.arrays import UNITS, ArrayFormat, read_arrays
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.bfm2009 import read_bfm2009
@@ -14,19 +16,59 @@ from mofa_jax.face_models.bfm2017 import read_bfm2017
 from mofa_jax.face_models.flame import read_flame
 from mofa_jax.face_models.gnm import read_gnm
 from mofa_jax.face_models.ict import read_ict
-from mofa_jax.face_models.landmark_file import read_landmark_file
+from mofa_jax.face_models.landmark_vertices import read_landmark_vertices
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.face_models.raw_model import RawModel
 from mofa_jax.face_models.transfer import Donor
 from mofa_jax.model_sheet import save_model_sheet
 
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of published model: which files it is, and what reads them as the flags say."""
+
+    files: str
+    read: Callable[[Path, argparse.Namespace], RawModel]
+
+
+def _bfm2009(source: Path, options: argparse.Namespace) -> RawModel:
+    landmarks = _given_landmarks(options)
+    return read_bfm2009(source, options.expression, landmarks, options.keep_all)
+
+
+def _npz(source: Path, options: argparse.Namespace) -> RawModel:
+    keys, deviations = dict(options.key), dict(options.deviations)
+    return read_arrays(source, ArrayFormat(options.unit, options.axes, keys, deviations))
+
+
 KINDS = {
-    "bfm2009": "Basel Face Model 2009: 01_MorphableModel.mat with Exp_Pca.bin, std_exp.txt and "
-    "BFM_exp_idx.mat beside it, or BFM_model_front.mat, or the folder of these",
-    "bfm2017": "Basel Face Model 2017 or 2019: model2017-1_*_nomouth.h5, model2019_*.h5",
-    "ict": "ICT-FaceKit: the FaceXModel folder of OBJ files",
-    "gnm": "Google GNM head v3: gnm_head.npz, with head_sparse_68.txt",
-    "flame": "FLAME 2020 or 2023: .pkl or .npz, with landmark_embedding.npy",
-    "npz": "arrays that you have: mean_shape, shape_basis, expression_basis, triangles, ...",
+    "bfm2009": Kind(
+        "Basel Face Model 2009: 01_MorphableModel.mat with Exp_Pca.bin, std_exp.txt and "
+        "BFM_exp_idx.mat beside it, or BFM_model_front.mat, or the folder of these",
+        _bfm2009,
+    ),
+    "bfm2017": Kind(
+        "Basel Face Model 2017 or 2019: model2017-1_*_nomouth.h5, model2019_*.h5",
+        lambda source, options: _relabeled(read_bfm2017(source), options),
+    ),
+    "ict": Kind(
+        "ICT-FaceKit: the FaceXModel folder of OBJ files",
+        lambda source, options: _relabeled(
+            read_ict(source, options.keep_all, options.seed), options
+        ),
+    ),
+    "gnm": Kind(
+        "Google GNM head v3: gnm_head.npz, with head_sparse_68.txt",
+        lambda source, options: read_gnm(source, options.landmarks),
+    ),
+    "flame": Kind(
+        "FLAME 2020 or 2023: .pkl or .npz, with landmark_embedding.npy",
+        lambda source, options: read_flame(source, options.landmarks),
+    ),
+    "npz": Kind(
+        "arrays that you have: mean_shape, shape_basis, expression_basis, triangles, ...",
+        lambda source, options: _relabeled(_npz(source, options), options),
+    ),
 }
 _DESCRIPTION = """\
 Turns a published face model into this project's npz format: decimetres, centred, cut to the frontal
@@ -51,7 +93,7 @@ def import_model(
         keep_modes=options.keep_modes,
         subdivisions=options.subdivide,
     )
-    raw = _read(kind, source, options)
+    raw = KINDS[kind].read(source, options)
     if options.licence:
         raw = replace(raw, licence=options.licence)
     if options.name:
@@ -59,23 +101,14 @@ def import_model(
     return assemble(raw, str(source), lambda: _donor(options.reflectance_from), how)
 
 
-def _read(kind: str, source: Path, options: argparse.Namespace) -> RawModel:
-    landmarks = options.landmarks
-    if kind == "flame":
-        return read_flame(source, landmarks)
-    if kind == "gnm":
-        return read_gnm(source, landmarks)
-    indices = None if landmarks is None else read_landmark_file(landmarks)
-    if kind == "bfm2009":
-        return read_bfm2009(source, options.expression, indices, options.keep_all)
-    if kind == "bfm2017":
-        raw = read_bfm2017(source)
-    elif kind == "ict":
-        raw = read_ict(source, options.keep_all, options.seed)
-    else:
-        keys, deviations = dict(options.key), dict(options.deviations)
-        raw = read_arrays(source, ArrayFormat(options.unit, options.axes, keys, deviations))
-    return raw if indices is None else replace(raw, landmarks=indices)
+def _given_landmarks(options: argparse.Namespace) -> np.ndarray | None:
+    return None if options.landmarks is None else read_landmark_vertices(options.landmarks)
+
+
+def _relabeled(raw: RawModel, options: argparse.Namespace) -> RawModel:
+    """The model with the landmarks of the flag's file, if there is one."""
+    landmarks = _given_landmarks(options)
+    return raw if landmarks is None else replace(raw, landmarks=landmarks)
 
 
 def _donor(name: str) -> Donor:
@@ -84,7 +117,7 @@ def _donor(name: str) -> Donor:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's flags."""
-    kinds = "\n".join(f"  {kind:8} {what}" for kind, what in KINDS.items())
+    kinds = "\n".join(f"  {kind:8} {of.files}" for kind, of in KINDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m mofa_jax.import_model",
         description=_DESCRIPTION,

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from mofa_jax.autoencoder import make_camera, make_encoder
 from mofa_jax.camera import Camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
-from mofa_jax.face_model import FaceModel, load_face_model
+from mofa_jax.face_model import FaceModel
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.params import FaceParams, code_size
 
 _logger = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except Exception as error:  # zip files, zlib and headers fail with a dozen types
         reason = " ".join(str(error).split()) or type(error).__name__
         raise NpzError(
-            f"{os.fspath(path)}: cannot be read as npz ({reason}); it is missing, damaged or of "
+            f"{os.fspath(path)}: cannot be read as npz ({reason}); it is cut short, damaged or of "
             "another format: copy it again."
         ) from error
 

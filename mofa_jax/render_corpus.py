@@ -26,7 +26,8 @@ from mofa_jax.data.synthetic.corpus import (
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
-from mofa_jax.face_model import FaceModelError, load_face_model
+from mofa_jax.face_model import FaceModelError
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
 
 

@@ -27,7 +27,8 @@ from mofa_jax.autoencoder import (
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.evaluate import evaluate
-from mofa_jax.face_model import FaceModel, load_face_model
+from mofa_jax.face_model import FaceModel
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.inference import check_face_model
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size

@@ -42,6 +42,14 @@ def ict_model(shared: Path) -> mofa_jax.FaceModel:
     return mofa_jax.load_face_model(shared / "data" / "face_models" / "ict.npz")
 
 
+@pytest.fixture(scope="session", params=["open", pytest.param("ict", marks=pytest.mark.slow)])
+def real_model(request) -> mofa_jax.FaceModel:
+    """The built-in face model with 25,539 vertices and, where it is at hand, ICT-FaceKit's."""
+    if request.param == "ict":
+        return request.getfixturevalue("ict_model")
+    return mofa_jax.load_face_model("open")
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> mofa_jax.FaceModel:
     """The analytic face with few vertices and modes."""

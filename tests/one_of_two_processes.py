@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from mofa_jax import train
 from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
 from mofa_jax.data.feeds.pipeline import open_data
-from mofa_jax.face_model import load_face_model
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.params import code_size
 from mofa_jax.processes import initialize_processes
 

@@ -39,10 +39,10 @@ def relative(value, true):
 
 
 @pytest.mark.parametrize("yaw", [None, 1.2, 2.4, -1.9])
-def test_rendering_equals_float64_computation_on_a_real_model(ict_model, yaw):
-    code = random_code(ict_model, 1, yaw)
-    true = oracle.render(code, oracle.model_arrays(ict_model))
-    _, out = render_code(code, ict_model, jnp.float32)
+def test_rendering_equals_float64_computation_on_a_real_model(real_model, yaw):
+    code = random_code(real_model, 1, yaw)
+    true = oracle.render(code, oracle.model_arrays(real_model))
+    _, out = render_code(code, real_model, jnp.float32)
     assert relative(out.screen, true["screen"]) < 1e-5
     assert np.max(np.abs(out.color - true["color"])) < 2e-4
     assert np.max(np.abs(out.normals - true["normals"])) < 2e-4
@@ -51,8 +51,8 @@ def test_rendering_equals_float64_computation_on_a_real_model(ict_model, yaw):
 
 
 @pytest.mark.parametrize("yaw", [None, 1.7])
-def test_losses_and_metrics_equal_float64_computation(ict_model, float64, yaw):
-    model, image = as_dtype(ict_model, np.float64), random_image(0)
+def test_losses_and_metrics_equal_float64_computation(real_model, float64, yaw):
+    model, image = as_dtype(real_model, np.float64), random_image(0)
     code, m = random_code(model, 2, yaw), oracle.model_arrays(model)
     rng = np.random.default_rng(3)
     points, confidence = rng.uniform(0, 240, (68, 2)), rng.uniform(size=68)
@@ -75,8 +75,8 @@ def test_losses_and_metrics_equal_float64_computation(ict_model, float64, yaw):
 
 
 @pytest.mark.slow
-def test_gradients_equal_finite_differences(ict_model, float64):
-    model, image = as_dtype(ict_model, np.float64), jnp.asarray(random_image(1))
+def test_gradients_equal_finite_differences(real_model, float64):
+    model, image = as_dtype(real_model, np.float64), jnp.asarray(random_image(1))
     points = jnp.asarray(np.random.default_rng(5).uniform(60, 180, (68, 2)))
     code = random_code(model, 4)
 
@@ -175,16 +175,16 @@ def test_fast_photometric_equals_the_plain_one(tiny_model, float64, monkeypatch,
 
 
 @pytest.mark.slow
-def test_fast_photometric_equals_the_plain_one_on_a_real_model(ict_model):
-    codes = jnp.asarray(np.stack([random_code(ict_model, seed) for seed in range(2)]), jnp.float32)
+def test_fast_photometric_equals_the_plain_one_on_a_real_model(real_model):
+    codes = jnp.asarray(np.stack([random_code(real_model, seed) for seed in range(2)]), jnp.float32)
     images = jnp.asarray(np.stack([random_image(seed) for seed in range(2)]), jnp.float32)
 
     def plain(code, image):
-        return mofa_jax.losses.photometric(render_code(code, ict_model, jnp.float32)[1], image)
+        return mofa_jax.losses.photometric(render_code(code, real_model, jnp.float32)[1], image)
 
     values, gradients = jax.vmap(jax.value_and_grad(plain))(codes, images)
-    fast_values = _fast(codes, ict_model, images)
-    fast_gradients = jax.grad(lambda c: _fast(c, ict_model, images).sum())(codes)
+    fast_values = _fast(codes, real_model, images)
+    fast_gradients = jax.grad(lambda c: _fast(c, real_model, images).sum())(codes)
     np.testing.assert_allclose(fast_values, values, rtol=1e-6)
     assert relative(fast_gradients, np.asarray(gradients)) < 1e-4
 
@@ -199,19 +199,19 @@ def test_share_of_front_facing_vertices_turns_the_loss_into_the_metric(tiny_mode
     np.testing.assert_allclose(loss / share, error[None], rtol=1e-5)
 
 
-def test_zero_code_is_the_mean_face_in_the_middle_lit_by_ambient_light(ict_model):
-    out = mofa_jax.render(mofa_jax.FaceParams.neutral(ict_model), ict_model, CAM)
-    np.testing.assert_allclose(out.color, 0.7 * ict_model.mean_reflectance, atol=1e-6)
-    centroid = out.screen[ict_model.landmarks[np.array(oracle.LOSS_LANDMARKS)]].mean(axis=0)
+def test_zero_code_is_the_mean_face_in_the_middle_lit_by_ambient_light(real_model):
+    out = mofa_jax.render(mofa_jax.FaceParams.neutral(real_model), real_model, CAM)
+    np.testing.assert_allclose(out.color, 0.7 * real_model.mean_reflectance, atol=1e-6)
+    centroid = out.screen[real_model.landmarks[np.array(oracle.LOSS_LANDMARKS)]].mean(axis=0)
     np.testing.assert_allclose(centroid, [120, 112], atol=4)
 
 
-def test_positive_rotation_about_y_turns_the_nose_to_the_viewers_left(ict_model):
+def test_positive_rotation_about_y_turns_the_nose_to_the_viewers_left(real_model):
     """T^-1 acts on points: the camera orbits to the right, so the face is seen turned left."""
-    code = np.zeros(code_size(ict_model))
+    code = np.zeros(code_size(real_model))
     code[-32] = 0.3
-    out = render_code(code, ict_model, jnp.float32)[1]
-    assert out.screen[ict_model.landmarks[30], 0] < out.screen[ict_model.landmarks[27], 0] - 5
+    out = render_code(code, real_model, jnp.float32)[1]
+    assert out.screen[real_model.landmarks[30], 0] < out.screen[real_model.landmarks[27], 0] - 5
 
 
 def test_render_is_jit_and_vmap_transparent(tiny_model):

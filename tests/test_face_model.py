@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -114,3 +117,37 @@ def test_pickled_arrays_are_never_loaded(tmp_path):
     content = {**arrays(), "name": np.array([{"a": 1}], object)}
     with pytest.raises(mofa_jax.FaceModelError):
         mofa_jax.load_face_model(write(tmp_path / "pickled.npz", content))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_npz_is_one_sentence_or_the_model(tmp_path, tiny_model, seed):
+    path = tmp_path / "model.npz"
+    tiny_model.save(path)
+    whole, rng = path.read_bytes(), np.random.default_rng(seed)
+    for _ in range(100):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            mofa_jax.load_face_model(path)
+        except mofa_jax.FaceModelError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("shape", ["(10000000000000, 3)", "(1, 3)", "(-3, -147)"])
+def test_a_header_that_promises_other_sizes_is_refused(tmp_path, tiny_model, shape):
+    path = tmp_path / "model.npz"
+    arrays = tiny_model.to_arrays()
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, array in arrays.items():
+            stream = io.BytesIO()
+            np.save(stream, array)
+            content = stream.getvalue()
+            if key == "mean_shape":
+                start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+                content = start + header.encode() + array.tobytes()
+            archive.writestr(f"{key}.npy", content)
+    with pytest.raises(mofa_jax.FaceModelError, match="the header promises"):
+        mofa_jax.load_face_model(path)

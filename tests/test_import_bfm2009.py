@@ -8,6 +8,7 @@ import pytest
 import scipy.io
 from face_files import assert_same_up_to_translation, second_moment, small_face, unit_columns
 
+from mofa_jax import import_model
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.bfm2009 import read_bfm2009
@@ -183,7 +184,7 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
     np.savetxt(tmp_path / "std_exp.txt", [1.0, 2.0])
     refused(r"std_exp\.txt: 2 numbers, expected one for each of the 3 modes")
     scipy.io.savemat(tmp_path / "BFM_exp_idx.mat", {"trimIndex": [[9999]]})
-    refused(r"trimIndex names vertex 9999, but .* has 441; the two do not belong together")
+    refused(r"BFM_exp_idx\.mat: trimIndex names vertex 9999 of 441; it belongs to another model")
     scipy.io.savemat(path, {**published.model, "shapePC": 3 * published.model["shapePC"]})
     refused(
         r"01_MorphableModel\.mat: shapePC is not scaled as expected: its components have lengths 3"
@@ -195,6 +196,33 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
     refused(
         "the folder holds neither", tmp_path.joinpath("nothing").mkdir() or tmp_path / "nothing"
     )
+
+
+@pytest.mark.parametrize(
+    "file, key", [("facemodel_info.mat", "keypoints"), ("BFM_front_idx.mat", "idx")]
+)
+def test_indices_beyond_the_vertices_are_one_sentence(tmp_path, capsys, file, key):
+    published = Published(tmp_path)
+    published.write_front()
+    content = scipy.io.loadmat(tmp_path / file)
+    stored = {k: v for k, v in content.items() if not k.startswith("__")}
+    stored[key] = stored[key].copy()
+    stored[key].flat[0] = 70_000
+    scipy.io.savemat(tmp_path / file, stored)
+    model = str(tmp_path / "01_MorphableModel.mat")
+    assert import_model.main(["bfm2009", model, str(tmp_path / "out.npz")]) == 1
+    message = capsys.readouterr().err
+    assert f"{file}: {key} names vertex 70000 of" in message and message.count("\n") == 1
+
+
+def test_a_landmark_file_of_another_mesh_is_one_sentence(tmp_path, capsys):
+    Published(tmp_path)
+    landmarks = tmp_path / "landmarks.txt"
+    landmarks.write_text(" ".join(map(str, range(69_000, 69_068))))
+    model = str(tmp_path / "01_MorphableModel.mat")
+    options = [f"--landmarks={landmarks}", str(tmp_path / "out.npz")]
+    assert import_model.main(["bfm2009", model, *options]) == 1
+    assert "names vertex 69068 of 441" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("writer", WRITERS)

@@ -13,7 +13,7 @@ from mofa_jax.face_model import FaceModelError, face_model_from_arrays
 from mofa_jax.face_models import model_checks
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.face_models.assemble import Assembly, assemble
-from mofa_jax.face_models.landmark_file import read_landmark_file
+from mofa_jax.face_models.landmark_vertices import read_landmark_vertices
 from mofa_jax.face_models.raw_model import RawModel, no_landmarks
 from mofa_jax.face_models.transfer import Donor
 from mofa_jax.import_model import main
@@ -278,10 +278,10 @@ def test_landmark_files_of_every_form_are_read(tmp_path, form):
         path.write_text(" ".join(map(str, landmarks)))
     else:
         path.write_text("%68 landmarks\n" + "\n".join(str(i + 1) for i in landmarks))
-    np.testing.assert_array_equal(read_landmark_file(path), landmarks)
+    np.testing.assert_array_equal(read_landmark_vertices(path), landmarks)
     path.write_text("1 2 3")
     with pytest.raises(FaceModelError, match="3 values, expected the 68 whole numbers"):
-        read_landmark_file(path)
+        read_landmark_vertices(path)
 
 
 def test_no_landmarks_at_all_are_found_by_registration():

@@ -91,16 +91,16 @@ def test_huge_triangles_agree_with_brute_force():
     assert (ids >= 0).any()
 
 
-def test_a_real_face_agrees_with_brute_force(ict_model):
+def test_a_real_face_agrees_with_brute_force(real_model):
     cam = mofa_jax.Camera()
     rng = np.random.default_rng(6)
-    params = mofa_jax.FaceParams.neutral(ict_model).replace(
+    params = mofa_jax.FaceParams.neutral(real_model).replace(
         shape=jnp.asarray(rng.normal(size=80), jnp.float32),
         rotation=jnp.array([0.2, 0.7, -0.1]),
     )
-    rendering = jax.jit(mofa_jax.render)(params, ict_model, cam)
+    rendering = jax.jit(mofa_jax.render)(params, real_model, cam)
     depth = -rendering.vertices[:, 2]
-    ids = assert_agrees(rendering.screen, depth, ict_model.triangles, (240, 240), tolerance=1e-2)
+    ids = assert_agrees(rendering.screen, depth, real_model.triangles, (240, 240), tolerance=1e-2)
     assert 0.2 < (ids >= 0).mean() < 0.7
 
 

@@ -58,6 +58,7 @@ def read_bfm2009(
     found = read_mat(path, [], KIND, ["shapeMU", "meanshape"])
     model = _read_front(path) if "meanshape" in found else _read_model(path)
     if landmarks is not None:
+        _check_range(landmarks, model.num_vertices, "the landmark file", path)
         model = replace(model, landmarks=landmarks)
     if "meanshape" in found:
         return model
@@ -73,10 +74,10 @@ def _read_front(path: Path) -> RawModel:
         mean_shape=data["meanshape"].reshape(-1, 3).astype(np.float64),
         shape_basis=_on_vertices(data["idBase"], count, "idBase", path),
         expression_basis=_on_vertices(data["exBase"], count, "exBase", path),
-        triangles=data["tri"].astype(np.int64) - 1,
+        triangles=_from_one(data["tri"], count, "tri", path).reshape(-1, 3),
         name="Basel Face Model 2009, frontal face",
         licence=_LICENCE,
-        landmarks=_from_one(data["keypoints"], "keypoints", path),
+        landmarks=_from_one(data["keypoints"], count, "keypoints", path),
         mean_reflectance=data["meantex"].reshape(-1, 3).astype(np.float64) / 255,
         reflectance_basis=_on_vertices(data["texBase"], count, "texBase", path) / np.float32(255),
         is_face_region=True,
@@ -103,7 +104,7 @@ def _read_model(path: Path) -> RawModel:
         mean_shape=data["shapeMU"].astype(np.float64).reshape(-1, 3) * _DM,
         shape_basis=bases["shape"] * np.float32(_DM),
         expression_basis=np.zeros((count, 3, 0), np.float32),
-        triangles=data["tl"].astype(np.int64) - 1,
+        triangles=_from_one(data["tl"], count, "tl", path).reshape(-1, 3),
         name="Basel Face Model 2009",
         licence=_LICENCE,
         landmarks=no_landmarks(),
@@ -121,14 +122,8 @@ def _with_exp_pca(model: RawModel, path: Path, binary: Path, keep_all: bool) -> 
             "--expression."
         )
     beside = binary.with_name
-    trimmed = _from_one(
-        read_mat(beside("BFM_exp_idx.mat"), ["trimIndex"], KIND)["trimIndex"], "trimIndex", path
-    )
-    if trimmed.min() < 0 or trimmed.max() >= model.num_vertices:
-        raise FaceModelError(
-            f"{beside('BFM_exp_idx.mat')}: trimIndex names vertex {trimmed.max() + 1}, but {path} "
-            f"has {model.num_vertices}; the two do not belong together."
-        )
+    trimmed = read_mat(beside("BFM_exp_idx.mat"), ["trimIndex"], KIND)["trimIndex"]
+    trimmed = _from_one(trimmed, model.num_vertices, "trimIndex", beside("BFM_exp_idx.mat"))
     basis = _read_exp_pca(binary, beside("std_exp.txt"), len(trimmed))
     place = np.full(model.num_vertices, -1)
     place[trimmed] = np.arange(len(trimmed))
@@ -168,16 +163,13 @@ def _read_exp_pca(path: Path, deviations_path: Path, count: int) -> np.ndarray:
 
 
 def _front_region(model: RawModel, indices: Path, info: Path) -> RawModel:
-    chosen = _from_one(read_mat(indices, ["idx"], KIND)["idx"], "idx", indices)
+    chosen = read_mat(indices, ["idx"], KIND)["idx"]
+    chosen = _from_one(chosen, model.num_vertices, "idx", indices)
     data = read_mat(info, ["tri", "keypoints"], KIND)
-    if chosen.max() >= model.num_vertices:
-        raise FaceModelError(
-            f"{indices}: idx names vertex {chosen.max() + 1} of {model.num_vertices}; it does not "
-            "belong to this model."
-        )
-    front = model.take(chosen, data["tri"].astype(np.int64) - 1)
+    front = model.take(chosen, _from_one(data["tri"], len(chosen), "tri", info).reshape(-1, 3))
     if (front.landmarks < 0).any():
-        front = replace(front, landmarks=_from_one(data["keypoints"], "keypoints", info))
+        keypoints = _from_one(data["keypoints"], len(chosen), "keypoints", info)
+        front = replace(front, landmarks=keypoints)
     return replace(front, is_face_region=True).noting(
         f"took the frontal face of {indices.name}: {len(chosen)} vertices, 68 landmarks"
     )
@@ -213,9 +205,20 @@ def _on_vertices(basis: np.ndarray, count: int, what: str, path: Path) -> np.nda
     return basis.astype(np.float32).reshape(count, 3, -1)
 
 
-def _from_one(indices: np.ndarray, what: str, path: Path) -> np.ndarray:
-    """MATLAB's indices counted from zero."""
+def _from_one(indices: np.ndarray, count: int, what: str, path: Path) -> np.ndarray:
+    """MATLAB's indices of `count` vertices, flat, counted from zero."""
     flat = np.asarray(indices).ravel()
-    if flat.size == 0 or (flat != np.round(flat)).any():
+    if flat.size == 0 or flat.dtype.kind not in "iuf" or (flat != np.round(flat)).any():
         raise FaceModelError(f"{path}: {what} holds no indices; the file is damaged: get it again.")
-    return flat.astype(np.int64) - 1
+    flat = flat.astype(np.int64) - 1
+    _check_range(flat, count, what, path, least=0)
+    return flat
+
+
+def _check_range(indices: np.ndarray, count: int, what: str, path: Path, least: int = -1) -> None:
+    if indices.min() < least or indices.max() >= count:
+        wrong = indices.min() if indices.min() < least else indices.max()
+        raise FaceModelError(
+            f"{path}: {what} names vertex {wrong + 1} of {count}; it belongs to another model, or "
+            "is damaged."
+        )

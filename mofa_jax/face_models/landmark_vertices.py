@@ -10,7 +10,7 @@ from mofa_jax.face_models.source_files import format_of, read_numbers
 from mofa_jax.landmarks import NUM_LANDMARKS
 
 
-def read_landmark_file(path: Path) -> np.ndarray:
+def read_landmark_vertices(path: Path) -> np.ndarray:
     """[68] vertex numbers from zero, -1 where there is none.
 
     Read are .npy, .anl (the Basel Face Model's annotation lists, which count from one), and text:
