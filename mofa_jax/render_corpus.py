@@ -11,13 +11,10 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from mofa_jax.autoencoder import make_camera
-from mofa_jax.data.corpora.record import ENCODINGS
+from mofa_jax.data.corpora.record import ENCODINGS, SPLITS
 from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
-from mofa_jax.data.faces.crop import CROP_SIZE
 from mofa_jax.data.sources.images import PhotographError
-from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
 from mofa_jax.data.synthetic.corpus import (
-    KEY_SPLITS,
     NAME,
     SHARD_SIZE,
     Scene,
@@ -26,6 +23,7 @@ from mofa_jax.data.synthetic.corpus import (
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
+from mofa_jax.data.synthetic.photographs import backgrounds_from_config
 from mofa_jax.face_model import FaceModelError, load_face_model
 from mofa_jax.processes import configure_logging
 
@@ -84,11 +82,12 @@ def render_corpus(
 
 
 def _scene(config: ConfigDict) -> Scene:
+    cam = make_camera(config.camera)
     return Scene(
         load_face_model(config.face_model),
-        make_camera(config.camera),
+        cam,
         ranges_from_config(config.data.synthetic),
-        {split: backgrounds_from_config(config, name) for split, name in KEY_SPLITS.items()},
+        {split: backgrounds_from_config(config, cam, split) for split in SPLITS},
     )
 
 

@@ -15,9 +15,9 @@ from configs import default
 from mofa_jax.camera import Camera
 from mofa_jax.data.corpora.reader import tfds_source
 from mofa_jax.data.corpora.record import SPLITS, corpus_features
-from mofa_jax.data.feeds.cached_feed import CachedFeed
 from mofa_jax.data.feeds.pipeline import open_data
-from mofa_jax.data.feeds.prefetch import Prefetch
+from mofa_jax.data.feeds.resident import ResidentFeed
+from mofa_jax.data.feeds.streamed import StreamedFeed
 
 SIZES = {"train": 12, "eval": 5}
 CAM = Camera()
@@ -92,7 +92,7 @@ def config(corpora):
     return config
 
 
-@pytest.mark.parametrize(("cache", "kind"), [("off", Prefetch), ("on", CachedFeed)])
+@pytest.mark.parametrize(("cache", "kind"), [("off", StreamedFeed), ("on", ResidentFeed)])
 def test_training_draws_from_each_corpus_by_its_weight(config, cache, kind, tmp_path):
     config.data.device_cache = cache
     data = open_data(config, None, CAM, tmp_path)
@@ -168,7 +168,11 @@ def test_landmark_loss_without_any_landmark_is_refused(
     with pytest.raises(ValueError, match="landmark") as caught:
         open_data(config, None, CAM, tmp_path)
     message = str(caught.value)
-    assert "\n" not in message and config.data.path in message and "config.loss.landmark" in message
+    assert (
+        "\n" not in message
+        and config.data.path in message
+        and "--config.loss.landmark=0" in message
+    )
 
 
 def test_share_of_faces_with_landmarks_is_said(config, corpora, tmp_path, caplog):
@@ -176,8 +180,9 @@ def test_share_of_faces_with_landmarks_is_said(config, corpora, tmp_path, caplog
     config.data.mixture = f"{corpora[0]}=3,{corpora[2]}=1"
     with caplog.at_level(logging.INFO):
         open_data(config, None, CAM, tmp_path).train.close()
-    assert "12 of 24 training faces have landmarks" in caplog.text
-    assert "5 of 10 held-out faces have landmarks" in caplog.text
+    for corpus, train, held_out in ((corpora[0], 12, 5), (corpora[2], 0, 0)):
+        assert f"{corpus}: {train} of 12 training faces have landmarks" in caplog.text
+        assert f"{corpus}: {held_out} of 5 held-out faces have landmarks" in caplog.text
 
 
 def test_unsupervised_training_asks_for_no_landmark(config, corpora, tmp_path):
@@ -223,5 +228,6 @@ def test_batch_that_two_processes_cannot_share_is_refused(
     as_one_of_two_processes(monkeypatch)
     config.data.kind, config.batch_size = kind, 5
     config.data.mixture = "" if kind == "synthetic" else config.data.mixture
+    cam = CAM.scaled(0.1) if kind == "synthetic" else CAM
     with pytest.raises(ValueError, match="a batch of 5 photographs cannot be divided among 2"):
-        next(open_data(config, tiny_model, CAM.scaled(0.1), tmp_path).train)
+        next(open_data(config, tiny_model, cam, tmp_path).train)

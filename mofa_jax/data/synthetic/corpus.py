@@ -24,7 +24,6 @@ from mofa_jax.params import FaceParams, code_size
 NAME = "mofa_synthetic"
 SHARD_SIZE = 1000  # a multiple of the batch
 BATCH = 20  # faces rendered together: more do not fit the processor's cache
-KEY_SPLITS = {"train": "train", "eval": "evaluation"}  # the corpus's splits, as `example_keys` says
 
 _FORMAT = 1  # of what is rendered; a higher number is another corpus
 
@@ -76,7 +75,7 @@ def shard_examples(
     """A shard's examples, for `synthetic_features`: the same ones for the same arguments."""
     photographs = scene.photographs[shard.split]
     photographs = None if photographs is None else jax.numpy.asarray(photographs)
-    keys = example_keys(seed, shard.index, SHARD_SIZE, KEY_SPLITS[shard.split])
+    keys = example_keys(seed, shard.index, SHARD_SIZE, shard.split)
 
     def render_from(start: int) -> dict[str, jax.Array]:
         some = keys[start : start + BATCH]
