@@ -26,15 +26,15 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags
+from mofa_jax.data.feeds.cached_feed import CachedFeed
+from mofa_jax.data.feeds.device_cache import load_cache
+from mofa_jax.data.feeds.prefetch import Prefetch
 
 from configs import alexnet
 from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
 from mofa_jax.data.corpora.reader import TfdsSource, tfds_source
 from mofa_jax.data.corpora.record import corpus_features
 from mofa_jax.data.feeds.augment import Augmentation
-from mofa_jax.data.feeds.cached_feed import CachedFeed
-from mofa_jax.data.feeds.device_cache import load_cache
-from mofa_jax.data.feeds.prefetch import Prefetch
 from mofa_jax.data.feeds.streamed import Source, make_feed
 from mofa_jax.face_model import load_face_model
 from mofa_jax.figures import write_image

@@ -51,11 +51,6 @@ def render_corpus(
       CorpusWriteError: `output` holds something else, or the disk is full.
       FaceModelError, PhotographError: the config names something unusable.
     """
-    if config.camera.image_size != CROP_SIZE:
-        raise CorpusWriteError(
-            f"config.camera.image_size is {config.camera.image_size}; a corpus's pictures have "
-            f"{CROP_SIZE} px."
-        )
     counts = {"train": count, "eval": eval_count}
     for split, number in counts.items():
         if number < 1:
@@ -64,7 +59,7 @@ def render_corpus(
     corpus = ShardedCorpus(
         output,
         NAME,
-        synthetic_features(scene.model, encoding, vertices),
+        synthetic_features(scene.model, scene.cam, encoding, vertices),
         counts,
         SHARD_SIZE,
         corpus_settings(scene, config.seed, counts, encoding, vertices),

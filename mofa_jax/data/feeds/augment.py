@@ -1,4 +1,4 @@
-"""Augmentation of an example on a device: pose in the image plane, occlusion, light, compression."""
+"""Augmentation of an example on a device: pose in the plane, occlusion, light, compression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a feed reads: sources of examples, joined, mixed, thinned out, or forgiven their bad records.
+"""What a feed reads: sources of examples; joined, mixed, spread out, or forgiven bad records.
 
 A source has `len(source)` and `source[i] -> dict(image uint8 [H, W, 3], landmarks float32 [68, 2]
 px, confidence float32 [68], name str)`.

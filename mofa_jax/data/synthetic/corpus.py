@@ -43,14 +43,15 @@ class Scene:
 
 
 def synthetic_features(
-    model: FaceModel, encoding: str = "jpeg", vertices: bool = False
+    model: FaceModel, cam: Camera, encoding: str = "jpeg", vertices: bool = False
 ) -> tfds.features.FeaturesDict:
-    """`corpus_features` and the truth.
+    """`corpus_features`, with pictures of the camera's size, and the truth.
 
     code: float32 [D]. vertices, if asked for: float16 [N, 3], see `true_geometry`.
     """
     tensor = tfds.features.Tensor
-    more = {"code": tensor(shape=(code_size(model),), dtype=np.float32)}
+    picture = tfds.features.Image(shape=(*cam.image_size, 3), encoding_format=encoding)
+    more = {"image": picture, "code": tensor(shape=(code_size(model),), dtype=np.float32)}
     if vertices:
         shape = (model.num_vertices, 3)
         more["vertices"] = tensor(shape=shape, dtype=np.float16, encoding="bytes")
