@@ -1,15 +1,14 @@
-"""What feeding costs: reading against bare decoding, the train step's waiting, memory, the cache.
+"""What feeding costs: the feeds' images/s, the augmentation, the train step's waiting, memory.
 
-    python benchmarks/feeding.py --corpus=CORPUS --figure=memory.png
+    python -m benchmarks.feeding --corpus=CORPUS
 
 CORPUS is the folder of a prepared corpus (docs/corpora.md); without one, a small corpus of smooth
 random pictures is written to a temporary folder. Prints
 
-- decoded and augmented examples/s of the feed against a loop of `cv2.imdecode` alone over the same
-  records, with one and with two threads, in alternating rounds;
-- the share of its time that a training with `alexnet` at batch 5 waits for `next(feed)`;
-- resident memory over an epoch of the feed, also as a figure;
-- batches/s of the feed from the device cache.
+- images/s of the feed from files and of the feed from the devices, by what is augmented, and the
+  time of the augmentation alone;
+- resident memory over an epoch of the feed from files;
+- the share of its time that a training with `compact` waits for `next(feed)`.
 """
 
 import io
@@ -17,7 +16,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import cv2
@@ -27,30 +25,26 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags
 
-from configs import alexnet
+from configs import compact
 from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
-from mofa_jax.data.corpora.reader import TfdsSource, tfds_source
+from mofa_jax.data.corpora.reader import tfds_source
 from mofa_jax.data.corpora.record import corpus_features
-from mofa_jax.data.feeds.augment import Augmentation
-from mofa_jax.data.feeds.cached_feed import CachedFeed
-from mofa_jax.data.feeds.device_cache import load_cache
-from mofa_jax.data.feeds.prefetch import Prefetch
-from mofa_jax.data.feeds.streamed import Source, make_feed
+from mofa_jax.data.feeds.augment import Augmentation, augment
+from mofa_jax.data.feeds.mixture import Source
+from mofa_jax.data.feeds.resident import ResidentFeed, load_cache
+from mofa_jax.data.feeds.streamed import StreamedFeed
 from mofa_jax.face_models.load import load_face_model
-from mofa_jax.figures import write_image
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
 from mofa_jax.train import TrainState, make_train_step, replicate
 
 _CORPUS = flags.DEFINE_string("corpus", "", "Folder of a prepared corpus; '' = a temporary one.")
 _MODEL = flags.DEFINE_string("model", "open", "Face model of the training: a file or a name.")
-_THREADS = flags.DEFINE_integer("threads", 2, "Threads of the feed.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Alternating rounds of the reading.")
-_EXAMPLES = flags.DEFINE_integer("examples", 1024, "Examples a round.")
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "Time of each measurement of a feed.")
 _STEPS = flags.DEFINE_integer("steps", 40, "Timed training steps; 0 leaves the training out.")
-_FIGURE = flags.DEFINE_string("figure", "", "PNG that takes the figure of memory; '' = none.")
 
-_BATCH = 16
+_BATCH = 16  # a device
+
 _AUGMENTATIONS = {
     "as it is": Augmentation(),
     "mirrored": Augmentation(flip=0.5),
@@ -101,63 +95,54 @@ class RandomPictures(tfds.core.GeneratorBasedBuilder):
 
 def main(_):
     with tempfile.TemporaryDirectory() as folder:
-        corpus = _CORPUS.value or _write_corpus(folder)
-        source = tfds_source(corpus, "train")
-        print(f"{len(source)} examples, {os.cpu_count()} cores, {jax.default_backend()}")
-        measure_reading(source)
+        source = tfds_source(_CORPUS.value or _write_corpus(folder), "train")
+        print(f"{len(source)} examples, {os.cpu_count()} cores, {jax.devices()[0].device_kind}")
+        measure_feeds(source)
         measure_memory(source)
         if _STEPS.value:
             measure_waiting(source)
-        measure_cache(source)
 
 
-def measure_reading(source: TfdsSource) -> None:
-    """Prints examples/s of bare decoding and of the feed, and their ratios."""
-    count = min(_EXAMPLES.value, len(source)) // (2 * _BATCH) * 2 * _BATCH
-    contents = [source.image_file(i) for i in range(count)]
-    feeds = {
-        name: make_feed(source, _BATCH, 0, None if a == Augmentation() else a,
-                        num_threads=_THREADS.value)
-        for name, a in _AUGMENTATIONS.items()
-    }  # fmt: skip
-    for feed in feeds.values():
-        next(feed)  # its threads have started
-    tasks = {
-        "bare decoding, 1 thread": lambda: _decode(contents),
-        "bare decoding, 2 threads": lambda: _decode_in_two(contents),
-    } | {
-        f"feed, {name}": lambda feed=feed: [next(feed) for _ in range(count // _BATCH)]
-        for name, feed in feeds.items()
-    }
-    costs = _costs(tasks, count)
-    (one, _), (two, _) = list(costs.values())[:2]
-    for name, (wall, processor) in costs.items():
+def measure_feeds(source: Source) -> None:
+    """Prints images/s of both feeds, and what the augmentation takes of them."""
+    batch_size, cache = _BATCH * jax.device_count(), load_cache(source)
+    batch = {key: array[0, :_BATCH] for key, array in cache.share.arrays.items()}
+    keys = jax.random.split(jax.random.key(0), _BATCH)
+    for name, options in _AUGMENTATIONS.items():
+        change = jax.jit(jax.vmap(lambda e, key, options=options: augment(e, key, options)))
+        alone = 1e3 / _calls_a_second(lambda change=change: change(batch, keys))
+        streamed = StreamedFeed(source, batch_size, 0, options)
+        resident = ResidentFeed(cache, batch_size, 0, options)
+        rates = [
+            batch_size * _calls_a_second(lambda feed=feed: next(feed).arrays)
+            for feed in (streamed, resident)
+        ]
+        streamed.close()
         print(
-            f"{name:26s} {1e6 / wall:6.0f} examples/s, {one / wall:4.2f} and {two / wall:4.2f} of "
-            f"bare decoding in 1 and 2 threads; processor time {processor:4.0f} us"
+            f"{name:12s} from files {rates[0]:6.0f} images/s, from the devices {rates[1]:6.0f}; "
+            f"augmentation alone {alone:6.1f} ms for {_BATCH} images"
         )
 
 
 def measure_memory(source: Source) -> None:
-    """Prints resident memory in an epoch of the feed, from its tenth batch on."""
-    feed = make_feed(source, _BATCH, 0, _AUGMENTATIONS["everything"], num_threads=_THREADS.value)
+    """Prints resident memory in an epoch of the feed from files, from its tenth batch on."""
+    batch_size = _BATCH * jax.device_count()
     resident = []
-    for _ in range(len(source) // _BATCH):
-        next(feed)
-        resident.append(_resident_mebibytes())
+    with closing(StreamedFeed(source, batch_size, 0, _AUGMENTATIONS["mirrored"])) as feed:
+        for _ in range(len(source) // batch_size):
+            jax.block_until_ready(next(feed).arrays)
+            resident.append(_resident_mebibytes())
     steady = resident[10:] or resident
     print(
         f"resident memory over an epoch: {steady[0]:.0f} MiB after 10 batches, "
         f"{min(steady):.0f} to {max(steady):.0f}, {steady[-1]:.0f} MiB at the end"
     )
-    if _FIGURE.value:
-        write_image(_FIGURE.value, _plot(resident, "resident memory, MiB", "batches of an epoch"))
 
 
 def measure_waiting(source: Source) -> None:
-    """Prints how long a training with AlexNet at batch 5 waits for its batches."""
-    config = alexnet.get_config()
-    config.batch_size = 5 * jax.device_count()
+    """Prints how long a training with the compact config waits for its batches."""
+    config = compact.get_config()
+    config.batch_size *= jax.device_count()
     model, cam = load_face_model(_MODEL.value), make_camera(config.camera)
     encoder = make_encoder(config.encoder, code_size(model))
     weights = initial_weights(encoder, config, cam)
@@ -165,16 +150,14 @@ def measure_waiting(source: Source) -> None:
     state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
     step = make_train_step(encoder.apply, optimizer, config)
     state, decoder = replicate(state), replicate(make_decoder(model, cam))
-    feed = make_feed(
-        source, config.batch_size, 0, _AUGMENTATIONS["everything"], num_threads=_THREADS.value
-    )
+    augmentation = Augmentation(**config.data.augmentation)
     waited, pending = 0.0, None
-    with closing(Prefetch(feed, config.data.batches_ahead)) as batches:
+    with closing(StreamedFeed(source, config.batch_size, 0, augmentation)) as feed:
         for number in range(_STEPS.value + 3):
             if number == 3:  # compiled and started
                 waited, begin = 0.0, time.perf_counter()
             start = time.perf_counter()
-            batch = next(batches)
+            batch = next(feed)
             waited += time.perf_counter() - start
             state, metrics = step(state, decoder, batch.arrays)
             if pending is not None:
@@ -183,26 +166,19 @@ def measure_waiting(source: Source) -> None:
         jax.block_until_ready(state)
     total = time.perf_counter() - begin
     print(
-        f"alexnet, batch {config.batch_size}: {1e3 * total / _STEPS.value:.0f} ms a step, "
+        f"compact, batch {config.batch_size}: {1e3 * total / _STEPS.value:.0f} ms a step, "
         f"{100 * waited / total:.2f} % of it waiting for input"
     )
 
 
-def measure_cache(source: Source) -> None:
-    """Prints batches/s from the device cache."""
-    cache = load_cache(source, _THREADS.value)
-    for name in ("as it is", "mirrored", "moved, light", "everything"):
-        feed = CachedFeed(cache, 5 * jax.device_count(), 0, _AUGMENTATIONS[name])
-        jax.block_until_ready(next(feed).arrays)
-        count, start = 0, time.perf_counter()
-        while time.perf_counter() - start < 2.0:
-            batch = next(feed)
-            count += 1
-            if count % 20 == 0:
-                jax.block_until_ready(batch.arrays)
-        jax.block_until_ready(batch.arrays)
-        rate = count / (time.perf_counter() - start)
-        print(f"device cache, batches of 5 a device, {name}: {rate:.0f} batches/s")
+def _calls_a_second(function: Callable) -> float:
+    """How often a function's result is ready in a second, after one call that compiles it."""
+    jax.block_until_ready(function())
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < _SECONDS.value:
+        jax.block_until_ready(function())
+        count += 1
+    return count / (time.perf_counter() - start)
 
 
 def _write_corpus(folder: str) -> str:
@@ -212,50 +188,10 @@ def _write_corpus(folder: str) -> str:
     return str(builder.data_dir)
 
 
-def _decode(contents: list[bytes]) -> None:
-    for content in contents:
-        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-
-
-def _decode_in_two(contents: list[bytes]) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(_decode, (contents[::2], contents[1::2])))
-
-
-def _costs(tasks: dict[str, Callable], count: int) -> dict[str, tuple[float, float]]:
-    """Median (wall, processor) time of an example in each task, us; the tasks are done in turn."""
-    times = {name: [] for name in tasks}
-    for _ in range(_ROUNDS.value):
-        for name, task in tasks.items():
-            start = time.perf_counter(), time.process_time()
-            task()
-            end = time.perf_counter(), time.process_time()
-            times[name].append([1e6 * (b - a) / count for a, b in zip(start, end, strict=True)])
-    return {name: tuple(np.median(values, axis=0)) for name, values in times.items()}
-
-
 def _resident_mebibytes() -> float:
     """This process's resident memory; Linux only."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _plot(values: list[float], label: str, below: str) -> np.ndarray:
-    """A line from zero up over the places of `values`: uint8 [300, 640, 3]."""
-    picture = np.full((300, 640, 3), 255, np.uint8)
-    top = 1.25 * max(values)
-    x = 60 + 560 * np.arange(len(values)) / max(len(values) - 1, 1)
-    y = 260 - 230 * np.array(values) / top
-    write = {"fontFace": cv2.FONT_HERSHEY_SIMPLEX, "fontScale": 0.42, "color": (60, 60, 60)}
-    for level in np.linspace(0, top, 5):
-        at = round(260 - 230 * level / top)
-        cv2.line(picture, (60, at), (620, at), (225, 225, 225), 1)
-        cv2.putText(picture, f"{level:.0f}", (15, at + 4), lineType=cv2.LINE_AA, **write)
-    points = np.stack([x, y], axis=1).round().astype(np.int32)
-    cv2.polylines(picture, [points], False, (30, 90, 200), 2, cv2.LINE_AA)
-    cv2.putText(picture, label, (60, 20), lineType=cv2.LINE_AA, **write)
-    cv2.putText(picture, f"{len(values)} {below}", (430, 285), lineType=cv2.LINE_AA, **write)
-    return picture
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from absl import app, flags
 
 import mofa_jax
-from mofa_jax.data.synthetic.backdrops import photograph_background, procedural_background
+from mofa_jax.data.synthetic.backgrounds import photograph_background, procedural_background
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params
 from mofa_jax.data.synthetic.examples import degrade, example_keys, synthetic_batch
 

@@ -104,15 +104,13 @@ def _data() -> ConfigDict:
         ""  # regular expression on the file's stem: who is shown; "" = nobody twice
     )
     data.eval_fraction = 0.04  # of the groups, held out by a hash of their names (P: 5k of 147k)
-    data.num_eval = 512  # held-out photographs an evaluation reads at most
-    data.num_threads = 2  # that read and augment ahead
-    data.batches_ahead = 2  # put on the devices before they are asked for; not of synthetic
+    data.num_eval = 512  # held-out photographs an evaluation reads at most, spread over all
     data.device_cache = "auto"  # all training faces as uint8 on the devices: on, off, or auto: on
     # an accelerator with room for them; not of synthetic
     data.augmentation = ConfigDict()  # 0 = off everywhere (P)
     data.augmentation.flip = 0.0  # probability of mirroring
     data.augmentation.scale = 0.0  # largest factor - 1
-    data.augmentation.shift = 0.0  # largest shift, px
+    data.augmentation.shift = 0.0  # largest shift, px of the camera's image
     data.augmentation.rotation = 0.0  # largest in-plane rotation, degrees
     data.augmentation.occluder = 0.0  # probability of a textured shape before the face
     data.augmentation.exposure = 0.0  # largest change, photographic stops
@@ -147,7 +145,7 @@ def _synthetic() -> ConfigDict:
     synthetic.elevation = 20.0  # mean of that direction, upwards, degrees
     synthetic.elevation_spread = 20.0  # degrees
     synthetic.head = 0.8  # how often hair, neck and clothes are painted around the face
-    synthetic.feather = 3.0  # largest standard deviation of the softening of the face's rim, px
+    synthetic.feather = 3.0  # largest standard deviation of the softening of the face's edge, px
     synthetic.occluder = 0.3  # how often each of two things is painted before the face
     synthetic.blur = 1.8  # largest standard deviation of the blur, px
     synthetic.noise = 0.03  # largest standard deviation of the pixel noise, of white

@@ -11,13 +11,10 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from mofa_jax.autoencoder import make_camera
-from mofa_jax.data.corpora.record import ENCODINGS
+from mofa_jax.data.corpora.record import ENCODINGS, SPLITS
 from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
-from mofa_jax.data.faces.crop import CROP_SIZE
 from mofa_jax.data.sources.images import PhotographError
-from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
 from mofa_jax.data.synthetic.corpus import (
-    KEY_SPLITS,
     NAME,
     SHARD_SIZE,
     Scene,
@@ -26,6 +23,7 @@ from mofa_jax.data.synthetic.corpus import (
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
+from mofa_jax.data.synthetic.photographs import backgrounds_from_config
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
@@ -54,11 +52,6 @@ def render_corpus(
       CorpusWriteError: `output` holds something else, or the disk is full.
       FaceModelError, PhotographError: the config names something unusable.
     """
-    if config.camera.image_size != CROP_SIZE:
-        raise CorpusWriteError(
-            f"config.camera.image_size is {config.camera.image_size}; a corpus's pictures have "
-            f"{CROP_SIZE} px."
-        )
     counts = {"train": count, "eval": eval_count}
     for split, number in counts.items():
         if number < 1:
@@ -67,7 +60,7 @@ def render_corpus(
     corpus = ShardedCorpus(
         output,
         NAME,
-        synthetic_features(scene.model, encoding, vertices),
+        synthetic_features(scene.model, scene.cam, encoding, vertices),
         counts,
         SHARD_SIZE,
         corpus_settings(scene, config.seed, counts, encoding, vertices),
@@ -85,11 +78,12 @@ def render_corpus(
 
 
 def _scene(config: ConfigDict) -> Scene:
+    cam = make_camera(config.camera)
     return Scene(
         load_face_model(config.face_model),
-        make_camera(config.camera),
+        cam,
         ranges_from_config(config.data.synthetic),
-        {split: backgrounds_from_config(config, name) for split, name in KEY_SPLITS.items()},
+        {split: backgrounds_from_config(config, cam, split) for split in SPLITS},
     )
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mofa_jax.camera import Camera
-from mofa_jax.data.feeds.prefetch import DeviceBatch
+from mofa_jax.data.feeds.device_batch import DeviceBatch
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import panels_grid, write_image
 from mofa_jax.params import FaceParams

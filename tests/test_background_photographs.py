@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from configs import default
+from mofa_jax.camera import Camera
 from mofa_jax.data.sources.images import PhotographError
-from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config, load_backgrounds
+from mofa_jax.data.synthetic.photographs import backgrounds_from_config, load_backgrounds
 
 NUM_PHOTOGRAPHS = 60
 
@@ -26,14 +27,14 @@ def load(source, split, **options):
 
 
 def test_training_and_evaluation_share_no_photograph_and_leave_none_out(folder):
-    train, held_out = (load(folder, split) for split in ("train", "evaluation"))
+    train, held_out = (load(folder, split) for split in ("train", "eval"))
     assert not set(train.paths) & set(held_out.paths)
     assert len(train.paths) + len(held_out.paths) == NUM_PHOTOGRAPHS
     assert 0 < len(held_out.paths) < len(train.paths)
 
 
 def test_a_photograph_stays_on_its_side_wherever_it_lies_and_with_whatever(folder, tmp_path):
-    held_out = {path.name for path in load(folder, "evaluation").paths}
+    held_out = {path.name for path in load(folder, "eval").paths}
     moved = tmp_path / "elsewhere" / folder.name
     moved.mkdir(parents=True)
     for i in range(0, NUM_PHOTOGRAPHS, 2):
@@ -86,15 +87,14 @@ def test_unreadable_files_are_named_counted_and_replaced_by_others(folder, tmp_p
 
 def test_a_folder_without_a_readable_photograph_is_one_sentence(tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    for split in ("train", "evaluation"):
+    for split in ("train", "eval"):
         with pytest.raises(PhotographError, match="can be a background") as caught:
             load(tmp_path, split)
         assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_config_names_the_photographs_or_none(folder):
-    config = default.get_config()
-    assert backgrounds_from_config(config, "train") is None
+    config, cam = default.get_config(), Camera().scaled(0.1)
+    assert backgrounds_from_config(config, cam, "train") is None
     config.data.synthetic.backgrounds, config.data.synthetic.num_backgrounds = str(folder), 3
-    config.camera.image_size = 24
-    assert backgrounds_from_config(config, "train").shape == (3, 32, 32, 3)
+    assert backgrounds_from_config(config, cam, "train").shape == (3, 32, 32, 3)

@@ -1,12 +1,21 @@
-"""The feed: one sequence of examples whatever reads it, stored and restored at any batch."""
+"""The feed from files: one sequence of examples whatever reads it, restored at any batch."""
 
 import json
+import threading
+import time
+from contextlib import closing
 
+import jax
 import numpy as np
 import pytest
 
 from mofa_jax.data.feeds.augment import Augmentation
-from mofa_jax.data.feeds.streamed import FeedError, make_feed
+from mofa_jax.data.feeds.mixture import FeedError, ForgivingSource, Mixture, as_mixture
+from mofa_jax.data.feeds.streamed import StreamedFeed, eval_batches, read_ahead, training_batches
+
+DEVICES = jax.local_device_count()
+NOTHING = Augmentation()
+CHANGES = Augmentation(flip=0.5, scale=0.1, shift=4.0, rotation=10.0, exposure=0.3)
 
 
 class Numbers:
@@ -22,18 +31,40 @@ class Numbers:
         if i in self.broken:
             raise OSError(f"example {i} is cut short")
         return {
-            "image": np.full((24, 24, 3), i, np.uint8) + np.arange(24, dtype=np.uint8)[:, None],
+            "image": np.full((24, 24, 3), i % 200, np.uint8)
+            + np.arange(24, dtype=np.uint8)[:, None],
             "landmarks": np.full((68, 2), 10 + i / 10, np.float32),
             "confidence": np.ones(68, np.float32),
             "name": f"n{i}",
         }
 
 
-AUGMENTATION = Augmentation(flip=0.5, scale=0.1, shift=4.0, rotation=10.0, exposure=0.3)
+@pytest.fixture
+def feed():
+    """Makes feeds and closes them."""
+    opened = []
+
+    def make(source=None, batch_size=2 * DEVICES, seed=7, augmentation=CHANGES, num_threads=2):
+        source = Numbers() if source is None else source
+        opened.append(StreamedFeed(source, batch_size, seed, augmentation, num_threads))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
 
 
 def take(feed, count: int) -> list[dict]:
-    return [next(feed) for _ in range(count)]
+    batches = [next(feed) for _ in range(count)]
+    return [{**jax.device_get(batch.arrays), "name": batch.names()} for batch in batches]
+
+
+def on_host(count: int, batch_size: int = 8, source=None, seed=7, **process) -> list[dict]:
+    """The first batches before they go to the devices."""
+    mixture = as_mixture(Numbers() if source is None else source)
+    batches = training_batches(mixture, batch_size, seed, **process)
+    with closing(iter(read_ahead(batches, 0))) as iterator:
+        return [next(iterator) for _ in range(count)]
 
 
 def assert_equal(batches, others) -> None:
@@ -47,126 +78,150 @@ def names(batches) -> list[str]:
     return [str(name) for batch in batches for name in batch["name"]]
 
 
-def test_batches_have_the_documented_shapes():
-    batch = next(make_feed(Numbers(), 4, seed=1))
-    kinds = {key: (value.shape, value.dtype.kind) for key, value in batch.items()}
-    assert kinds == {
-        "image": ((4, 24, 24, 3), "u"),
-        "landmarks": ((4, 68, 2), "f"),
-        "confidence": ((4, 68), "f"),
-        "name": ((4,), "U"),
-        "valid": ((4,), "b"),
-    }
-    assert batch["image"].dtype == np.uint8 and batch["landmarks"].dtype == np.float32
+def test_each_device_holds_its_part_of_the_batch(feed):
+    batch, (expected,) = next(feed(augmentation=NOTHING)), on_host(1, 2 * DEVICES)
+    assert batch.names() == expected["name"].tolist()
+    assert batch.arrays.keys() == {"image", "landmarks", "confidence"}
+    for key, array in batch.arrays.items():
+        assert array.shape == (DEVICES, 2, *expected[key].shape[1:])
+        assert array.dtype == expected[key].dtype
+        for d, piece in enumerate(sorted(array.addressable_shards, key=lambda s: s.device.id)):
+            np.testing.assert_array_equal(piece.data[0], expected[key][2 * d : 2 * d + 2])
+    np.testing.assert_array_equal(batch.images(3), expected["image"][:3])
+
+
+@pytest.mark.parametrize("augmentation", [NOTHING, CHANGES])
+def test_train_steps_pmap_takes_the_batch_where_it_lies(feed, augmentation):
+    arrays = next(feed(augmentation=augmentation)).arrays
+    doubled = jax.pmap(lambda batch: 2 * batch["confidence"], axis_name="batch")(arrays)
+    assert doubled.shape == (DEVICES, 2, 68)
 
 
 @pytest.mark.parametrize("num_threads", [0, 1, 4])
-def test_thread_count_changes_nothing(num_threads):
-    expected = take(make_feed(Numbers(), 5, 7, AUGMENTATION, num_threads=2), 12)
-    found = take(make_feed(Numbers(), 5, 7, AUGMENTATION, num_threads=num_threads), 12)
-    assert_equal(found, expected)
+def test_thread_count_changes_nothing(feed, num_threads):
+    assert_equal(take(feed(num_threads=num_threads), 8), take(feed(), 8))
 
 
 def test_each_epoch_holds_every_example_once_in_an_order_of_its_own():
-    seen = names(take(make_feed(Numbers(20), 4, seed=3), 15))
+    seen = names(on_host(15, 4, Numbers(20), seed=3))
     epochs = [seen[:20], seen[20:40], seen[40:]]
     for epoch in epochs:
         assert sorted(epoch) == sorted(f"n{i}" for i in range(20))
     assert epochs[0] != epochs[1] != epochs[2] != sorted(epochs[0])
 
 
-def test_seeds_give_different_orders_and_augmentations():
-    first, second = (next(make_feed(Numbers(), 23, seed, AUGMENTATION)) for seed in (1, 2))
-    assert first["name"].tolist() != second["name"].tolist()
-    plain = [next(make_feed(Numbers(), 23, s, AUGMENTATION, shuffle=False)) for s in (1, 2)]
-    assert plain[0]["name"].tolist() == plain[1]["name"].tolist()
-    assert (plain[0]["landmarks"] != plain[1]["landmarks"]).any()
+def test_seeds_give_different_orders_and_augmentations(feed):
+    first, second = (take(feed(seed=seed), 4) for seed in (1, 2))
+    assert names(first) != names(second)
+    same = Numbers(1)
+    first, second = (take(feed(same, seed=seed), 1)[0]["landmarks"] for seed in (1, 2))
+    assert (first != second).any(axis=(-1, -2)).all()
 
 
-def test_augmentation_differs_from_epoch_to_epoch():
-    feed = make_feed(Numbers(4), 4, 1, AUGMENTATION, shuffle=False)
-    first, second = take(feed, 2)
-    assert (first["name"] == second["name"]).all()
-    assert (first["landmarks"] != second["landmarks"]).any(axis=(1, 2)).all()
+def test_augmentation_differs_from_epoch_to_epoch(feed):
+    seen = take(feed(Numbers(2 * DEVICES)), 2)
+    first, second = (
+        dict(zip(batch["name"], batch["landmarks"].reshape(-1, 136), strict=True)) for batch in seen
+    )
+    assert first.keys() == second.keys()
+    assert all((first[name] != second[name]).any() for name in first)
 
 
 @pytest.mark.parametrize("num_threads", [0, 3])
-@pytest.mark.parametrize("done", [0, 1, 6])
-def test_restored_feed_goes_on_with_the_same_batches(done, num_threads):
-    """Six batches of 5 pass the end of the first epoch of 23."""
-    unbroken = take(make_feed(Numbers(), 5, 7, AUGMENTATION), done + 4)
-    broken = make_feed(Numbers(), 5, 7, AUGMENTATION)
+@pytest.mark.parametrize("done", [0, 1, 4])
+def test_restored_feed_goes_on_with_the_same_batches(feed, done, num_threads):
+    """Four batches of 8 pass the end of the first epoch of 23."""
+    unbroken = take(feed(), done + 4)
+    broken = feed()
     take(broken, done)
+    time.sleep(0.05)  # time to run ahead
     state = json.loads(json.dumps(broken.get_state()))
-    resumed = make_feed(Numbers(), 5, 7, AUGMENTATION, num_threads=num_threads)
+    resumed = feed(num_threads=num_threads)
     resumed.set_state(state)
     assert_equal(take(resumed, 4), unbroken[done:])
 
 
-def test_state_can_be_set_back_on_a_feed_in_use():
-    feed = make_feed(Numbers(), 5, 7, AUGMENTATION)
-    take(feed, 2)
-    state = feed.get_state()
-    first = take(feed, 3)
-    feed.set_state(state)
-    assert_equal(take(feed, 3), first)
+def test_state_can_be_set_back_on_a_feed_in_use(feed):
+    used = feed()
+    take(used, 2)
+    state = used.get_state()
+    first = take(used, 3)
+    used.set_state(state)
+    assert_equal(take(used, 3), first)
 
 
 @pytest.mark.parametrize("process_count", [2, 4])
-@pytest.mark.parametrize("repeat", [True, False])
-def test_processes_batches_one_after_another_are_the_global_batch(process_count, repeat):
-    options = {"augmentation": AUGMENTATION, "repeat": repeat}
-    whole = make_feed(Numbers(), 8, 7, **options)
-    parts = [
-        make_feed(Numbers(), 8, 7, process_index=p, process_count=process_count, **options)
-        for p in range(process_count)
-    ]
-    for _ in range(3):
-        batches = [next(part) for part in parts]
-        joined = {key: np.concatenate([b[key] for b in batches]) for key in batches[0]}
-        assert_equal([joined], [next(whole)])
+def test_processes_parts_together_are_the_global_batch(process_count):
+    whole = on_host(3)
+    parts = [on_host(3, process_index=p, process_count=process_count) for p in range(process_count)]
+    for batch, *pieces in zip(whole, *parts, strict=True):
+        joined = {key: np.concatenate([piece[key] for piece in pieces]) for key in batch}
+        order = np.argsort(joined["number"])
+        assert_equal([{key: value[order] for key, value in joined.items()}], [batch])
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 23])
-def test_one_epoch_fills_the_last_batch_and_marks_it(n):
-    feed = make_feed(Numbers(n), 8, repeat=False, shuffle=False)
-    batches = list(feed)
-    assert len(batches) == len(feed) == -(-n // 8)
-    assert all(batch["image"].shape[0] == 8 for batch in batches)
+def test_one_pass_fills_the_last_batch_and_marks_it(n):
+    batches = list(eval_batches(Numbers(n), 8))
+    assert len(batches) == -(-n // 8)
+    assert all(batch["image"].shape == (8, 24, 24, 3) for batch in batches)
     valid = np.concatenate([batch["valid"] for batch in batches])
     assert valid.sum() == n and valid[:n].all()
     assert names(batches)[:n] == [f"n{i}" for i in range(n)]
 
 
-def test_endless_feed_has_no_length():
-    with pytest.raises(TypeError, match="no length"):
-        len(make_feed(Numbers(), 2))
-
-
 @pytest.mark.parametrize("num_threads", [0, 3])
 def test_unreadable_records_are_replaced_named_once_and_counted(num_threads):
     lines: list[str] = []
-    source = Numbers(10, broken=(3, 4, 9))
-    feed = make_feed(source, 5, shuffle=False, num_threads=num_threads, log=lines.append)
-    found = names(take(feed, 6))
-    epoch = ["n0", "n1", "n2", "n5", "n5", "n5", "n6", "n7", "n8", "n0"]
-    assert found == epoch * 3
-    assert feed.num_failed == 3
+    source = ForgivingSource(Numbers(10, broken=(3, 4, 9)), lines.append)
+    for _ in range(2):
+        found = names(eval_batches(source, 5, num_threads))
+        assert found == ["n0", "n1", "n2", "n5", "n5", "n5", "n6", "n7", "n8", "n0"]
+    assert source.num_failed == 3
     assert len(lines) == 3
     assert {line.split(":")[0] for line in lines} == {"record 3", "record 4", "record 9"}
     assert all("cut short" in line for line in lines)
 
 
-def test_source_without_a_readable_record_is_one_clear_error():
-    feed = make_feed(Numbers(4, broken=(0, 1, 2, 3)), 2, log=lambda _: None)
+def test_training_goes_on_over_unreadable_records(feed, caplog):
+    broken = feed(Numbers(2 * DEVICES, broken=(3,)))
+    assert "n3" not in names(take(broken, 3))
+    assert broken.num_failed == 1 and caplog.text.count("cut short") == 1
+
+
+def test_source_without_a_readable_record_is_one_clear_error(feed):
     with pytest.raises(FeedError, match="cannot be read"):
-        next(feed)
+        next(feed(Numbers(4, broken=(0, 1, 2, 3))))
 
 
-@pytest.mark.parametrize(
-    ("n", "batch_size", "process_index", "process_count"),
-    [(0, 4, 0, 1), (5, 0, 0, 1), (5, 5, 0, 2), (5, 4, 2, 2)],
-)
-def test_impossible_feed_is_refused(n, batch_size, process_index, process_count):
-    with pytest.raises(FeedError):
-        make_feed(Numbers(n), batch_size, process_index=process_index, process_count=process_count)
+def test_no_thread_is_left_behind(feed):
+    before = set(threading.enumerate())
+    for each in (feed(), eval_batches(Numbers(), 8)):
+        next(each)
+        assert set(threading.enumerate()) - before
+        each.close()
+        for thread in set(threading.enumerate()) - before:
+            if thread.name.startswith("grain"):
+                thread.join(timeout=5)
+                assert not thread.is_alive()
+
+
+def test_feed_from_seventeen_large_corpora_starts_and_resumes_at_once(feed):
+    """No order of an epoch is worked out whole."""
+    source = Mixture([Numbers(10_000_000)] * 17, [1.0] * 17)
+    start = time.monotonic()
+    resumed = feed(source, 4 * DEVICES, augmentation=NOTHING)
+    resumed.set_state({"next_index": 10**7})
+    take(resumed, 20)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("batch_size", [0, DEVICES + 1])
+def test_batch_that_devices_do_not_divide_is_refused(feed, batch_size):
+    with pytest.raises(FeedError, match="multiple"):
+        feed(batch_size=batch_size)
+
+
+def test_empty_source_is_refused(feed):
+    with pytest.raises(FeedError, match="no examples"):
+        feed(Numbers(0))

@@ -1,20 +1,26 @@
-"""A config's data, end to end: prepared corpora, mixed, from files or from the devices."""
+"""A config's data, end to end: corpora and folders, from files or from the devices, or refused."""
 
 import io
+import logging
 from itertools import islice
 
+import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from skimage.data import astronaut
 
 from configs import default
+from mofa_jax.camera import Camera
+from mofa_jax.data.corpora.reader import tfds_source
 from mofa_jax.data.corpora.record import SPLITS, corpus_features
-from mofa_jax.data.feeds.cached_feed import CachedFeed
 from mofa_jax.data.feeds.pipeline import open_data
-from mofa_jax.data.feeds.prefetch import Prefetch
+from mofa_jax.data.feeds.resident import ResidentFeed
+from mofa_jax.data.feeds.streamed import StreamedFeed
 
 SIZES = {"train": 12, "eval": 5}
+CAM = Camera()
 
 
 def crop(level: int) -> io.BytesIO:
@@ -23,11 +29,11 @@ def crop(level: int) -> io.BytesIO:
     return io.BytesIO(file.getvalue())
 
 
-class Greys(tfds.core.GeneratorBasedBuilder):
-    """Crops of one grey each."""
+class Grays(tfds.core.GeneratorBasedBuilder):
+    """Crops of one gray each."""
 
     VERSION = tfds.core.Version("1.0.0")
-    LEVEL = 50
+    LEVEL, CONFIDENCE = 50, 1.0
 
     def _info(self):
         return tfds.core.DatasetInfo(builder=self, features=corpus_features())
@@ -43,7 +49,7 @@ class Greys(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": crop(self.LEVEL),
                     "landmarks": np.full((68, 2), 120.0, np.float32),
-                    "confidence": np.ones(68, np.float32),
+                    "confidence": np.full(68, self.CONFIDENCE, np.float32),
                     "to_photograph": np.eye(2, 3, dtype=np.float32),
                     "box": np.zeros(4, np.float32),
                     "name": name,
@@ -54,16 +60,25 @@ class Greys(tfds.core.GeneratorBasedBuilder):
             )
 
 
-class Whites(Greys):
+class Whites(Grays):
     VERSION = tfds.core.Version("1.0.0")
     LEVEL = 250
+
+
+class Blanks(Grays):
+    """Crops without a landmark."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    CONFIDENCE = 0.0
 
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
     tfds.disable_progress_bar()
     folder = tmp_path_factory.mktemp("corpora")
-    builders = [each(data_dir=folder, file_format="array_record") for each in (Greys, Whites)]
+    builders = [
+        each(data_dir=folder, file_format="array_record") for each in (Grays, Whites, Blanks)
+    ]
     for builder in builders:
         builder.download_and_prepare()
     return [str(builder.data_dir) for builder in builders]
@@ -77,24 +92,24 @@ def config(corpora):
     return config
 
 
-@pytest.mark.parametrize(("cache", "kind"), [("off", Prefetch), ("on", CachedFeed)])
+@pytest.mark.parametrize(("cache", "kind"), [("off", StreamedFeed), ("on", ResidentFeed)])
 def test_training_draws_from_each_corpus_by_its_weight(config, cache, kind, tmp_path):
     config.data.device_cache = cache
-    data = open_data(config, None, None, tmp_path)
+    data = open_data(config, None, CAM, tmp_path)
     assert isinstance(data.train, kind)
     batches = list(islice(iter(data.train), 6))
     data.train.close()
     names = [name for batch in batches for name in batch.names()]
     levels = np.concatenate([batch.images(8)[:, 0, 0, 0] for batch in batches]).astype(int)
     assert all("/train/" in name for name in names)
-    assert sum(name.startswith("greys") for name in names) == 36
+    assert sum(name.startswith("grays") for name in names) == 36
     for name, level in zip(names, levels, strict=True):
-        assert abs(level - (50 if name.startswith("greys") else 250)) <= 1
+        assert abs(level - (50 if name.startswith("grays") else 250)) <= 1
 
 
 def test_evaluation_sees_as_much_of_each_corpus(config, tmp_path):
     config.data.num_eval = 8
-    data = open_data(config, None, None, tmp_path)
+    data = open_data(config, None, CAM, tmp_path)
     names = [
         str(name)
         for batch in data.make_eval()
@@ -102,11 +117,117 @@ def test_evaluation_sees_as_much_of_each_corpus(config, tmp_path):
         if valid
     ]
     assert len(set(names)) == len(names) == 8 and all("/eval/" in name for name in names)
-    assert sum(name.startswith("greys") for name in names) == 4
+    assert sum(name.startswith("grays") for name in names) == 4
     data.train.close()
 
 
 def test_path_and_mixture_together_are_refused(config, corpora, tmp_path):
     config.data.path = corpora[0]
     with pytest.raises(ValueError, match=r"data\.mixture"):
-        open_data(config, None, None, tmp_path)
+        open_data(config, None, CAM, tmp_path)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Copies of one portrait; a face is found in each."""
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for i in range(12):
+        Image.fromarray(astronaut()).save(folder / f"{i:02d}.jpg")
+    return folder
+
+
+def use_corpus_without_landmarks(config, corpora, people):
+    config.data.kind, config.data.mixture, config.data.path = "tfds", "", corpora[2]
+
+
+def use_folder_without_landmarks(config, corpora, people):
+    config.data.kind, config.data.mixture, config.data.path = "photographs", "", str(people)
+    config.data.eval_fraction = 0.3
+
+
+def use_landmarks_of_other_photographs(config, corpora, people):
+    use_folder_without_landmarks(config, corpora, people)
+    np.savez(people / "landmarks.npz", files=["other.jpg"], landmarks=np.full((1, 68, 2), 100.0))
+
+
+@pytest.mark.parametrize("cache", ["off", "on"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        use_corpus_without_landmarks,
+        use_folder_without_landmarks,
+        use_landmarks_of_other_photographs,
+    ],
+)
+def test_landmark_loss_without_any_landmark_is_refused(
+    config, corpora, people, tmp_path, use, cache
+):
+    use(config, corpora, people)
+    config.data.device_cache, config.loss.landmark = cache, 1.0
+    with pytest.raises(ValueError, match="landmark") as caught:
+        open_data(config, None, CAM, tmp_path)
+    message = str(caught.value)
+    assert (
+        "\n" not in message
+        and config.data.path in message
+        and "--config.loss.landmark=0" in message
+    )
+
+
+def test_share_of_faces_with_landmarks_is_said(config, corpora, tmp_path, caplog):
+    config.loss.landmark = 1.0
+    config.data.mixture = f"{corpora[0]}=3,{corpora[2]}=1"
+    with caplog.at_level(logging.INFO):
+        open_data(config, None, CAM, tmp_path).train.close()
+    for corpus, train, held_out in ((corpora[0], 12, 5), (corpora[2], 0, 0)):
+        assert f"{corpus}: {train} of 12 training faces have landmarks" in caplog.text
+        assert f"{corpus}: {held_out} of 5 held-out faces have landmarks" in caplog.text
+
+
+def test_unsupervised_training_asks_for_no_landmark(config, corpora, tmp_path):
+    config.data.mixture, config.data.path = "", corpora[2]
+    open_data(config, None, CAM, tmp_path).train.close()
+
+
+@pytest.mark.parametrize("cache", ["off", "on"])
+def test_corpus_of_another_size_than_the_cameras_is_refused(config, tmp_path, cache):
+    config.data.device_cache = cache
+    with pytest.raises(ValueError, match=r"240 x 240.*camera.*120 x 120") as caught:
+        open_data(config, None, CAM.scaled(0.5), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_evaluation_is_spread_over_the_whole_split(config, corpora, tmp_path):
+    config.data.mixture, config.data.path, config.data.num_eval = "", corpora[0], 3
+    data = open_data(config, None, CAM, tmp_path)
+    data.train.close()
+    (batch,) = data.make_eval()
+    order = [tfds_names(corpora[0])[i] for i in (0, 2, 4)]
+    assert batch["name"].tolist() == order
+
+
+def tfds_names(folder):
+    source = tfds_source(folder, "eval")
+    return [source[i]["name"] for i in range(len(source))]
+
+
+def as_one_of_two_processes(monkeypatch):
+    """What JAX says to the first of two processes with a device each."""
+    devices = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+
+
+@pytest.mark.parametrize("kind", ["tfds", "synthetic"])
+def test_batch_that_two_processes_cannot_share_is_refused(
+    config, tiny_model, tmp_path, monkeypatch, kind
+):
+    as_one_of_two_processes(monkeypatch)
+    config.data.kind, config.batch_size = kind, 5
+    config.data.mixture = "" if kind == "synthetic" else config.data.mixture
+    cam = CAM.scaled(0.1) if kind == "synthetic" else CAM
+    with pytest.raises(ValueError, match="a batch of 5 photographs cannot be divided among 2"):
+        next(open_data(config, tiny_model, cam, tmp_path).train)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mofa_jax
-from mofa_jax.data.synthetic.backdrops import (
+from mofa_jax.data.synthetic.backgrounds import (
     Shapes,
     paint,
     photograph_background,
@@ -61,7 +61,7 @@ def test_a_landmark_that_the_model_lacks_has_no_confidence(tiny_model, cam):
     np.testing.assert_array_equal(batch["landmarks"][:, 5], 0)
 
 
-def test_the_face_in_the_picture_has_the_colours_of_the_code(tiny_model, cam):
+def test_the_face_in_the_picture_has_the_colors_of_the_code(tiny_model, cam):
     clear = SyntheticRanges(head=0.0, feather=0.0, occluder=0.0, blur=0.0, noise=0.0, contrast=0.0)
     batch = synthetic_batch(example_keys(1, 0, BATCH, "train"), tiny_model, cam, clear)
     renderings = render_all(batch["params"], tiny_model, cam)
@@ -85,7 +85,7 @@ def test_no_key_comes_twice():
     keys = [
         jax.random.key_data(example_keys(seed, step, 8, split))
         for seed in (0, 1)
-        for split in ("train", "evaluation")
+        for split in ("train", "eval")
         for step in (0, 1, 1000, 10**9)
     ]
     assert len(np.unique(np.concatenate(keys), axis=0)) == 8 * len(keys)

@@ -1,12 +1,14 @@
 """The endless feed of synthetic faces follows its config, its seed and its split."""
 
+import jax
 import numpy as np
 import pytest
 
 import mofa_jax
 from configs import default
+from mofa_jax.data.feeds.mixture import FeedError
 from mofa_jax.data.feeds.pipeline import open_data
-from mofa_jax.data.feeds.synthetic_feed import SyntheticFeed
+from mofa_jax.data.feeds.synthetic import SyntheticFeed, synthetic_eval_batches
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, ranges_from_config
 
 
@@ -38,20 +40,19 @@ def test_every_range_can_be_set_in_the_config():
 def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_model, cam, tmp_path):
     from PIL import Image
 
-    from mofa_jax.data.synthetic.backgrounds import load_backgrounds
+    from mofa_jax.data.synthetic.photographs import load_backgrounds
 
     for i in range(40):
         Image.new("RGB", (50, 50), (0, 5 * i, 255)).save(tmp_path / f"{i}.png")
     config = default.get_config()
     config.data.kind, config.data.num_eval, config.batch_size = "synthetic", 4, 4
-    config.camera.image_size = 24
     config.data.synthetic.update(
         backgrounds=str(tmp_path), head=0.0, occluder=0.0, blur=0.0, noise=0.0, contrast=0.0
     )
     data = open_data(config, tiny_model, cam, tmp_path)
     pictures = {
         "train": next(data.train).images(4),
-        "evaluation": next(iter(data.make_eval()))["image"],
+        "eval": next(iter(data.make_eval()))["image"],
     }
     for split, images in pictures.items():
         paths = load_backgrounds(tmp_path, split, count=100, size=16).paths
@@ -62,11 +63,41 @@ def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_mo
 
 
 def test_streams_repeat_from_their_seed_and_share_nothing(tiny_model, cam):
-    def images(seed, split):
-        feed = SyntheticFeed(tiny_model, cam, 4, CLEAR, seed=seed, split=split)
-        return np.concatenate([next(feed)["image"] for _ in range(2)])
+    def images(seed):
+        feed = SyntheticFeed(tiny_model, cam, 4, CLEAR, None, seed)
+        return np.concatenate([next(feed).images(4) for _ in range(2)])
 
-    train, again = images(0, "train"), images(0, "train")
+    train, again = images(0), images(0)
     np.testing.assert_array_equal(train, again)
-    everything = np.concatenate([train, images(1, "train"), images(0, "evaluation")])
+    held_out = synthetic_eval_batches(tiny_model, cam, 4, CLEAR, None, num_eval=8)
+    held_out = np.concatenate([batch["image"] for batch in held_out])
+    everything = np.concatenate([train, images(1), held_out])
     assert len(np.unique(everything, axis=0)) == len(everything) == 24
+
+
+def test_restored_stream_goes_on_with_the_same_faces(tiny_model, cam):
+    feed, resumed = (SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0) for _ in range(2))
+    next(feed)
+    resumed.set_state(feed.get_state())
+    batch, expected = next(resumed), next(feed)
+    assert batch.names() == expected.names() == [f"synthetic train 1:{i}" for i in range(4)]
+    np.testing.assert_array_equal(batch.images(4), expected.images(4))
+
+
+def test_state_of_another_kind_of_feed_is_refused(tiny_model, cam):
+    with pytest.raises(FeedError, match="synthetic faces"):
+        SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0).set_state({"next_index": 3})
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_each_process_renders_its_part_of_the_batch(tiny_model, cam, monkeypatch, process):
+    whole = next(SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0))
+    devices = jax.local_devices()[:1]
+    for name, value in (("process_count", 2), ("process_index", process), ("device_count", 2)):
+        monkeypatch.setattr(jax, name, lambda value=value: value)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    part = next(SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0))
+    assert part.names() == whole.names()[2 * process :][:2]
+    expected = whole.images(4)[2 * process :][:2].astype(int)
+    assert np.abs(part.images(2) - expected).max() <= 1

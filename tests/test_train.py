@@ -20,7 +20,7 @@ from configs import compact, default
 from mofa_jax import train as training
 from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
 from mofa_jax.checkpoint import CheckpointError
-from mofa_jax.data.feeds import prefetch
+from mofa_jax.data.feeds import streamed
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.params import code_size
 
@@ -218,7 +218,7 @@ def test_divergence_stops_with_step_term_and_names(config, tmp_path, monkeypatch
     if poison == "explosion":
         config.max_loss = 1e-4
     else:
-        normal = prefetch.shard
+        normal = streamed.shard
 
         def poisoned(batch, calls=[]):  # noqa: B006 counts the calls
             calls.append(1)
@@ -226,7 +226,7 @@ def test_divergence_stops_with_step_term_and_names(config, tmp_path, monkeypatch
                 batch = {**batch, "landmarks": np.full_like(batch["landmarks"], np.inf)}
             return normal(batch)
 
-        monkeypatch.setattr(prefetch, "shard", poisoned)
+        monkeypatch.setattr(streamed, "shard", poisoned)
     with pytest.raises(training.TrainingDivergedError) as error:
         training.train_and_evaluate(config, tmp_path)
     message = str(error.value)
@@ -282,7 +282,7 @@ def train_step_gradients(model, config, num_devices):
         step = training.make_train_step(encoder.apply, optimizer, config)
         state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
         decoder = training.replicate(make_decoder(model, cam))
-        new, metrics = step(training.replicate(state), decoder, prefetch.shard(batch))
+        new, metrics = step(training.replicate(state), decoder, streamed.shard(batch))
     return jax.device_get(new.optimizer), {key: float(value) for key, value in metrics.items()}
 
 

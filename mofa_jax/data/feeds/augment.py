@@ -1,37 +1,43 @@
-"""Augmentation of one example on the host: pose in the image plane, occlusion, light, compression.
-
-mofa_jax/data/feeds/device_augment.py does the same to a batch on the device.
-"""
+"""Augmentation of an example on a device: pose in the plane, occlusion, light, compression."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import math
 
-import cv2
-import numpy as np
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import random
 
-from mofa_jax.data.faces.crop import invert_affine, transform_points, warp
-from mofa_jax.data.feeds import augment_draws as draws
+from mofa_jax.data.feeds.jpeg import jpeg_noise
+from mofa_jax.data.synthetic.backgrounds import soft_cover
 from mofa_jax.landmarks import FLIP_PERMUTATION
+from mofa_jax.sampling import sample_bilinear
+
+Arrays = dict[str, jax.Array]
+_TEXTURE_SIZE = 8  # random colors along a side of an occluder's texture
+_OCCLUDER_CENTER = (0.1, 0.9)  # of the image's sides
+_OCCLUDER_RADIUS = (0.06, 0.25)  # of the image's larger side
+_OCCLUDER_SOFTNESS = (0.004, 0.05)  # width of the edge, of the image's larger side
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Random changes of an example; each field is a largest size, 0 = off.
+    """The largest random changes of an example; 0 = off, and costs nothing.
 
-    One warp moves the pixels, bilinear, the edge's colour going on beyond the border; landmarks
-    follow exactly. Then an occluder may be laid over them, the light changes, and the picture is
-    stored as JPEG and read again. An example takes the same random numbers whatever is switched on.
+    One warp moves the pixels, bilinear, the edge's color going on beyond the border; landmarks
+    follow exactly. Then an occluder may be laid over them, the light changes, and the picture loses
+    what JPEG compression loses. Switching one change on alters no random number of another.
 
     flip: probability of mirroring (landmarks are renamed: left and right are the subject's).
     scale: the face is scaled by a factor in [1/(1+scale), 1+scale], log-uniform.
-    shift: px, in x and in y. rotation: degrees, in the image plane, about the image's middle.
+    shift: px of the image, in x and in y. rotation: degrees, in the image plane, about its middle.
     occluder: probability of an ellipse or rectangle with a soft edge and a random texture, 12 to
       50 % of the image wide. Covered landmarks keep their places and their confidence: where a
       covered feature is can be told from the rest of the face, which is what is to be learned.
     exposure: photographic stops, a gain of 2^[-exposure, exposure] on all channels.
-    contrast: factor in [1/(1+contrast), 1+contrast] about the middle grey.
+    contrast: factor in [1/(1+contrast), 1+contrast] about the middle gray.
     color: gain in [1/(1+color), 1+color] on each channel by itself.
     jpeg: loss of JPEG quality: the quality is uniform in [100 - jpeg, 100]; at most 99.
     """
@@ -63,58 +69,160 @@ class Augmentation:
 
     @property
     def changes_tone(self) -> bool:
-        """Whether exposure, contrast or colour change."""
+        """Whether exposure, contrast or color change."""
         return bool(self.exposure or self.contrast or self.color)
 
-    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """Return a changed copy of dict(image [H, W, 3] uint8, landmarks, confidence, ...)."""
-        return self.apply(example, rng.uniform(-1.0, 1.0, draws.NUM_DRAWS))
 
-    def apply(self, example: dict[str, Any], unit: np.ndarray) -> dict[str, Any]:
-        """The changed copy that the NUM_DRAWS numbers `unit` in [-1, 1) give."""
-        changed = dict(example)
-        if self.moves or draws.is_mirrored(self, unit):
-            changed |= self._move(example, unit)
-        if self.occluder:
-            changed["image"] = self._occlude(changed["image"], unit)
-        if self.changes_tone:
-            changed["image"] = cv2.LUT(changed["image"], self._tone_table(unit))
-        if self.jpeg:
-            changed["image"] = _store_as_jpeg(changed["image"], int(draws.jpeg_quality(self, unit)))
-        return changed
+@struct.dataclass
+class Occluder:
+    """An ellipse or rectangle with a soft edge, before the face.
 
-    def _move(self, example: dict[str, Any], unit: np.ndarray) -> dict[str, Any]:
-        image, confidence = example["image"], example["confidence"]
-        height, width = image.shape[:2]
-        motion = draws.motion(self, unit, width, height)
-        landmarks = transform_points(motion, example["landmarks"]).astype(np.float32)
-        if draws.is_mirrored(self, unit):
-            landmarks, confidence = landmarks[FLIP_PERMUTATION], confidence[FLIP_PERMUTATION]
-        if self.moves:
-            image = warp(image, invert_affine(motion), (width, height))
-        else:
-            image = cv2.flip(image, 1)
-        return {"image": image, "landmarks": landmarks, "confidence": confidence}
+    Attributes:
+      present: [] bool.
+      center: [2], px.
+      radius: [2], half the width and height, px.
+      angle: [], rad.
+      box: [] bool, a rectangle.
+      softness: [], width of the edge, px.
+      texture: [8, 8, 3], colors in [0, 255], stretched over the whole image.
+    """
 
-    def _occlude(self, image: np.ndarray, unit: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        shape = draws.occluder(self, unit, width, height)
-        if not shape.present:
-            return image
-        x, y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
-        cover = draws.coverage(shape, x, y).astype(np.float32)[:, :, None]
-        texture = cv2.resize(shape.texture.astype(np.float32), (width, height))
-        return np.rint(image + cover * (texture - image)).astype(np.uint8)
-
-    def _tone_table(self, unit: np.ndarray) -> np.ndarray:
-        """Return the new value of each old one, uint8 [1, 256, 3], or [1, 256] for all channels."""
-        slope, offset = draws.tone(self, unit)
-        slope = slope if self.color else slope[:1]
-        values = np.clip(np.rint(np.arange(256.0)[:, None] * slope + offset), 0, 255)
-        return np.squeeze(values.astype(np.uint8)[None], axis=() if self.color else 2)
+    present: jax.Array
+    center: jax.Array
+    radius: jax.Array
+    angle: jax.Array
+    box: jax.Array
+    softness: jax.Array
+    texture: jax.Array
 
 
-def _store_as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """What is left of a picture [H, W, 3] RGB in a JPEG file."""
-    content = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(content, cv2.IMREAD_COLOR_RGB)
+@struct.dataclass
+class Changes:
+    """What happens to one example.
+
+    Attributes:
+      mirrored: [] bool.
+      motion: [2, 3], continuous px of the example -> px of the changed one, mirroring included.
+      slope, offset: [3], []; a value v in [0, 255] of a channel becomes slope v + offset.
+      quality: [], of JPEG, a whole number.
+      occluder: see `Occluder`.
+    """
+
+    mirrored: jax.Array
+    motion: jax.Array
+    slope: jax.Array
+    offset: jax.Array
+    quality: jax.Array
+    occluder: Occluder
+
+
+def augment(example: Arrays, key: jax.Array, options: Augmentation) -> Arrays:
+    """The example with random changes (unbatched; vmap over examples and keys).
+
+    Args:
+      example: dict(image uint8 [H, W, 3], landmarks [68, 2] px, confidence [68]).
+      key: a random key.
+      options: the largest changes.
+    """
+    return apply_changes(example, draw_changes(key, options, example["image"].shape[:2]), options)
+
+
+def draw_changes(key: jax.Array, options: Augmentation, image_size: tuple[int, int]) -> Changes:
+    """Random changes of an image of `image_size` (H, W)."""
+    flip_key, motion_key, tone_key, jpeg_key, occluder_key = random.split(key, 5)
+    mirrored = random.uniform(flip_key) < options.flip
+    exposure, contrast, *color = random.uniform(tone_key, (5,), minval=-1.0)
+    contrast = (1 + options.contrast) ** contrast
+    gain = 2.0 ** (options.exposure * exposure) * (1 + options.color) ** jnp.stack(color)
+    return Changes(
+        mirrored,
+        _draw_motion(motion_key, mirrored, options, image_size),
+        slope=contrast * gain,
+        offset=127.5 * (1 - contrast),
+        quality=jnp.rint(100 - options.jpeg * random.uniform(jpeg_key)),
+        occluder=_draw_occluder(occluder_key, options, image_size),
+    )
+
+
+def apply_changes(example: Arrays, changes: Changes, options: Augmentation) -> Arrays:
+    """The example with those of the changes that the options switch on."""
+    changed = dict(example)
+    if options.flip or options.moves:
+        changed |= _move(example, changes, options)
+    image = changed["image"].astype(jnp.float32)
+    if options.occluder:
+        image = _occlude(image, changes.occluder)
+    if options.changes_tone:
+        image = jnp.round(image * changes.slope[None, None, :] + changes.offset)
+        image = jnp.clip(image, 0.0, 255.0)
+    if options.jpeg:
+        image = jpeg_noise(image, changes.quality)
+    return changed | {"image": image.astype(jnp.uint8)}
+
+
+def _draw_motion(
+    key: jax.Array, mirrored: jax.Array, options: Augmentation, image_size: tuple[int, int]
+) -> jax.Array:
+    scale, angle, *shift = random.uniform(key, (4,), minval=-1.0)
+    scale = (1 + options.scale) ** scale
+    angle = math.radians(options.rotation) * angle
+    cos, sin = scale * jnp.cos(angle), scale * jnp.sin(angle)
+    side = jnp.where(mirrored, -1.0, 1.0)
+    linear = jnp.stack([jnp.stack([side * cos, -sin]), jnp.stack([side * sin, cos])])
+    middle = jnp.array([image_size[1] / 2, image_size[0] / 2])
+    moved = middle + options.shift * jnp.stack(shift) - linear @ middle
+    return jnp.concatenate([linear, moved[:, None]], axis=1)
+
+
+def _draw_occluder(key: jax.Array, options: Augmentation, image_size: tuple[int, int]) -> Occluder:
+    shape_key, texture_key = random.split(key)
+    u = random.uniform(shape_key, (12,))
+    noise = random.uniform(texture_key, (_TEXTURE_SIZE, _TEXTURE_SIZE, 3), minval=-1.0)
+    (low, high), larger = _OCCLUDER_CENTER, max(image_size)
+
+    def log_uniform(limits: tuple[float, float], u: jax.Array) -> jax.Array:
+        return larger * limits[0] * (limits[1] / limits[0]) ** u
+
+    return Occluder(
+        present=u[0] < options.occluder,
+        center=(low + (high - low) * u[1:3]) * jnp.array([image_size[1], image_size[0]], u.dtype),
+        radius=log_uniform(_OCCLUDER_RADIUS, u[3:5]),
+        angle=jnp.pi * u[5],
+        box=u[6] < 0.5,
+        softness=log_uniform(_OCCLUDER_SOFTNESS, u[7]),
+        texture=255 * jnp.clip(u[None, None, 8:11] + 0.5 * u[11] * noise, 0.0, 1.0),
+    )
+
+
+def _move(example: Arrays, changes: Changes, options: Augmentation) -> Arrays:
+    image, confidence, motion = example["image"], example["confidence"], changes.motion
+    landmarks = example["landmarks"] @ motion[:, :2].T + motion[None, :, 2]
+    if options.moves:
+        image = _warp(image, motion)
+    else:
+        image = jnp.where(changes.mirrored, image[:, ::-1], image)
+    return {
+        "image": image,
+        "landmarks": jnp.where(changes.mirrored, landmarks[FLIP_PERMUTATION], landmarks),
+        "confidence": jnp.where(changes.mirrored, confidence[FLIP_PERMUTATION], confidence),
+    }
+
+
+def _warp(image: jax.Array, motion: jax.Array) -> jax.Array:
+    """`image` [H, W, 3] moved by an affine map [2, 3]; whole numbers."""
+    height, width, channels = image.shape
+    (a, b), (c, d) = motion[:, :2]
+    inverse = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / (a * d - b * c)
+    x, y = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
+    points = jnp.stack([x.ravel(), y.ravel()], axis=1)
+    points = (points - motion[None, :, 2]) @ inverse.T
+    pixels = sample_bilinear(image.astype(jnp.float32), points)
+    return jnp.round(pixels).reshape(height, width, channels)
+
+
+def _occlude(image: jax.Array, occluder: Occluder) -> jax.Array:
+    height, width, _ = image.shape
+    x, y = jnp.arange(width)[None, :] + 0.5, jnp.arange(height)[:, None] + 0.5
+    cover = jnp.where(occluder.present, soft_cover(occluder, x, y), 0.0)[:, :, None]
+    texture = jax.image.resize(occluder.texture, image.shape, "linear")
+    return jnp.round(image + cover * (texture - image))

@@ -1,6 +1,6 @@
 """What JPEG compression leaves of a picture, worked out on the device (baseline, 4:2:0).
 
-The steps of ITU-T T.81 that lose something: half the resolution of the colours, and the rounding of
+The steps of ITU-T T.81 that lose something: half the resolution of the colors, and the rounding of
 each 8 x 8 block's cosine coefficients to multiples of a table's entries. No bit is written.
 """
 

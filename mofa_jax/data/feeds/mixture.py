@@ -1,72 +1,113 @@
-"""Mixing several corpora: which one each place of the endless sequence of examples comes from."""
+"""What a feed reads: sources of examples; joined, mixed, spread out, or forgiven bad records.
+
+A source has `len(source)` and `source[i] -> dict(image uint8 [H, W, 3], landmarks float32 [68, 2]
+px, confidence float32 [68], name str)`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 import math
-from collections.abc import Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-_PERIOD = 1000  # places at most after which the pattern of corpora comes again
+Example = dict[str, Any]
+SMALLEST_SHARE = 1e-3  # of a mixture's weights; a corpus of a smaller one would hardly be seen
+_MAX_REPLACEMENTS = 1000
+_logger = logging.getLogger(__name__)
 
 
-class MixtureError(ValueError):
-    """A mixture of corpora is written down wrongly."""
+class FeedError(ValueError):
+    """A feed cannot be made from these sources and sizes, or nothing in them can be read."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """A pattern of P places that repeats; C corpora.
+class Source(Protocol):
+    """Random access to examples."""
 
-    Attributes:
-      corpus: [P] int32, which corpus a place comes from.
-      rank: [P] int32, how many places of the pattern before it come from the same corpus.
-      count: [C] int32, places of the pattern that come from each corpus.
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> Example: ...
+
+
+class ForgivingSource:
+    """A source whose unreadable records are replaced by the next readable one.
+
+    `log` is told of each of them once; `num_failed` counts them.
     """
 
-    corpus: np.ndarray
-    rank: np.ndarray
-    count: np.ndarray
+    def __init__(self, source: Source, log: Callable[[str], None] = _logger.warning):
+        self._source, self._log = source, log
+        self._failed: set[int] = set()
+        self._lock = threading.Lock()
 
-    def __call__(self, place: int) -> tuple[int, int]:
-        """(corpus, position in that corpus' own endless sequence) of a place."""
-        period, place = divmod(place, len(self.corpus))
-        corpus = int(self.corpus[place])
-        return corpus, period * int(self.count[corpus]) + int(self.rank[place])
+    @property
+    def num_failed(self) -> int:
+        return len(self._failed)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, i: int) -> Example:
+        """Raises FeedError when a thousand records in a row cannot be read."""
+        count = len(self._source)
+        for k in range(min(count, _MAX_REPLACEMENTS)):
+            index = (int(i) + k) % count
+            try:
+                return self._source[index]
+            except Exception as error:  # whatever a decoder raises, the run goes on
+                self._note(index, error)
+        raise FeedError(
+            f"{min(count, _MAX_REPLACEMENTS)} records in a row, from number {i}, cannot be read "
+            "(see the log); prepare the data set again"
+        )
+
+    def _note(self, index: int, error: Exception) -> None:
+        with self._lock:
+            if index in self._failed:
+                return
+            self._failed.add(index)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self._log(f"record {index}: replaced by the next one: {reason}")
 
 
-def make_schedule(weights: Sequence[float]) -> Schedule:
-    """The pattern with corpora as often as their weights say, to a thousandth, evenly spread.
+class Mixture:
+    """Sources that training draws from as often as their weights say; each repeats by itself.
 
     Raises:
-      MixtureError: a weight that is not positive, or too small beside the others.
+      FeedError: a source without examples, a weight that is not positive or too small beside the
+        others.
     """
-    if not all(0 < weight < math.inf for weight in weights):
-        raise MixtureError(f"the weights of a mixture are positive numbers, not {list(weights)}")
-    share = np.asarray(weights, np.float64) / sum(weights)
-    exact = _PERIOD * share
-    count = np.floor(exact + 1e-9).astype(int)
-    missing = _PERIOD - count.sum()
-    count[np.argsort(count - exact, kind="stable")[:missing]] += 1
-    if not count.all():
-        raise MixtureError(
-            f"a corpus with less than 1/{_PERIOD} of the mixture's weights {list(weights)} would "
-            "never be seen; give it more weight or leave it out"
-        )
-    count //= math.gcd(*count.tolist())
-    corpus = np.repeat(np.arange(len(count)), count)
-    rank = np.concatenate([np.arange(n) for n in count])
-    order = np.argsort((rank + 0.5) / count[corpus], kind="stable")
-    return Schedule(*(array.astype(np.int32) for array in (corpus[order], rank[order], count)))
+
+    def __init__(self, sources: Sequence[Source], weights: Sequence[float]):
+        if not all(0 < weight < math.inf for weight in weights):
+            raise FeedError(f"the weights of a mixture are positive numbers, not {list(weights)}")
+        if min(weights) < SMALLEST_SHARE * sum(weights):
+            raise FeedError(
+                f"a corpus with less than {SMALLEST_SHARE:g} of the mixture's weights "
+                f"{list(weights)} would hardly be seen; give it more weight or leave it out"
+            )
+        if not all(map(len, sources)):
+            raise FeedError("a source has no examples; add photographs or change the split")
+        self.sources, self.weights = tuple(sources), tuple(weights)
+
+    def __len__(self) -> int:
+        """Examples of all sources together."""
+        return sum(map(len, self.sources))
+
+
+def as_mixture(source: Source | Mixture) -> Mixture:
+    """A `Mixture` as it is; a single source as the whole of one."""
+    return source if isinstance(source, Mixture) else Mixture([source], [1.0])
 
 
 def parse_mixture(text: str) -> dict[str, float]:
     """`DIRECTORY=WEIGHT,DIRECTORY=WEIGHT` -> directory: weight.
 
     Raises:
-      MixtureError: it is not of that form, or names a directory twice.
+      FeedError: it is not of that form, or names a directory twice.
     """
     found: dict[str, float] = {}
     for part in text.split(","):
@@ -76,7 +117,7 @@ def parse_mixture(text: str) -> dict[str, float]:
         except ValueError:
             directory = ""
         if not directory or directory in found:
-            raise MixtureError(
+            raise FeedError(
                 f"data.mixture: {part.strip()!r} is not a further DIRECTORY=WEIGHT; write it like "
                 "corpora/a=0.7,corpora/b=0.3"
             )
@@ -84,35 +125,31 @@ def parse_mixture(text: str) -> dict[str, float]:
     return found
 
 
-class Mixture:
-    """Sources that training draws from as often as their weights say; each repeats by itself."""
-
-    def __init__(self, sources: Sequence, weights: Sequence[float]):
-        """Raises MixtureError as `make_schedule` does."""
-        self.sources = tuple(sources)
-        self.schedule = make_schedule(weights)
-
-    def __len__(self) -> int:
-        """Examples of all sources together."""
-        return sum(map(len, self.sources))
-
-
 class Joined:
     """Sources one after another, as one source."""
 
-    def __init__(self, sources: Sequence):
+    def __init__(self, sources: Sequence[Source]):
         self._sources = tuple(sources)
         self._ends = np.cumsum([len(source) for source in self._sources])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, i: int) -> dict:
+    def __getitem__(self, i: int) -> Example:
         which = int(np.searchsorted(self._ends, i, side="right"))
         start = self._ends[which - 1] if which else 0
         return self._sources[which][int(i - start)]
 
 
-def as_mixture(source: Any) -> Mixture:
-    """A `Mixture` as it is; a single source as the whole of one."""
-    return source if isinstance(source, Mixture) else Mixture([source], [1.0])
+class Spread:
+    """At most `count` examples of a source, evenly spread over it."""
+
+    def __init__(self, source: Source, count: int):
+        self._source = source
+        self._indices = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, i: int) -> Example:
+        return self._source[int(self._indices[i])]

@@ -2,25 +2,31 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from mofa_jax.camera import Camera
 from mofa_jax.data.feeds.augment import Augmentation
-from mofa_jax.data.feeds.cached_feed import CachedFeed
-from mofa_jax.data.feeds.device_cache import load_cache, use_cache
-from mofa_jax.data.feeds.mixture import Joined, Mixture, parse_mixture
-from mofa_jax.data.feeds.prefetch import Prefetch
-from mofa_jax.data.feeds.streamed import Feed, Source, make_feed
+from mofa_jax.data.feeds.mixture import (
+    FeedError,
+    ForgivingSource,
+    Joined,
+    Mixture,
+    Source,
+    Spread,
+    parse_mixture,
+)
+from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
+from mofa_jax.data.feeds.streamed import StreamedFeed, eval_batches
 from mofa_jax.face_model import FaceModel
 
 _NUM_EXAMPLES = 4
+_NUM_ASKED = 1000  # faces of a corpus that are asked for landmarks, where it does not say
+_EVAL_BATCH = 16
 _logger = logging.getLogger(__name__)
 
 
@@ -31,7 +37,7 @@ class Data:
     Attributes:
       train: this process's endless batches on its devices (`DeviceBatch`), with get_state,
         set_state and close.
-      make_eval: gives the held-out batches, one pass.
+      make_eval: gives the held-out batches, one pass, the same on every process.
       eval_examples: [K, H, W, 3] uint8, some held-out faces.
       summary: one sentence about the source, for the end of the log.
     """
@@ -46,16 +52,33 @@ class Data:
         logger.info("%s; %d records unreadable in training", self.summary, self.train.num_failed)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Corpora:
+    """Faces of photographs, by the name of each corpus.
+
+    Attributes:
+      train, held_out: the sources.
+      weights: how often training draws from each.
+      summary: see `Data`.
+    """
+
+    train: Mapping[str, Source]
+    held_out: Mapping[str, Source]
+    weights: Mapping[str, float]
+    summary: str
+
+
 def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) -> Data:
     """The data that `config.data` names.
 
     Raises:
       ValueError: an unknown kind, or a missing path; and the errors of the sources.
+      FeedError: pictures of another size than the camera's, no landmarks for a loss that needs
+        them, or a batch that the devices do not divide.
     """
     kind = config.data.kind
     if kind == "synthetic":
-        data = _synthetic(config, model, cam)
-        return dataclasses.replace(data, train=Prefetch(data.train, 0))
+        return _synthetic(config, model, cam)
     if kind not in ("photographs", "tfds"):
         raise ValueError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
     if config.data.mixture and (kind != "tfds" or config.data.path):
@@ -66,19 +89,22 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
         raise ValueError(
             f"data.path is empty; give the {kind} to train on: --config.data.path=FOLDER."
         )
-    if kind == "photographs":
-        train, held_out, summary = _photographs(config.data, workdir)
-    else:
-        train, held_out, summary = _tfds(config.data, model)
+    found = _folder(config.data, workdir) if kind == "photographs" else _tfds(config.data, model)
+    _check_size(found, cam)
+    if config.loss.landmark > 0:
+        _check_landmarks(found)
+    each = max(1, config.data.num_eval // len(found.held_out))  # every corpus counts as much
+    held_out = Joined([Spread(source, each) for source in found.held_out.values()])
+    examples = Spread(ForgivingSource(held_out), _NUM_EXAMPLES)
     return Data(
-        train=_train_feed(train, config),
-        make_eval=lambda: _eval_feed(held_out, config),
-        eval_examples=np.stack([held_out[i]["image"] for i in _spread(len(held_out))]),
-        summary=summary,
+        train=_train_feed(Mixture([*found.train.values()], [*found.weights.values()]), config),
+        make_eval=lambda: eval_batches(held_out, min(len(held_out), _EVAL_BATCH)),
+        eval_examples=np.stack([examples[i]["image"] for i in range(len(examples))]),
+        summary=found.summary,
     )
 
 
-def _photographs(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str]:
+def _folder(config: ConfigDict, workdir: Path) -> _Corpora:
     from mofa_jax.data.corpora.folder import prepare_folder
 
     corpus = prepare_folder(
@@ -94,98 +120,86 @@ def _photographs(config: ConfigDict, workdir: Path) -> tuple[Source, Source, str
         log=_logger.info,
     )
     train, held_out = corpus.split(eval_fraction=config.eval_fraction)
-    skipped = len(corpus.skipped)
-    return train, held_out, f"{len(corpus)} faces; {skipped} photographs left out"
+    summary = f"{len(corpus)} faces; {len(corpus.skipped)} photographs left out"
+    return _Corpora({config.path: train}, {config.path: held_out}, {config.path: 1.0}, summary)
 
 
-def _tfds(config: ConfigDict, model: FaceModel) -> tuple[Source | Mixture, Source, str]:
+def _tfds(config: ConfigDict, model: FaceModel) -> _Corpora:
     from mofa_jax.data.corpora.reader import tfds_source
     from mofa_jax.data.synthetic.corpus import has_codes_of
 
     weights = parse_mixture(config.mixture) if config.mixture else {config.path: 1.0}
-    train = Mixture([tfds_source(path, "train") for path in weights], list(weights.values()))
-    evals = [tfds_source(path, "eval") for path in weights]
+    train = {path: tfds_source(path, "train") for path in weights}
+    held_out = {path: tfds_source(path, "eval") for path in weights}
+    evals = held_out.values()
     if all(source.has_code and has_codes_of(source.metadata, model) for source in evals):
-        evals = [source.with_code() for source in evals]
+        held_out = {path: source.with_code() for path, source in held_out.items()}
     elif any(source.has_code for source in evals):
         _logger.warning(
             "No geometric error: not all corpora were rendered with the face model '%s' as it is.",
             model.name,
         )
-    each = max(1, config.num_eval // len(evals))  # every corpus counts as much in an evaluation
-    held_out = Joined([_First(source, each) for source in evals])
-    num_eval = sum(map(len, evals))
-    return train, held_out, f"{len(train)} faces to train on, {num_eval} held out"
+    num_train, num_eval = (sum(map(len, sources.values())) for sources in (train, held_out))
+    summary = f"{num_train} faces to train on, {num_eval} held out"
+    return _Corpora(train, held_out, weights, summary)
 
 
 def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
-    from mofa_jax.data.feeds.synthetic_feed import SyntheticFeed
-    from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
+    from mofa_jax.data.feeds.synthetic import SyntheticFeed, synthetic_eval_batches
     from mofa_jax.data.synthetic.distributions import ranges_from_config
+    from mofa_jax.data.synthetic.photographs import backgrounds_from_config
 
-    ranges = ranges_from_config(config.data.synthetic)
-    photographs = {
-        split: backgrounds_from_config(config, split) for split in ("train", "evaluation")
-    }
+    common = model, cam, config.batch_size, ranges_from_config(config.data.synthetic)
+    behind = backgrounds_from_config(config, cam, "train")
+    train = SyntheticFeed(*common, behind, config.seed)
+    behind_eval = backgrounds_from_config(config, cam, "eval")
 
     def make_eval() -> Iterable[dict]:
-        behind = photographs["evaluation"]
-        batches = SyntheticFeed(
-            model, cam, config.batch_size, ranges, behind, seed=0, split="evaluation"
-        )
-        return islice(batches, -(-config.data.num_eval // config.batch_size))
+        return synthetic_eval_batches(*common, behind_eval, config.data.num_eval)
 
-    train = SyntheticFeed(
-        model,
-        cam,
-        config.batch_size,
-        ranges,
-        photographs["train"],
-        seed=config.seed,
-        split="train",
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
     examples = next(iter(make_eval()))["image"][:_NUM_EXAMPLES]
     return Data(train, make_eval, examples, "faces rendered from random codes")
 
 
-def _train_feed(source: Source | Mixture, config: ConfigDict) -> Prefetch | CachedFeed:
+def _train_feed(mixture: Mixture, config: ConfigDict) -> StreamedFeed | ResidentFeed:
     augmentation = Augmentation(**config.data.augmentation)
-    if use_cache(config.data.device_cache, source):
-        cache = load_cache(source, config.data.num_threads)
-        return CachedFeed(cache, config.batch_size, config.seed, augmentation)
-    feed = make_feed(
-        source,
-        config.batch_size,
-        config.seed,
-        augmentation if augmentation != Augmentation() else None,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_threads=config.data.num_threads,
-    )
-    return Prefetch(feed, config.data.batches_ahead)
+    if use_cache(config.data.device_cache, mixture):
+        return ResidentFeed(load_cache(mixture), config.batch_size, config.seed, augmentation)
+    return StreamedFeed(mixture, config.batch_size, config.seed, augmentation)
 
 
-def _eval_feed(source: Source, config: ConfigDict) -> Feed:
-    """The first `num_eval` held-out faces, the same on every process."""
-    some = _First(source, config.data.num_eval)
-    size = min(len(some), 16)
-    return make_feed(some, size, shuffle=False, repeat=False, num_threads=config.data.num_threads)
+def _check_size(found: _Corpora, cam: Camera) -> None:
+    for path, source in (*found.train.items(), *found.held_out.items()):
+        height, width = ForgivingSource(source)[0]["image"].shape[:2]
+        if (height, width) != cam.image_size:
+            wanted = " x ".join(map(str, cam.image_size))
+            raise FeedError(
+                f"{path}: the faces have {height} x {width} px, but the camera's image has "
+                f"{wanted}; set config.camera.image_size to the faces' size, with "
+                "config.camera.focal in proportion, or prepare the faces in the camera's"
+            )
 
 
-class _First:
-    """A source's first examples."""
+def _check_landmarks(found: _Corpora) -> None:
+    """Says how many faces have landmarks; FeedError if no training face has any."""
+    shares = {path: _annotated(source, "train") for path, source in found.train.items()}
+    if not any(annotated for annotated, _ in shares.values()):
+        asked = sum(asked for _, asked in shares.values())
+        raise FeedError(
+            f"{', '.join(shares)}: none of {asked:,} training faces has landmarks, which the "
+            "landmark loss needs; give a landmark file that names these photographs, prepare the "
+            "corpus with a landmark detector, or train without: --config.loss.landmark=0"
+        )
+    evals = {path: _annotated(source, "eval") for path, source in found.held_out.items()}
+    for kind, counts in (("training", shares), ("held-out", evals)):
+        for path, (annotated, asked) in counts.items():
+            _logger.info(f"{path}: {annotated:,} of {asked:,} {kind} faces have landmarks")
 
-    def __init__(self, source: Source, count: int):
-        self._source, self._count = source, min(count, len(source))
 
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, i: int) -> dict:
-        return self._source[i]
-
-
-def _spread(length: int) -> np.ndarray:
-    return np.unique(np.linspace(0, length - 1, _NUM_EXAMPLES).astype(int))
+def _annotated(source: Source, split: str) -> tuple[int, int]:
+    """How many faces of a source have landmarks, and of how many: all, or some spread over it."""
+    counts = getattr(source, "metadata", {}).get("num_annotated", {})
+    if split in counts:
+        return counts[split], len(source)
+    asked = Spread(ForgivingSource(source), _NUM_ASKED)
+    return sum(bool(np.any(asked[i]["confidence"] > 0)) for i in range(len(asked))), len(asked)

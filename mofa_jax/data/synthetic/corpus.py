@@ -24,7 +24,6 @@ from mofa_jax.params import FaceParams, code_size
 NAME = "mofa_synthetic"
 SHARD_SIZE = 1000  # a multiple of the batch
 BATCH = 20  # faces rendered together: more do not fit the processor's cache
-KEY_SPLITS = {"train": "train", "eval": "evaluation"}  # the corpus's splits, as `example_keys` says
 
 _FORMAT = 1  # of what is rendered; a higher number is another corpus
 
@@ -44,14 +43,15 @@ class Scene:
 
 
 def synthetic_features(
-    model: FaceModel, encoding: str = "jpeg", vertices: bool = False
+    model: FaceModel, cam: Camera, encoding: str = "jpeg", vertices: bool = False
 ) -> tfds.features.FeaturesDict:
-    """`corpus_features` and the truth.
+    """`corpus_features`, with pictures of the camera's size, and the truth.
 
     code: float32 [D]. vertices, if asked for: float16 [N, 3], see `true_geometry`.
     """
     tensor = tfds.features.Tensor
-    more = {"code": tensor(shape=(code_size(model),), dtype=np.float32)}
+    picture = tfds.features.Image(shape=(*cam.image_size, 3), encoding_format=encoding)
+    more = {"image": picture, "code": tensor(shape=(code_size(model),), dtype=np.float32)}
     if vertices:
         shape = (model.num_vertices, 3)
         more["vertices"] = tensor(shape=shape, dtype=np.float16, encoding="bytes")
@@ -76,7 +76,7 @@ def shard_examples(
     """A shard's examples, for `synthetic_features`: the same ones for the same arguments."""
     photographs = scene.photographs[shard.split]
     photographs = None if photographs is None else jax.numpy.asarray(photographs)
-    keys = example_keys(seed, shard.index, SHARD_SIZE, KEY_SPLITS[shard.split])
+    keys = example_keys(seed, shard.index, SHARD_SIZE, shard.split)
 
     def render_from(start: int) -> dict[str, jax.Array]:
         some = keys[start : start + BATCH]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import random
 
 from mofa_jax.camera import Camera
-from mofa_jax.data.synthetic.backdrops import (
+from mofa_jax.data.synthetic.backgrounds import (
     Shapes,
     paint,
     photograph_background,
@@ -24,7 +24,7 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import Rendering, render
 
-_SPLITS = {"train": 0, "evaluation": 1}
+_SPLITS = {"train": 0, "eval": 1}
 _NUM_OCCLUDERS = 2
 
 
@@ -112,7 +112,7 @@ def example_keys(seed: int, step: int | jax.Array, batch_size: int, split: str) 
       seed: of the run.
       step: counts the batches.
       batch_size: B, over all devices.
-      split: "train" or "evaluation", which share no example.
+      split: "train" or "eval", which share no example.
     """
     key = random.fold_in(random.fold_in(random.key(seed), _SPLITS[split]), step)
     return jax.vmap(lambda index: random.fold_in(key, index))(jnp.arange(batch_size))
@@ -155,16 +155,16 @@ def _pixel_noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
 
 
 def _face_box(rendering: Rendering) -> tuple[jax.Array, jax.Array]:
-    """Centre and half the extent of the face on the screen, each [1, 2], px."""
+    """Center and half the extent of the face on the screen, each [1, 2], px."""
     low, high = (f(rendering.screen, axis=0, keepdims=True) for f in (jnp.min, jnp.max))
     return (low + high) / 2, (high - low) / 2
 
 
 def _head(key: jax.Array, rendering: Rendering, ranges: SyntheticRanges) -> Shapes:
-    """Clothes, neck, hair and the rest of the head: shapes of about their size and colour."""
+    """Clothes, neck, hair and the rest of the head: shapes of about their size and color."""
     visible_key, jitter_key, color_key = random.split(key, 3)
     center, half = _face_box(rendering)
-    # Centre and radius of clothes, neck, hair, head, in halves of the face's width and height.
+    # Center and radius of clothes, neck, hair, head, in halves of the face's width and height.
     places = jnp.array([[0.0, 2.3], [0.0, 1.2], [0.0, -0.25], [0.0, -0.15]])
     radii = jnp.array([[2.2, 1.0], [0.65, 0.9], [1.3, 1.3], [1.12, 1.15]])
     jitter = random.uniform(jitter_key, (2, 4, 2), minval=-0.15, maxval=0.15)

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from test_processes import run_processes
 
-from mofa_jax.data.feeds import device_cache
+from mofa_jax.data.feeds import resident
 from mofa_jax.data.feeds.augment import Augmentation
-from mofa_jax.data.feeds.cached_feed import CachedFeed
-from mofa_jax.data.feeds.device_cache import load_cache, use_cache
-from mofa_jax.data.feeds.mixture import Mixture
-from mofa_jax.data.feeds.streamed import FeedError, make_feed
+from mofa_jax.data.feeds.mixture import FeedError, Mixture
+from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
+from mofa_jax.data.feeds.streamed import StreamedFeed
 
 DEVICES = jax.local_device_count()
 NOTHING = Augmentation()
@@ -59,7 +58,7 @@ def assert_equal(batches, others) -> None:
 
 
 def test_batches_are_laid_out_as_the_train_step_takes_them(cache):
-    batch = next(CachedFeed(cache, 2 * DEVICES, 0, NOTHING))
+    batch = next(ResidentFeed(cache, 2 * DEVICES, 0, NOTHING))
     shapes = {key: (array.shape, str(array.dtype)) for key, array in batch.arrays.items()}
     assert shapes == {
         "image": ((DEVICES, 2, 16, 16, 3), "uint8"),
@@ -73,7 +72,7 @@ def test_batches_are_laid_out_as_the_train_step_takes_them(cache):
 
 def test_examples_are_those_of_the_source_under_their_names(cache):
     source = Numbers()
-    for batch in drawn(CachedFeed(cache, 2 * DEVICES, 0, NOTHING), 5):
+    for batch in drawn(ResidentFeed(cache, 2 * DEVICES, 0, NOTHING), 5):
         for i, name in enumerate(batch["name"]):
             example = source[int(name[1:])]
             for key in ("image", "landmarks", "confidence"):
@@ -82,7 +81,7 @@ def test_examples_are_those_of_the_source_under_their_names(cache):
 
 def test_each_device_sees_each_of_its_examples_once_an_epoch_in_a_new_order(cache):
     """23 examples on 4 devices: 6, 6, 6 and 5 of them."""
-    batches = drawn(CachedFeed(cache, DEVICES, 3, NOTHING), 60)
+    batches = drawn(ResidentFeed(cache, DEVICES, 3, NOTHING), 60)
     for device in range(DEVICES):
         seen = [batch["name"][device] for batch in batches]
         own = [f"n{i}" for i in range(device, 23, DEVICES)]
@@ -92,23 +91,23 @@ def test_each_device_sees_each_of_its_examples_once_an_epoch_in_a_new_order(cach
 
 
 def test_seeds_give_different_orders(cache):
-    first, second = (drawn(CachedFeed(cache, DEVICES, seed, NOTHING), 10) for seed in (1, 2))
+    first, second = (drawn(ResidentFeed(cache, DEVICES, seed, NOTHING), 10) for seed in (1, 2))
     assert [b["name"] for b in first] != [b["name"] for b in second]
 
 
 @pytest.mark.parametrize("done", [0, 1, 7])
 def test_restored_feed_goes_on_with_the_same_batches(cache, done):
-    unbroken = drawn(CachedFeed(cache, 2 * DEVICES, 7, CHANGES), done + 3)
-    broken = CachedFeed(cache, 2 * DEVICES, 7, CHANGES)
+    unbroken = drawn(ResidentFeed(cache, 2 * DEVICES, 7, CHANGES), done + 3)
+    broken = ResidentFeed(cache, 2 * DEVICES, 7, CHANGES)
     for _ in range(done):
         next(broken)
-    resumed = CachedFeed(cache, 2 * DEVICES, 7, CHANGES)
+    resumed = ResidentFeed(cache, 2 * DEVICES, 7, CHANGES)
     resumed.set_state(json.loads(json.dumps(broken.get_state())))
     assert_equal(drawn(resumed, 3), unbroken[done:])
 
 
 def test_augmentation_differs_from_epoch_to_epoch(cache):
-    batches = drawn(CachedFeed(cache, DEVICES, 1, CHANGES), 12)
+    batches = drawn(ResidentFeed(cache, DEVICES, 1, CHANGES), 12)
     first, second = (
         {name: marks for b in some for name, marks in zip(b["name"], b["landmarks"], strict=True)}
         for some in (batches[:6], batches[6:])
@@ -118,7 +117,7 @@ def test_augmentation_differs_from_epoch_to_epoch(cache):
 
 def test_mixture_is_drawn_by_its_weights_and_each_corpus_gone_through():
     source = Mixture([Numbers(40, "a"), Numbers(20, "b")], [0.75, 0.25])
-    batches = drawn(CachedFeed(load_cache(source), 4 * DEVICES, 0, NOTHING), 10)
+    batches = drawn(ResidentFeed(load_cache(source), 4 * DEVICES, 0, NOTHING), 10)
     for device in range(DEVICES):
         names = [name for b in batches for name in b["name"][4 * device : 4 * device + 4]]
         a, b = ([name for name in names if name[0] == corpus] for corpus in "ab")
@@ -137,7 +136,7 @@ def test_unreadable_records_are_replaced_and_counted():
 
 
 def test_faces_are_cached_whatever_the_size_of_a_chunk(cache, monkeypatch):
-    monkeypatch.setattr(device_cache, "_CHUNK", 4)
+    monkeypatch.setattr(resident, "_CHUNK", 4)
     chunked = load_cache(Numbers(), num_threads=1)
     assert chunked.names == cache.names
     jax.tree.map(np.testing.assert_array_equal, chunked.share, cache.share)
@@ -161,17 +160,21 @@ def test_accelerator_caches_what_fits(monkeypatch, room, fits):
 
 
 def test_state_of_another_kind_of_feed_is_refused(cache):
-    cached, read = CachedFeed(cache, DEVICES, 0, NOTHING), make_feed(Numbers(), DEVICES)
+    cached, read = (
+        ResidentFeed(cache, DEVICES, 0, NOTHING),
+        StreamedFeed(Numbers(), DEVICES, 0, NOTHING),
+    )
     with pytest.raises(FeedError, match="device_cache=off"):
         cached.set_state(read.get_state())
     with pytest.raises(FeedError, match="device_cache=on"):
         read.set_state(cached.get_state())
+    read.close()
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda cache: CachedFeed(cache, DEVICES + 1, 0, NOTHING), "multiple"),
+        (lambda cache: ResidentFeed(cache, DEVICES + 1, 0, NOTHING), "multiple"),
         (lambda cache: load_cache(Numbers(DEVICES - 1)), "cannot be divided"),
         (lambda cache: use_cache("maybe", Numbers()), "choose auto, on, off"),
     ],
@@ -183,7 +186,7 @@ def test_impossible_cache_is_refused(cache, make, reason):
 
 def test_switching_on_more_does_not_change_the_motion(cache):
     moved = dataclasses.replace(CHANGES, exposure=0.0, occluder=0.0, jpeg=0.0)
-    all_, some = (drawn(CachedFeed(cache, DEVICES, 5, a), 3) for a in (CHANGES, moved))
+    all_, some = (drawn(ResidentFeed(cache, DEVICES, 5, a), 3) for a in (CHANGES, moved))
     for batch, other in zip(all_, some, strict=True):
         np.testing.assert_array_equal(batch["landmarks"], other["landmarks"])
 
@@ -194,11 +197,10 @@ sys.path[:0] = [os.getcwd(), os.path.join(os.getcwd(), "tests")]
 from mofa_jax.processes import initialize_processes
 initialize_processes()
 import jax
-from test_device_cache import NOTHING, Numbers
-from mofa_jax.data.feeds.cached_feed import CachedFeed
-from mofa_jax.data.feeds.device_cache import load_cache, use_cache
+from test_resident import NOTHING, Numbers
+from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
 assert use_cache("on", Numbers())
-feed = CachedFeed(load_cache(Numbers()), 4, 3, NOTHING)
+feed = ResidentFeed(load_cache(Numbers()), 4, 3, NOTHING)
 mean = jax.pmap(lambda c: jax.lax.pmean(c.mean(), "batch"), axis_name="batch", out_axes=None)
 for _ in range(6):
     batch = next(feed)

@@ -1,0 +1,107 @@
+"""Batches of synthetic faces, endless and keyed: the same interface as a feed of photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mofa_jax.camera import Camera
+from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatch, part_of_batch, shard
+from mofa_jax.data.feeds.mixture import FeedError
+from mofa_jax.data.synthetic.distributions import SyntheticRanges
+from mofa_jax.data.synthetic.examples import as_stored, example_keys, synthetic_batch
+from mofa_jax.face_model import FaceModel
+
+
+class SyntheticFeed:
+    """This process's part of the training batches that a seed and their numbers give.
+
+    Args:
+      model, cam: render the faces.
+      batch_size: B, over all devices of all processes.
+      ranges: of the distributions.
+      photographs: uint8 [K, h, w, 3] to cut backgrounds from; procedural backgrounds if None.
+      seed: of the keys, see `example_keys`.
+
+    Raises:
+      FeedError: the devices do not divide the batch.
+    """
+
+    num_failed = 0  # records that could not be read
+
+    def __init__(
+        self,
+        model: FaceModel,
+        cam: Camera,
+        batch_size: int,
+        ranges: SyntheticRanges,
+        photographs: np.ndarray | None,
+        seed: int,
+    ):
+        part = part_of_batch(batch_size) * jax.local_device_count()
+        self._places = range(batch_size)[jax.process_index() * part :][:part]
+        self._render = _make_render(model, cam, batch_size, ranges, photographs)
+        self._seed, self._number = seed, 0
+
+    def __iter__(self) -> SyntheticFeed:
+        return self
+
+    def __next__(self) -> DeviceBatch:
+        number, places = self._number, self._places
+        batch = self._render(self._seed, number, "train", places)
+        self._number += 1
+        arrays = shard({key: batch[key] for key in KEYS})
+        return DeviceBatch(arrays, lambda: [f"synthetic train {number}:{i}" for i in places])
+
+    def get_state(self) -> dict[str, int]:
+        """The number of the next batch."""
+        return {"number": self._number}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on with the batch of that number.
+
+        Raises:
+          FeedError: the state is that of another kind of feed.
+        """
+        if "number" not in state:
+            raise FeedError(
+                "the checkpoint's place in the data is not that of synthetic faces; go on with the "
+                "config.data.kind that the run began with, or give another workdir"
+            )
+        self._number = state["number"]
+
+    def close(self) -> None:
+        """Nothing runs ahead: nothing to end."""
+
+
+def synthetic_eval_batches(
+    model: FaceModel,
+    cam: Camera,
+    batch_size: int,
+    ranges: SyntheticRanges,
+    photographs: np.ndarray | None,
+    num_eval: int,
+) -> Iterator[dict[str, np.ndarray]]:
+    """At least `num_eval` held-out faces, the same ones in every run and on every process.
+
+    A batch is dict(image uint8 [B, H, W, 3], landmarks [B, 68, 2] px, confidence [B, 68], code
+    [B, D] the true codes).
+    """
+    render = _make_render(model, cam, batch_size, ranges, photographs)
+    for number in range(-(-num_eval // batch_size)):
+        yield jax.device_get(render(0, number, "eval", range(batch_size)))
+
+
+def _make_render(model, cam, batch_size, ranges, photographs):
+    """(seed, number of a batch, split, places in it) -> those faces of it, as they are stored."""
+    photographs = None if photographs is None else jnp.asarray(photographs)
+
+    def render(seed: int, number: int, split: str, places: range) -> dict[str, jax.Array]:
+        keys = example_keys(seed, number, batch_size, split)[places.start : places.stop]
+        return as_stored(synthetic_batch(keys, model, cam, ranges, photographs))
+
+    return render
