@@ -28,7 +28,8 @@ import tensorflow_datasets as tfds
 from absl import app, flags
 
 from configs import alexnet
-from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
+from mofa_jax.autoencoder import initial_weights, make_decoder
+from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.reader import TfdsSource, tfds_source
 from mofa_jax.data.corpora.record import corpus_features
 from mofa_jax.data.feeds.augment import Augmentation
@@ -36,6 +37,7 @@ from mofa_jax.data.feeds.cached_feed import CachedFeed
 from mofa_jax.data.feeds.device_cache import load_cache
 from mofa_jax.data.feeds.prefetch import Prefetch
 from mofa_jax.data.feeds.streamed import Source, make_feed
+from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_model import load_face_model
 from mofa_jax.figures import write_image
 from mofa_jax.optimizer import make_optimizer
@@ -159,7 +161,7 @@ def measure_waiting(source: Source) -> None:
     config = alexnet.get_config()
     config.batch_size = 5 * jax.device_count()
     model, cam = load_face_model(_MODEL.value), make_camera(config.camera)
-    encoder = make_encoder(config.encoder, code_size(model))
+    encoder = encoder_from_config(config.encoder, code_size(model))
     weights = initial_weights(encoder, config, cam)
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))

@@ -8,9 +8,11 @@ and the centre of its top-left pixel is (0.5, 0.5).
 import jax
 import jax.numpy as jnp
 from flax import struct
+from ml_collections import ConfigDict
 
 from mofa_jax.numerics import safe_norm
 
+REFERENCE_SIZE = 240  # px: the side of the crop in whose pixels focal length and errors are given
 NEAR = 1e-3  # dm: smaller depths are replaced by this one, so that no projection divides by zero
 
 
@@ -38,6 +40,18 @@ class Camera:
             principal_point=(self.principal_point[0] * factor, self.principal_point[1] * factor),
             image_size=(round(height * factor), round(width * factor)),
         )
+
+
+def make_camera(config: ConfigDict) -> Camera:
+    """The camera of a config's `camera`: the same view whatever its `image_size`.
+
+    Raises:
+      ValueError: the image size is no positive integer.
+    """
+    if config.image_size < 1:
+        raise ValueError(f"camera.image_size is {config.image_size}; give a positive number of px.")
+    reference = Camera(focal=config.focal, distance=config.distance)
+    return reference.scaled(config.image_size / REFERENCE_SIZE)
 
 
 def rotation_matrix(axis_angle: jax.Array) -> jax.Array:
