@@ -105,7 +105,8 @@ def check_loss(config: ConfigDict, cam: Camera) -> None:
     if config.regularizer_steps and min(ends) <= 0:
         raise ValueError(
             f"loss.regularizer_start and loss.regularizer are {ends[0]:g} and {ends[1]:g}: a "
-            "weight changes geometrically between positive numbers only; set loss.regularizer_steps to 0."
+            "weight changes geometrically between positive numbers only; set "
+            "loss.regularizer_steps to 0."
         )
     if any(side % 2**config.pyramid_levels for side in cam.image_size):
         raise ValueError(
