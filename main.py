@@ -11,7 +11,7 @@ from mofa_jax.encoders.pretrained import PretrainedWeightsError
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.processes import configure_logging
 from mofa_jax.reconstruct import reconstruct_after_training
-from mofa_jax.train import TrainingDivergedError, train_and_evaluate
+from mofa_jax.train import TrainingDivergedError, run_experiment
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and pictures go.")
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
     try:
-        errors = train_and_evaluate(_CONFIG.value, _WORKDIR.value)
+        errors = run_experiment(_CONFIG.value, _WORKDIR.value)
         if errors is not None:  # not stopped by a signal
             reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
     except _ERRORS as error:

@@ -1,4 +1,4 @@
-"""Training: `train_and_evaluate(config, workdir)`, the whole of what main.py does."""
+"""Training: `run_experiment(config, workdir)`, the whole of what main.py does before it draws."""
 
 import json
 import logging
@@ -56,6 +56,24 @@ class TrainState:
     step: jax.Array
     weights: Any
     opt_state: optax.OptState
+
+
+def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:
+    """`train_and_evaluate`, after the experiment that `config.start` holds, if any.
+
+    That one runs in `<workdir>/start`, with the same face model and camera, unless
+    `config.encoder.pretrained` names where to start from or this run has begun already.
+    """
+    workdir = Path(workdir)
+    begun = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+    if config.start and not config.encoder.pretrained and not begun:
+        start = config.start.copy_and_resolve_references()
+        start.face_model, start.camera = config.face_model, config.camera
+        if train_and_evaluate(start, workdir / "start") is None:
+            return None
+        config = config.copy_and_resolve_references()
+        config.encoder.pretrained = str(workdir / "start")
+    return train_and_evaluate(config, workdir)
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:

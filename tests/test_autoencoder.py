@@ -46,8 +46,11 @@ EXPERIMENTS = (
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda module: module.__name__)
 def test_experiments_override_only_fields_of_the_default(experiment):
-    config, base = experiment.get_config(), default.get_config()
-    assert set(dict(_flat(config))) == set(dict(_flat(base)))
+    config, base = experiment.get_config().to_dict(), default.get_config().to_dict()
+    start = config.pop("start")
+    assert not base.pop("start")
+    for stage in (config, start) if start else (config,):
+        assert set(dict(_flat(stage))) == set(dict(_flat(base)))
     assert "python main.py --config=" + experiment.__name__.replace(".", "/") in experiment.__doc__
 
 

@@ -358,3 +358,23 @@ def test_run_can_start_from_another_runs_encoder(config, tmp_path):
     config.num_steps = 1
     training.train_and_evaluate(config, tmp_path / "second")
     assert_same(weights_of(tmp_path / "second")[1], weights_of(tmp_path / "first")[1])
+
+
+def test_experiment_runs_the_one_that_it_starts_from_first_and_once(config, tmp_path):
+    config.start = config.copy_and_resolve_references()
+    config.start.data.kind, config.start.num_steps = "synthetic", 2
+    config.start.face_model = "analytic"  # the experiment's own face model counts
+    config.num_steps, config.optimizer.learning_rate = 1, 0.0
+    assert training.run_experiment(config, tmp_path)["num_failed"] == 0
+    step, weights = weights_of(tmp_path / "start")
+    assert step == 2
+    assert_same(weights_of(tmp_path)[1], weights)
+    written = (tmp_path / "start" / "config.json").stat().st_mtime_ns
+    training.run_experiment(config, tmp_path)
+    assert (tmp_path / "start" / "config.json").stat().st_mtime_ns == written
+
+
+def test_stopped_start_does_not_go_on_to_the_experiment(config, tmp_path, monkeypatch):
+    config.start = config.copy_and_resolve_references()
+    monkeypatch.setattr(training, "train_and_evaluate", lambda config, workdir: None)
+    assert training.run_experiment(config, tmp_path) is None
