@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of the encoder's initial weights, the batches' order and the augmentation
     config.batch_size = 5  # photographs a step, over all devices and processes (P)
     config.num_steps = 200_000  # optimizer steps (P)
-    config.face_model = "open"  # an npz file of the face-model format, or a built-in one's name
+    config.face_model = "open"  # a file of the face-model format, or a built-in model's name
     config.start = ConfigDict()  # an experiment that runs first, in <workdir>/start, with the same
     # face model and camera, and whose encoder this one starts from; empty = none
     config.camera = _camera()
@@ -36,10 +36,8 @@ def get_config() -> ConfigDict:
 def _camera() -> ConfigDict:
     camera = ConfigDict()
     camera.image_size = 240  # side of the square crop, px (P)
-    camera.focal = (
-        1087.5  # focal length, px of a 240 px crop, whatever image_size is; the principal
-    )
-    # point is the crop's center
+    camera.focal = 1087.5  # focal length, px of a 240 px crop, whatever image_size is; the
+    # principal point is the crop's center
     camera.distance = 10.0  # camera to face at the zero code, dm
     return camera
 

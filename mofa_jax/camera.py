@@ -1,8 +1,8 @@
 """Pinhole camera and rigid head pose (paper, Sec. 5.1).
 
-Camera space is right-handed: x right, y up, looking down -z. The unit is the decimetre. Screen
+Camera space is right-handed: x right, y up, looking down -z. The unit is the decimeter. Screen
 points are continuous pixel coordinates, x right and y down: the image's top-left corner is (0, 0)
-and the centre of its top-left pixel is (0.5, 0.5).
+and the center of its top-left pixel is (0.5, 0.5).
 """
 
 import jax
@@ -24,7 +24,7 @@ class Camera:
       focal: focal length, px.
       principal_point: (x, y), px.
       image_size: (height, width), px.
-      distance: from the camera's centre to the world's origin at the zero code, dm.
+      distance: from the camera's center to the world's origin at the zero code, dm.
     """
 
     focal: float = 1087.5

@@ -28,7 +28,7 @@ class Predictor:
       model: the face model that the encoder was trained with.
       cam: the camera that it was trained with.
       config: the run's resolved config.
-      step: optimiser steps of the checkpoint.
+      step: optimizer steps of the checkpoint.
     """
 
     model: FaceModel

@@ -175,7 +175,7 @@ def describe(params: FaceParams, crop: Crop, predict: Predictor) -> dict:
             "expression": "standard deviations",
             "reflectance": "standard deviations",
             "rotation": "axis-angle, radians",
-            "translation": "decimetres",
+            "translation": "decimeters",
             "illumination": "[9 spherical-harmonics bands, RGB], without the ambient 0.7",
         },
         "crop_to_photograph": np.asarray(crop.to_photograph).tolist(),

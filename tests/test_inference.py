@@ -7,6 +7,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import mofa_jax
 from configs import compact
@@ -162,3 +163,20 @@ def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, tiny_mo
     assert sizes == [16, 4]
     for i in (0, 15, 18):
         np.testing.assert_allclose(codes[i], predict(crops[i][None]).to_code()[0], atol=1e-5)
+
+
+def test_crops_of_another_size_show_the_same_geometry(run, tmp_path):
+    config = ConfigDict(json.loads((run / "config.json").read_text())["config"])
+    full = train_and_evaluate(config, run)  # had finished
+    config.camera.image_size, config.num_steps = 120, 1
+    small = train_and_evaluate(config, tmp_path / "run")
+    assert small["landmark_error"] == pytest.approx(full["landmark_error"], rel=0.02)
+    assert small["photometric_error"] == pytest.approx(full["photometric_error"], rel=0.1)
+    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1]
+    cv2.imwrite(str(tmp_path / "one.png"), astronaut)
+    predict = mofa_jax.load_for_inference(tmp_path / "run")
+    reconstruct.reconstruct_all(predict, [tmp_path / "one.png"], tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "one.0.json").read_text())
+    assert content["camera"]["image_size"] == [120, 120]
+    corners = transform_points(np.array(content["crop_to_photograph"]), np.array([[60.0, 60.0]]))
+    np.testing.assert_allclose(corners[0], [223, 120], atol=25)  # the astronaut's face
