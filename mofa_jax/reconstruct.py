@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import skimage.data
 from absl import app, flags
@@ -137,7 +138,7 @@ def _reconstruct(waiting: Sequence[_Found], predict: Predictor, output: Path) ->
     for found in waiting:
         overlay = found.photograph
         for k, crop in enumerate(found.crops):
-            params = FaceParams.from_code(next(codes), predict.model)
+            params = FaceParams.from_code(jnp.asarray(next(codes)), predict.model)
             overlay = overlay_on_photograph(
                 overlay, crop.to_photograph, params, predict.model, predict.cam
             )
