@@ -1,22 +1,40 @@
 """Trains MoFA: `python main.py --config=configs/compact.py --workdir=runs/x`."""
 
+import sys
+
 from absl import app, flags
 from ml_collections import config_flags
 
+from mofa_jax.checkpoint import CheckpointError
+from mofa_jax.data.sources.images import PhotographError
+from mofa_jax.encoders.pretrained import PretrainedWeightsError
+from mofa_jax.face_model import FaceModelError
 from mofa_jax.processes import configure_logging
 from mofa_jax.reconstruct import reconstruct_after_training
-from mofa_jax.train import train_and_evaluate
+from mofa_jax.train import TrainingDivergedError, run_experiment
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and pictures go.")
+
+_ERRORS = (
+    CheckpointError,
+    FaceModelError,
+    PhotographError,
+    PretrainedWeightsError,
+    TrainingDivergedError,
+)
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
-    train_and_evaluate(_CONFIG.value, _WORKDIR.value)
-    reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
+    try:
+        errors = run_experiment(_CONFIG.value, _WORKDIR.value)
+        if errors is not None:  # not stopped by a signal
+            reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
+    except _ERRORS as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

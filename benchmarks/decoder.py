@@ -17,7 +17,7 @@ import torch
 from absl import app, flags
 
 import mofa_jax
-from mofa_jax.fast_photometric import photometric_batch, stack_bases
+from mofa_jax.fused_photometric import photometric_batch, stack_bases
 from mofa_jax.illumination import AMBIENT
 from mofa_jax.params import code_size
 

@@ -26,13 +26,15 @@ import tensorflow_datasets as tfds
 from absl import app, flags
 
 from configs import compact
-from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
+from mofa_jax.autoencoder import initial_weights, make_decoder
+from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.reader import tfds_source
 from mofa_jax.data.corpora.record import corpus_features
 from mofa_jax.data.feeds.augment import Augmentation, augment
 from mofa_jax.data.feeds.mixture import Source
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed
+from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
@@ -144,7 +146,7 @@ def measure_waiting(source: Source) -> None:
     config = compact.get_config()
     config.batch_size *= jax.device_count()
     model, cam = load_face_model(_MODEL.value), make_camera(config.camera)
-    encoder = make_encoder(config.encoder, code_size(model))
+    encoder = encoder_from_config(config.encoder, code_size(model))
     weights = initial_weights(encoder, config, cam)
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))

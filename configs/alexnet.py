@@ -3,8 +3,8 @@
     python main.py --config=configs/alexnet.py --workdir=runs/alexnet --config.data.path=PHOTOGRAPHS
         --config.encoder.pretrained=bvlc_alexnet.caffemodel
 
-The paper starts from ImageNet weights; without them the encoder starts from He initialisation, and
-configs/compact_unsupervised.py is the better recipe from scratch. On LFW from He initialisation,
+The paper starts from ImageNet weights; without them the encoder starts from He initialization, and
+configs/compact_unsupervised.py is the better recipe from scratch. On LFW from He initialization,
 100 steps take the photometric error from 0.33 to 0.22 and the landmark error from 7.4 up to 8.5 px.
 """
 

@@ -1,22 +1,25 @@
 """The small encoder without any label of a photograph: rendered faces first, then photographs.
 
-python main.py --config=configs/compact_synthetic.py --workdir=runs/compact_synthetic
 python main.py --config=configs/compact_unsupervised.py --workdir=runs/compact_unsupervised
-    --config.encoder.pretrained=runs/compact_synthetic --config.data.path=PHOTOGRAPHS
+    --config.data.path=PHOTOGRAPHS
+
+The rendered faces are those of compact_synthetic.py, in the workdir's folder start; the workdir of
+such a run that there is already is given by --config.encoder.pretrained=runs/compact_synthetic.
 
 Measured like configs/compact.py (256 held-out photographs of LFW, 2 shared CPU cores):
 landmark error 7.8 px for the zero code, 6.7 after the rendered faces (19 minutes), 6.06 after 3,000
 steps on photographs (another 19 minutes); photometric error 0.325, 0.179, 0.1415. From He
-initialisation and a fixed distance the landmark error is 7.2 px after 1,050 steps.
+initialization and a fixed distance the landmark error is 7.2 px after 1,050 steps.
 """
 
 from ml_collections import ConfigDict
 
-from configs import compact
+from configs import compact, compact_synthetic
 
 
 def get_config() -> ConfigDict:
     config = compact.get_config()
+    config.start = compact_synthetic.get_config()
     config.num_steps = 3000
     config.loss.landmark = 0.0
     config.loss.regularizer_start = 6e-4

@@ -8,12 +8,14 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """The paper's unsupervised training with AlexNet, on the face model in the box."""
+    """The paper's unsupervised training with AlexNet, on the built-in face model."""
     config = ConfigDict()
     config.seed = 0  # of the encoder's initial weights, the batches' order and the augmentation
     config.batch_size = 5  # photographs a step, over all devices and processes (P)
-    config.num_steps = 200_000  # optimiser steps (P)
-    config.face_model = "open"  # an npz file of the face-model format, or a name in the box
+    config.num_steps = 200_000  # optimizer steps (P)
+    config.face_model = "open"  # a file of the face-model format, or a built-in model's name
+    config.start = ConfigDict()  # an experiment that runs first, in <workdir>/start, with the same
+    # face model and camera, and whose encoder this one starts from; empty = none
     config.camera = _camera()
     config.encoder = _encoder()
     config.loss = _loss()
@@ -34,7 +36,8 @@ def get_config() -> ConfigDict:
 def _camera() -> ConfigDict:
     camera = ConfigDict()
     camera.image_size = 240  # side of the square crop, px (P)
-    camera.focal = 1087.5  # focal length, px; the principal point is the crop's centre
+    camera.focal = 1087.5  # focal length, px of a 240 px crop, whatever image_size is; the
+    # principal point is the crop's center
     camera.distance = 10.0  # camera to face at the zero code, dm
     return camera
 
@@ -44,7 +47,7 @@ def _encoder() -> ConfigDict:
     encoder.name = "alexnet"  # alexnet (P), vgg_face (P), compact
     encoder.variant = "caffe"  # of alexnet: caffe (P: bvlc_alexnet) or torchvision
     encoder.pretrained = ""  # file of weights for all but the last layer, or another run's workdir
-    # for all layers; "" = He initialisation
+    # for all layers; "" = He initialization
     return encoder
 
 
@@ -63,7 +66,7 @@ def _loss() -> ConfigDict:
     loss.pyramid_steps = 0  # steps in which the photograph becomes sharp, level by level
     loss.population_shape = 0.0  # weight of the squared average of alpha over all faces (P: none)
     loss.population_pose = 0.0  # the same of rotation, radians, and translation, dm
-    loss.light_color = 0.0  # weak prior: squared distance of each band from grey, inside E_reg
+    loss.light_color = 0.0  # weak prior: squared distance of each band from gray, times w_reg
     return loss
 
 
@@ -95,7 +98,7 @@ def _data() -> ConfigDict:
     # comes from each, DIRECTORY=WEIGHT,DIRECTORY=WEIGHT
     data.cache = ""  # folder for the crops found in `path`; "" = <workdir>/crops
     data.landmarks = ""  # landmark file; "" = the one in the folder, if any
-    data.pixel_centers = "integer"  # where that file puts pixel centres: integer or half (+0.5)
+    data.pixel_centers = "integer"  # where that file puts pixel centers: integer or half (+0.5)
     data.only_clean = False  # only photographs that the landmark file marks as clean
     data.require_landmarks = False  # leave out faces without landmarks
     data.crop = "haar"  # the square around the detector's box (P), or around the landmarks

@@ -6,7 +6,7 @@ The same faces as a data set on disk:
 
     python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/synthetic
 
-The held-out errors include the geometric error in millimetres, since the true codes are known.
+The held-out errors include the geometric error in millimeters, since the true codes are known.
 """
 
 from ml_collections import ConfigDict

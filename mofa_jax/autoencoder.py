@@ -2,21 +2,21 @@
 
 import dataclasses
 import logging
+import math
 import os
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax import struct
 from ml_collections import ConfigDict
 
-from mofa_jax import encoders, losses, metrics
-from mofa_jax.camera import Camera
+from mofa_jax import losses, metrics
+from mofa_jax.camera import REFERENCE_SIZE, Camera
 from mofa_jax.checkpoint import Checkpoints, on_first_device
 from mofa_jax.face_model import FaceModel
-from mofa_jax.fast_photometric import (
+from mofa_jax.fused_photometric import (
     StackedBases,
     oriented_vertices,
     photometric_batch,
@@ -64,17 +64,9 @@ def landmark_model(model: FaceModel) -> FaceModel:
     )
 
 
-def make_camera(config: ConfigDict) -> Camera:
-    """The camera of a config's `camera`."""
-    size = config.image_size
-    center = (size / 2, size / 2)
-    return Camera(config.focal, center, (size, size), config.distance)
-
-
-def make_encoder(config: ConfigDict, num_outputs: int) -> nn.Module:
-    """The network of a config's `encoder`, for codes of `num_outputs` entries."""
-    options = {"variant": config.variant} if config.name == "alexnet" else {}
-    return encoders.make_encoder(config.name, num_outputs, **options)
+def random_weights(encoder: nn.Module, seed: int, cam: Camera) -> dict:
+    """The encoder's variables by He initialization; the last layer is zero."""
+    return jax.jit(encoder.init)(jax.random.key(seed), jnp.zeros((1, *cam.image_size, 3)))
 
 
 def initial_weights(encoder: nn.Module, config: ConfigDict, cam: Camera) -> dict:
@@ -87,8 +79,7 @@ def initial_weights(encoder: nn.Module, config: ConfigDict, cam: Camera) -> dict
     Raises:
       PretrainedWeightsError, CheckpointError: they do not fit the encoder.
     """
-    image = jnp.zeros((1, *cam.image_size, 3))
-    weights = jax.jit(encoder.init)(jax.random.key(config.seed), image)
+    weights = random_weights(encoder, config.seed, cam)
     pretrained = config.encoder.pretrained
     if os.path.isdir(pretrained):
         with Checkpoints.existing(pretrained) as run:
@@ -99,17 +90,38 @@ def initial_weights(encoder: nn.Module, config: ConfigDict, cam: Camera) -> dict
         from mofa_jax.encoders.pretrained import load_pretrained
 
         _logger.info("Encoder weights from %s.", pretrained)
-        return load_pretrained(pretrained, encoder, weights)
-    _logger.info("No pretrained encoder weights given: He initialisation.")
+        return {**weights, "params": load_pretrained(pretrained, encoder, weights["params"])}
+    _logger.info("No pretrained encoder weights given: He initialization.")
     return weights
+
+
+def check_loss(config: ConfigDict, cam: Camera) -> None:
+    """Refuses values of the default config's `loss` with which no loss can be computed.
+
+    Raises:
+      ValueError: a geometric change from or to zero, or an image that cannot be halved so often.
+    """
+    ends = (config.regularizer_start, config.regularizer)
+    if config.regularizer_steps and min(ends) <= 0:
+        raise ValueError(
+            f"loss.regularizer_start and loss.regularizer are {ends[0]:g} and {ends[1]:g}: a "
+            "weight changes geometrically between positive numbers only; set "
+            "loss.regularizer_steps to 0."
+        )
+    if any(side % 2**config.pyramid_levels for side in cam.image_size):
+        raise ValueError(
+            f"loss.pyramid_levels is {config.pyramid_levels}, but an image of "
+            f"{cam.image_size[0]} px cannot be halved so often; give fewer levels, or a "
+            f"camera.image_size that is a multiple of {2**config.pyramid_levels}."
+        )
 
 
 def regularizer_weight(config: ConfigDict, step: jax.Array) -> jax.Array:
     """w_reg at a step: from `regularizer_start` geometrically to `regularizer`, then constant."""
-    progress = jnp.clip(step / max(config.regularizer_steps, 1), 0.0, 1.0)
     if not config.regularizer_steps:
-        progress = 1.0
-    start, end = np.log(config.regularizer_start), np.log(config.regularizer)
+        return jnp.asarray(config.regularizer, jnp.float32)
+    progress = jnp.clip(step / config.regularizer_steps, 0.0, 1.0)
+    start, end = math.log(config.regularizer_start), math.log(config.regularizer)
     return jnp.exp(start + progress * (end - start))
 
 
@@ -142,88 +154,84 @@ def objective(
     encode: Callable,
     config: ConfigDict,
     axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
     """Eq. 7, averaged over a batch, and the terms it is made of.
 
     Args:
       weights: the encoder's.
       batch: image [B, H, W, 3] uint8; landmarks [B, 68, 2] px and confidence [B, 68].
-      step: optimiser steps done.
+      step: optimizer steps done.
       decoder: see `Decoder`.
       encode: (weights, images [B, H, W, 3] in [0, 1]) -> codes [B, D].
       config: the default config's `loss`.
       axis_name: of the devices that share the batch, if any.
 
     Returns:
-      The loss, and dict(loss, photometric, landmark, regularizer: the terms of Eq. 7 with their
-      weights; photometric_error and landmark_error, px: the metrics).
+      The loss; its terms by name, each with its weight, whose sum it is; and the metrics
+      photometric_error and landmark_error, px of a 240 px crop, over the faces that have them.
     """
     images = batch["image"].astype(jnp.float32) / 255.0
     params = FaceParams.from_code(encode(weights, images), decoder.landmarks)
     compared = blurred(images, pyramid_level(config, step), config.pyramid_levels)
     photometric, share = photometric_batch(params, decoder.bases, decoder.cam, compared)
-    landmark, distance = jax.vmap(_landmark_terms, (0, 0, 0, None))(
-        params, batch["landmarks"], batch["confidence"], decoder
+    landmark, distance, _ = _landmark_terms(params, batch, decoder)
+    prior = jax.vmap(losses.regularizer, (0, None, None))(
+        params, config.reflectance, config.expression
     )
-    prior = jax.vmap(_prior, (0, None))(params, config)
-    population = _population_prior(params, config, axis_name)
-    terms = {
+    prior_weight = regularizer_weight(config, step)
+    terms = {  # Eq. 7
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
-        "regularizer": regularizer_weight(config, step) * jnp.mean(prior) + population,
+        "regularizer": prior_weight * jnp.mean(prior),
     }
-    loss = sum(terms.values())  # Eq. 7
-    annotated = jnp.isfinite(distance)
+    if config.light_color:
+        color = jnp.mean(jax.vmap(losses.light_color)(params))
+        terms["light_color"] = prior_weight * config.light_color * color
+    if config.population_shape:
+        squared = losses.squared_mean(params.shape, axis_name)
+        terms["population_shape"] = config.population_shape * squared
+    if config.population_pose:
+        pose = jnp.concatenate([params.rotation, params.translation], axis=-1)
+        terms["population_pose"] = config.population_pose * losses.squared_mean(pose, axis_name)
     errors = {
-        "photometric_error": jnp.mean(photometric / jnp.maximum(share, 1e-6)),
-        "landmark_error": jnp.sum(jnp.where(annotated, distance, 0.0)) / jnp.sum(annotated),
+        "photometric_error": jnp.nanmean(photometric / share),
+        "landmark_error": jnp.nanmean(distance),
     }
-    return loss, {"loss": loss, **terms, **errors}
+    return sum(terms.values()), (terms, errors)
 
 
 def face_errors(
     params: FaceParams, batch: dict[str, jax.Array], images: jax.Array, decoder: Decoder
 ) -> dict[str, jax.Array]:
-    """The metrics of each face of a batch [B]; NaN where a face has no landmarks.
+    """The metrics of each face of a batch [B], and whether it `failed`.
 
-    geometric_error, mm, is there when the batch holds the true codes.
+    Returns:
+      photometric_error, NaN where no vertex is front-facing; landmark_error, px of a 240 px crop,
+      NaN where a face has no landmarks; geometric_error, mm, when the batch holds the true `code`;
+      annotated, bool: the face has landmarks; failed, bool: an error that it should have is not
+      finite.
     """
     photometric, share = photometric_batch(params, decoder.bases, decoder.cam, images)
-    _, distance = jax.vmap(_landmark_terms, (0, 0, 0, None))(
-        params, batch["landmarks"], batch["confidence"], decoder
-    )
-    errors = {
-        "photometric_error": photometric / jnp.maximum(share, 1e-6),
-        "landmark_error": distance,
-    }
+    _, distance, annotated = _landmark_terms(params, batch, decoder)
+    errors = {"photometric_error": photometric / share, "landmark_error": distance}
+    failed = ~jnp.isfinite(errors["photometric_error"]) | (annotated & ~jnp.isfinite(distance))
     if "code" in batch:
         true = FaceParams.from_code(batch["code"], decoder.landmarks)
         oriented = [oriented_vertices(code, decoder.bases) for code in (params, true)]
         errors["geometric_error"] = jax.vmap(metrics.geometric_error)(*oriented)
-    return errors
+        failed |= ~jnp.isfinite(errors["geometric_error"])
+    return {**errors, "annotated": annotated, "failed": failed}
 
 
-def _landmark_terms(params, points, confidence, decoder: Decoder) -> tuple[jax.Array, jax.Array]:
-    """Eq. 9 and the landmark error, px (NaN without landmarks), of one face."""
-    screen = project_vertices(params, decoder.landmarks, decoder.cam)
-    offset, weight = losses.landmark_offsets(screen, decoder.landmarks, points, confidence)
-    error = jax.lax.stop_gradient(losses.mean_landmark_distance(offset, weight))
-    return losses.weighted_landmark_distance(offset, weight, decoder.cam), error
+def _landmark_terms(params: FaceParams, batch: dict[str, jax.Array], decoder: Decoder):
+    """Eq. 9, the landmark error (NaN without landmarks) and whether there are any, of B faces."""
 
+    def of_one(params: FaceParams, points: jax.Array, confidence: jax.Array):
+        screen = project_vertices(params, decoder.landmarks, decoder.cam)
+        offset, weight = losses.landmark_offsets(screen, decoder.landmarks, points, confidence)
+        error = jax.lax.stop_gradient(losses.mean_landmark_distance(offset, weight))
+        error *= REFERENCE_SIZE / decoder.cam.image_size[1]
+        loss = losses.weighted_landmark_distance(offset, weight, decoder.cam)
+        return loss, error, jnp.any(weight > 0)
 
-def _prior(params: FaceParams, config: ConfigDict) -> jax.Array:
-    """Eq. 10, and the prior on the light's colour."""
-    statistical = losses.regularizer(params, config.reflectance, config.expression)
-    return statistical + config.light_color * losses.light_color(params)
-
-
-def _population_prior(params: FaceParams, config: ConfigDict, axis_name: str | None) -> jax.Array:
-    """Keeps the average shape, and the average pose in the detector's squares, at zero.
-
-    A single face may differ from the average as the other terms let it; all of them together not.
-    """
-    if not (config.population_shape or config.population_pose):
-        return jnp.zeros(())
-    pose = jnp.concatenate([params.rotation, params.translation], axis=-1)
-    shape, pose = (losses.squared_mean(x, axis_name) for x in (params.shape, pose))
-    return config.population_shape * shape + config.population_pose * pose
+    return jax.vmap(of_one)(params, batch["landmarks"], batch["confidence"])

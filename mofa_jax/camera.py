@@ -1,16 +1,18 @@
 """Pinhole camera and rigid head pose (paper, Sec. 5.1).
 
-Camera space is right-handed: x right, y up, looking down -z. The unit is the decimetre. Screen
+Camera space is right-handed: x right, y up, looking down -z. The unit is the decimeter. Screen
 points are continuous pixel coordinates, x right and y down: the image's top-left corner is (0, 0)
-and the centre of its top-left pixel is (0.5, 0.5).
+and the center of its top-left pixel is (0.5, 0.5).
 """
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from ml_collections import ConfigDict
 
 from mofa_jax.numerics import safe_norm
 
+REFERENCE_SIZE = 240  # px: the side of the crop in whose pixels focal length and errors are given
 NEAR = 1e-3  # dm: smaller depths are replaced by this one, so that no projection divides by zero
 
 
@@ -22,7 +24,7 @@ class Camera:
       focal: focal length, px.
       principal_point: (x, y), px.
       image_size: (height, width), px.
-      distance: from the camera's centre to the world's origin at the zero code, dm.
+      distance: from the camera's center to the world's origin at the zero code, dm.
     """
 
     focal: float = 1087.5
@@ -38,6 +40,18 @@ class Camera:
             principal_point=(self.principal_point[0] * factor, self.principal_point[1] * factor),
             image_size=(round(height * factor), round(width * factor)),
         )
+
+
+def make_camera(config: ConfigDict) -> Camera:
+    """The camera of a config's `camera`: the same view whatever its `image_size`.
+
+    Raises:
+      ValueError: the image size is no positive integer.
+    """
+    if config.image_size < 1:
+        raise ValueError(f"camera.image_size is {config.image_size}; give a positive number of px.")
+    reference = Camera(focal=config.focal, distance=config.distance)
+    return reference.scaled(config.image_size / REFERENCE_SIZE)
 
 
 def rotation_matrix(axis_angle: jax.Array) -> jax.Array:

@@ -1,6 +1,13 @@
 """Checkpoints of a run, by Orbax: everything a resumed run or an inference needs."""
 
+import dataclasses
+import hashlib
+import json
+import logging
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +15,39 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-FORMAT = 1  # of what a checkpoint's metadata holds
+FORMAT = 2  # of what a checkpoint's metadata holds; 1 had no checksums, its weights can be read
+
+_logger = logging.getLogger(__name__)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be found or does not fit; the message says what, where and the mend."""
+    """A checkpoint cannot be found, read or written; the message says what, where and the mend."""
 
 
 class Checkpoints:
     """The checkpoints under `<workdir>/checkpoints`, the newest `keep` of them.
 
     A checkpoint is written to a temporary name and renamed when it is whole, so a killed run leaves
-    the earlier ones as they were. Use it as a context manager: leaving it waits for the writing.
+    the earlier ones as they were. Its metadata holds checksums, with which everything that is
+    loaded is compared. Use it as a context manager: leaving it waits for the writing.
     """
 
     def __init__(self, workdir: str | os.PathLike, keep: int | None = None):
+        """`keep`: for the run that writes; it also clears away what a killed run left half-written.
+
+        Raises:
+          CheckpointError: the folder cannot be read.
+        """
         self._directory = Path(os.path.abspath(workdir)) / "checkpoints"
         policies = ocp.training.preservation_policies
         policy = policies.LatestN(keep) if keep else policies.PreserveAll()
-        self._checkpointer = ocp.training.Checkpointer(self._directory, preservation_policy=policy)
+        with self._reading(self._directory):
+            if keep and jax.process_index() == 0:
+                for half_written in self._directory.glob("*.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(half_written)
+            self._checkpointer = ocp.training.Checkpointer(
+                self._directory, preservation_policy=policy
+            )
 
     @classmethod
     def existing(cls, workdir: str | os.PathLike) -> "Checkpoints":
@@ -47,8 +68,14 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._checkpointer.close()
+    def __exit__(self, kind: type | None, *_) -> None:
+        try:
+            with self._writing():
+                self._checkpointer.close()
+        except CheckpointError as error:
+            if kind is None:
+                raise
+            _logger.error("%s", error)  # the first error goes on
 
     @property
     def latest_step(self) -> int | None:
@@ -56,29 +83,42 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def save(self, step: int, state: Any, information: dict[str, Any]) -> None:
-        """Writes a pytree and a JSON dictionary; returns before the files are written.
+        """Writes a pytree and a JSON dictionary; returns before the files are written (see `wait`).
+
+        Args:
+          step: of the run.
+          state: a dictionary or a dataclass of pytrees of arrays.
+          information: what `information` gives back.
 
         Raises:
-          CheckpointError: an earlier write failed (a full disk, say).
+          CheckpointError: this or an earlier write failed (a full disk, say).
         """
         if step == self.latest_step:
             return
-        try:
+        content = {"format": FORMAT, **information}
+        checksums = {name: _checksum(part) for name, part in _parts(state).items()}
+        metadata = {**content, "checksums": {**checksums, "metadata": _text_checksum(content)}}
+        with self._writing():
             self._checkpointer.save_async(
-                step,
-                _of_all_processes(state),
-                force=True,
-                custom_metadata={"format": FORMAT, **information},
+                step, _of_all_processes(state), force=True, custom_metadata=metadata
             )
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{self._directory}: the checkpoint of step {step} cannot be written ({error}); "
-                "free disk space and start the command again: it goes on from the last whole one."
-            ) from error
+
+    def wait(self) -> None:
+        """Returns when the checkpoint that is being saved is whole on the disk.
+
+        Raises:
+          CheckpointError: it could not be written.
+        """
+        with self._writing():
+            self._checkpointer.wait()
 
     def information(self, step: int) -> dict[str, Any]:
-        """The JSON dictionary that was saved at a step."""
-        return self._checkpointer.metadata(step).custom_metadata
+        """The JSON dictionary that was saved at a step.
+
+        Raises:
+          CheckpointError: it is damaged.
+        """
+        return self._metadata(step)[0]
 
     def load(self, step: int, target: Any) -> Any:
         """The pytree of a step, on the target's devices.
@@ -88,22 +128,86 @@ class Checkpoints:
           target: a pytree of arrays, or of ShapeDtypeStructs with shardings, of the same structure.
 
         Raises:
-          CheckpointError: the checkpoint holds other arrays than the target.
+          CheckpointError: the checkpoint holds other arrays than the target, or is damaged.
         """
-        try:
-            return self._checkpointer.load(step, target)
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-            raise CheckpointError(
-                f"{self._directory / str(step)}: does not fit this configuration ({error}); use "
-                "the config that the run was started with, or another workdir."
-            ) from error
+        return self._load(step, target, ocp.Context())
 
     def load_part(self, step: int, target: dict[str, Any]) -> dict[str, Any]:
         """Like `load`, for some of the saved pytree's keys, the rest left on disk."""
         context = ocp.Context()
         context.pytree.loading.partial_load = True
-        with context:
-            return self.load(step, target)
+        return self._load(step, target, context)
+
+    def _load(self, step: int, target: Any, context: ocp.Context) -> Any:
+        _, checksums = self._metadata(step)
+        with self._reading(self._directory / str(step)):
+            with context:
+                loaded = self._checkpointer.load(step, target)
+            for name, part in _parts(loaded).items():
+                if checksums is not None and _checksum(part) != checksums[name]:
+                    raise ValueError(f"the checksum of its {name} is another one")
+        return loaded
+
+    def _metadata(self, step: int) -> tuple[dict[str, Any], dict[str, str] | None]:
+        """What was saved as information, and the checksums of the arrays (none in format 1)."""
+        with self._reading(self._directory / str(step)):
+            content = dict(self._checkpointer.metadata(step).custom_metadata)
+            checksums = content.pop("checksums", None)
+            if checksums is None and content["format"] != 1:
+                raise ValueError("its metadata has no checksums")
+            if checksums is not None and checksums["metadata"] != _text_checksum(content):
+                raise ValueError("the checksum of its metadata is another one")
+            del content["format"]
+        return content, checksums
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """Turns whatever Orbax and the readers below it raise on damaged files into one error."""
+        try:
+            yield
+        except Exception as error:
+            raise CheckpointError(
+                f"{path}: does not fit this configuration, or is damaged ({_one_line(error)}); use "
+                "the config that the run was started with, or remove this folder: the run then "
+                "goes on from the checkpoint before it."
+            ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise CheckpointError(
+                f"{self._directory}: a checkpoint cannot be written ({_one_line(error)}); free "
+                "disk space and start the command again: it goes on from the last whole one."
+            ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _parts(tree: Any) -> dict[str, Any]:
+    """The pytrees in a dictionary or a dataclass, by name."""
+    if isinstance(tree, dict):
+        return tree
+    return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+
+
+def _checksum(tree: Any) -> str:
+    """SHA-256 over the types, shapes and bytes of a pytree's arrays, in the tree's order."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise ValueError("an array is missing")
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype.name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _text_checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _of_all_processes(tree: Any) -> Any:

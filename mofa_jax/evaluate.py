@@ -10,40 +10,55 @@ import numpy as np
 from mofa_jax.autoencoder import Decoder, face_errors
 from mofa_jax.params import FaceParams
 
+_KEYS = ("image", "landmarks", "confidence", "code")
+
+
+def make_errors_of(encode: Callable) -> Callable:
+    """(weights, batch, decoder) -> `face_errors`, compiled once for all evaluations of a run.
+
+    Args:
+      encode: (weights, images [B, H, W, 3] in [0, 1]) -> codes [B, D].
+    """
+
+    @jax.jit
+    def errors_of(weights: Any, batch: dict, decoder: Decoder) -> dict[str, jax.Array]:
+        images = batch["image"].astype(jnp.float32) / 255.0
+        params = FaceParams.from_code(encode(weights, images), decoder.landmarks)
+        return face_errors(params, batch, images, decoder)
+
+    return errors_of
+
 
 def evaluate(
-    weights: Any, batches: Iterable[dict], encode: Callable, decoder: Decoder
+    weights: Any, batches: Iterable[dict], errors_of: Callable, decoder: Decoder
 ) -> dict[str, float]:
-    """Means over all faces of `batches`, each face once.
+    """Means over the faces of `batches`, each face once.
 
     Args:
       weights: the encoder's.
       batches: as the feed gives them; faces whose `valid` is False do not count.
-      encode: (weights, images) -> codes.
+      errors_of: see `make_errors_of`.
       decoder: see `Decoder`.
 
     Returns:
-      photometric_error; landmark_error, px, over the faces that have landmarks (absent without
-      any); geometric_error, mm, where the batches hold the true `code`; num_faces.
+      photometric_error; landmark_error, px of a 240 px crop, over the faces that have landmarks
+      (absent without any); geometric_error, mm, where the batches hold the true `code`; num_faces;
+      num_failed, the faces with an error that is not finite, which the means leave out.
     """
-    errors = jax.jit(lambda weights, batch, decoder: _errors(weights, batch, decoder, encode))
-    keys = ("image", "landmarks", "confidence", "code")
     collected: dict[str, list] = {}
     for batch in batches:
-        arrays = {key: batch[key] for key in keys if key in batch}
+        arrays = {key: batch[key] for key in _KEYS if key in batch}
         valid = np.asarray(batch.get("valid", np.ones(len(batch["image"]), bool)))
-        for key, values in errors(weights, arrays, decoder).items():
+        for key, values in errors_of(weights, arrays, decoder).items():
             collected.setdefault(key, []).append(np.asarray(values)[valid])
-    all_values = {key: np.concatenate(values) for key, values in collected.items()}
-    means = {
-        key: float(np.nanmean(values))
-        for key, values in all_values.items()
-        if np.isfinite(values).any()
-    }
-    return {**means, "num_faces": len(all_values["photometric_error"])}
+    values = {key: np.concatenate(parts) for key, parts in collected.items()}
+    failed, annotated = values.pop("failed"), values.pop("annotated")
+    means = {key: _mean_of_finite(errors) for key, errors in values.items()}
+    if not annotated.any():
+        del means["landmark_error"]
+    return {**means, "num_faces": len(failed), "num_failed": int(failed.sum())}
 
 
-def _errors(weights, batch: dict, decoder: Decoder, encode: Callable) -> dict[str, jax.Array]:
-    images = batch["image"].astype(jnp.float32) / 255.0
-    params = FaceParams.from_code(encode(weights, images), decoder.landmarks)
-    return face_errors(params, batch, images, decoder)
+def _mean_of_finite(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")

@@ -1,6 +1,6 @@
 """Pictures for people: panels of a reconstruction, overlays on photographs, contact sheets.
 
-Pictures are uint8 [H, W, 3] RGB, row 0 on top; points are continuous pixels (x, y), the centre of
+Pictures are uint8 [H, W, 3] RGB, row 0 on top; points are continuous pixels (x, y), the center of
 the top-left pixel at (0.5, 0.5).
 """
 
@@ -27,7 +27,7 @@ PANELS = ("input", "overlay", "geometry", "reflectance", "light")
 _SUPERSAMPLE = 2
 _CLAY = (0.74, 0.75, 0.78)
 _CLAY_LIGHT = (-0.25, 0.35, 0.90)  # from above, a little from the left, camera space
-_GREY = 0.6  # reflectance of the face that shows the light
+_GRAY = 0.6  # reflectance of the face that shows the light
 _OVERLAY_FACTORS = (1, 2, 3, 4)  # an overlay is drawn at one of these multiples of the crop's size
 _LANDMARK_COLOR = (40, 230, 90)
 _TEXT_HEIGHT = 22  # px
@@ -145,7 +145,7 @@ def draw_landmarks(
     shown = np.all(np.abs(points) < 1e6, axis=1)
     if confidence is not None:
         shown &= np.asarray(confidence) > 0
-    fraction = 4  # bits: OpenCV takes sixteenths of a pixel, counted from the first pixel's centre
+    fraction = 4  # bits: OpenCV takes sixteenths of a pixel, counted from the first pixel's center
     for x, y in np.round((points[shown] - 0.5) * 2**fraction).astype(int).tolist():
         size = round(radius * 2**fraction)
         cv2.circle(image, (x, y), size, color, cv2.FILLED, cv2.LINE_AA, fraction)
@@ -204,12 +204,12 @@ def _draw_panels(photographs, params: FaceParams, model: FaceModel, cam: Camera)
 
 
 def _looks(rendering: Rendering, params: FaceParams, model: FaceModel) -> list[jax.Array]:
-    """The vertices' colours [N, 3], in [0, 1]: as seen, as clay, without light, as light alone."""
+    """The vertices' colors [N, 3], in [0, 1]: as seen, as clay, without light, as light alone."""
     normals = rendering.normals
     light = jnp.array(_CLAY_LIGHT) / math.hypot(*_CLAY_LIGHT)
     clay = (0.2 + 0.8 * jnp.maximum(normals @ light, 0.0))[:, None] * jnp.array([_CLAY])
-    grey = shade(jnp.full_like(normals, _GREY), normals, params.illumination)
-    looks = (rendering.color, clay, model.reflectance(params.reflectance), grey)
+    gray = shade(jnp.full_like(normals, _GRAY), normals, params.illumination)
+    looks = (rendering.color, clay, model.reflectance(params.reflectance), gray)
     return [jnp.clip(look, 0.0, 1.0) for look in looks]
 
 
@@ -238,7 +238,7 @@ def _lay_over(photograph: np.ndarray, face: np.ndarray, affine: np.ndarray) -> n
     if (high <= low).any():
         return photograph
     part = photograph[low[1] : high[1], low[0] : high[0]]
-    # Pixel i's centre is at i + 0.5 in both pictures, OpenCV's maps speak of i.
+    # Pixel i's center is at i + 0.5 in both pictures, OpenCV's maps speak of i.
     linear = affine[:, :2]
     offset = affine[:, 2] - low + linear @ (0.5, 0.5) - 0.5
     warped = cv2.warpAffine(

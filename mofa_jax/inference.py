@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mofa_jax.autoencoder import make_camera, make_encoder
-from mofa_jax.camera import Camera
+from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
+from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.params import FaceParams, code_size
@@ -29,7 +29,7 @@ class Predictor:
       model: the face model that the encoder was trained with.
       cam: the camera that it was trained with.
       config: the run's resolved config.
-      step: optimiser steps of the checkpoint.
+      step: optimizer steps of the checkpoint.
     """
 
     model: FaceModel
@@ -80,7 +80,7 @@ def load_for_inference(
         model = load_face_model(face_model or config.face_model)
         check_face_model(information["face_model"], model)
         cam = make_camera(config.camera)
-        encoder = make_encoder(config.encoder, code_size(model))
+        encoder = encoder_from_config(config.encoder, code_size(model))
         image = jax.ShapeDtypeStruct((1, *cam.image_size, 3), jnp.float32)
         target = jax.eval_shape(encoder.init, jax.random.key(0), image)
         weights = checkpoints.load_part(step, {"weights": on_first_device(target)})["weights"]

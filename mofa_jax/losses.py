@@ -18,7 +18,7 @@ EXPRESSION_WEIGHT = 0.8  # w_delta
 
 
 def photometric(rendering: Rendering, image: jax.Array) -> jax.Array:
-    """Eq. 8: the robust l2,1 distance of the rendered colours to the photograph.
+    """Eq. 8: the robust l2,1 distance of the rendered colors to the photograph.
 
     E = 1/N sum over front-facing vertices of ||I(u_i) - c_i||_2. Whether a vertex is front-facing
     carries no gradient.
@@ -109,7 +109,7 @@ def regularizer(
 
 
 def light_color(params: FaceParams) -> jax.Array:
-    """Squared distance of each band's light from grey: keeps a skin's tone out of the light."""
+    """Squared distance of each band's light from gray: keeps a skin's tone out of the light."""
     gamma = params.illumination
     return jnp.sum((gamma - jnp.mean(gamma, axis=-1, keepdims=True)) ** 2)
 

@@ -14,7 +14,7 @@ _MM_PER_DM = 100.0
 def geometric_error(estimated: jax.Array, true: jax.Array) -> jax.Array:
     """Mean distance of corresponding vertices, mm, after the best translation and scale.
 
-    The estimate is moved and scaled (isotropically, in closed form) to minimise the squared
+    The estimate is moved and scaled (isotropically, in closed form) to minimize the squared
     distance; its rotation counts.
 
     Args:

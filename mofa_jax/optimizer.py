@@ -1,4 +1,4 @@
-"""The optimiser: the paper's AdaDelta or Adam, with a rate for each part of the code (Sec. 6.4)."""
+"""The optimizer: the paper's AdaDelta or Adam, with a rate for each part of the code (Sec. 6.4)."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def make_optimizer(config: ConfigDict, num_steps: int, model: FaceModel):
     """The gradient transformation that `config` (the default config's `optimizer`) describes.
 
     Raises:
-      ValueError: an unknown optimiser or schedule.
+      ValueError: an unknown optimizer or schedule.
     """
     rate = _learning_rate(config, num_steps)
     if config.name == "adadelta":
@@ -33,15 +33,14 @@ def make_optimizer(config: ConfigDict, num_steps: int, model: FaceModel):
 
 
 def _learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
+    rate, warmup = config.learning_rate, config.warmup_steps
     if config.schedule == "constant":
-        schedule = optax.constant_schedule(config.learning_rate)
-    elif config.schedule == "cosine":
-        decay = max(num_steps - config.warmup_steps, 1)
-        schedule = optax.cosine_decay_schedule(config.learning_rate, decay)
-    else:
-        raise ValueError(f"optimizer.schedule is {config.schedule!r}; choose constant or cosine.")
-    warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
-    return optax.join_schedules([warmup, schedule], [config.warmup_steps])
+        if warmup:
+            return optax.warmup_constant_schedule(0.0, rate, warmup)
+        return optax.constant_schedule(rate)
+    if config.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0, rate, warmup, max(num_steps, warmup + 1))
+    raise ValueError(f"optimizer.schedule is {config.schedule!r}; choose constant or cosine.")
 
 
 def code_factors(factors: Mapping[str, float], model: FaceModel) -> np.ndarray:

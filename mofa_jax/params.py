@@ -7,7 +7,7 @@ from flax import struct
 
 from mofa_jax.face_model import FaceModel
 
-NUM_BANDS = 9  # spherical-harmonics coefficients a colour channel
+NUM_BANDS = 9  # spherical-harmonics coefficients a color channel
 
 
 @struct.dataclass
@@ -19,7 +19,7 @@ class FaceParams:
       expression: delta [X], standard deviations.
       reflectance: beta [R], standard deviations.
       rotation: T [3], axis-angle, radians.
-      translation: t [3], decimetres.
+      translation: t [3], decimeters.
       illumination: gamma [9, 3], spherical-harmonics bands by RGB, without the ambient constant.
     """
 

@@ -5,67 +5,156 @@ python -m mofa_jax.reconstruct --workdir=runs/x --output=out photo.jpg more/*.pn
 
 import dataclasses
 import json
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import skimage.data
 from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import Crop, FaceDetector, crop_from_box
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.export.meshes import write_obj
+from mofa_jax.face_model import FaceModelError
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.inference import Predictor, load_for_inference
 from mofa_jax.params import FaceParams
 from mofa_jax.processes import configure_logging
 from mofa_jax.renderer import render
 
+_logger = logging.getLogger(__name__)
 
-def reconstruct_photograph(
-    predict: Predictor, path: str | os.PathLike, output: str | os.PathLike, name: str | None = None
-) -> int:
-    """Reconstructs every face of a photograph and writes the results.
+_CHUNK_FACES = 16  # that go through the encoder at once
+_CHUNK_PIXELS = 50_000_000  # of the photographs that wait for it
+
+
+class Summary(NamedTuple):
+    """How many faces were reconstructed, in how many photographs; how many gave none (unreadable,
+    or without a face); and how many paths named no photograph."""
+
+    faces: int
+    photographs: int
+    skipped: int
+    missing: int
+
+
+class _Found(NamedTuple):
+    """A photograph with its faces, the largest first, and the name of its results."""
+
+    photograph: np.ndarray
+    crops: list[Crop]
+    name: str
+
+
+def reconstruct_all(
+    predict: Predictor, patterns: Sequence[str | os.PathLike], output: str | os.PathLike
+) -> Summary:
+    """Reconstructs every face of all photographs and writes the results.
 
     Of `name`.jpg they are, in the folder `output`: name.overlay.jpg (all faces, put back into the
     photograph), and for each face k from 0, the largest first, name.k.panels.jpg (input, overlay,
-    geometry, reflectance, light), name.k.obj (vertex colours: the reflectance under the estimated
-    light; millimetres) and name.k.json (the parameters).
+    geometry, reflectance, light), name.k.obj (vertex colors: the reflectance under the estimated
+    light; millimeters) and name.k.json (the parameters). A path that names nothing, a photograph
+    that cannot be read and one without a face are reported and skipped.
 
     Args:
       predict: a restored encoder.
-      path: the photograph.
-      output: a folder that exists.
-      name: of the results; by default the photograph's stem.
-
-    Returns:
-      How many faces were found.
-
-    Raises:
-      PhotographError: the photograph cannot be read.
+      patterns: photographs, folders and globs.
+      output: a folder, made if need be.
     """
-    photograph = read_photograph(path)
-    boxes = FaceDetector().detect(photograph)
-    boxes = boxes[np.argsort(-boxes[:, 2], kind="stable")]
-    if not len(boxes):
-        return 0
-    stem = Path(output) / (name or Path(path).stem)
-    overlay = photograph
-    for k, box in enumerate(boxes):
-        crop = crop_from_box(photograph, box)
-        batch = predict(crop.image[None])
-        params = jax.tree.map(lambda field: field[0], batch)
-        overlay = overlay_on_photograph(
-            overlay, crop.to_photograph, params, predict.model, predict.cam
+    if predict.config.data.crop != "haar":
+        _logger.warning(
+            "The run was trained on crops around known landmarks; here faces are cropped by the "
+            "detector's boxes, and the results may be worse."
         )
-        _write_face(f"{stem}.{k}", crop, params, predict)
-    write_image(f"{stem}.overlay.jpg", overlay)
-    return len(boxes)
+    paths, missing = _existing(patterns)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    faces, photographs, waiting = 0, 0, []
+    bar = tqdm(
+        zip(paths, unique_names(paths), strict=True),
+        desc="Reconstructing",
+        unit="photo",
+        total=len(paths),
+    )
+    for found in _find(bar, predict):
+        faces, photographs = faces + len(found.crops), photographs + 1
+        waiting.append(found)
+        pixels = sum(other.photograph.shape[0] * other.photograph.shape[1] for other in waiting)
+        if sum(len(o.crops) for o in waiting) >= _CHUNK_FACES or pixels >= _CHUNK_PIXELS:
+            _reconstruct(waiting, predict, Path(output))
+            waiting = []
+    _reconstruct(waiting, predict, Path(output))
+    summary = Summary(faces, photographs, len(paths) - photographs, missing)
+    print(
+        f"{faces} faces in {photographs} of {len(paths)} photographs reconstructed into {output}; "
+        f"{summary.skipped} skipped; {missing} paths name no photograph."
+    )
+    return summary
+
+
+def _existing(patterns: Sequence[str | os.PathLike]) -> tuple[list[Path], int]:
+    """The photographs that the patterns name, and how many patterns name none."""
+    paths, missing = {}, 0
+    for pattern in patterns:
+        try:
+            paths |= dict.fromkeys(list_photographs(pattern))
+        except PhotographError as error:
+            missing += 1
+            print(f"missing: {error}", file=sys.stderr)
+    return list(paths), missing
+
+
+def _find(bar: tqdm, predict: Predictor) -> Iterator[_Found]:
+    """The photographs that can be read and show a face; the others are reported."""
+    detector, size = FaceDetector(), predict.cam.image_size[0]
+    for path, name in bar:
+        try:
+            photograph = read_photograph(path)
+        except PhotographError as error:
+            bar.write(f"skipped: {error}", file=sys.stderr)
+            continue
+        boxes = detector.detect(photograph)
+        if len(boxes):
+            crops = [crop_from_box(photograph, box, size) for box in boxes]
+            yield _Found(photograph, crops, name)
+        else:
+            bar.write(f"skipped: {path}: no face found", file=sys.stderr)
+
+
+def _reconstruct(waiting: Sequence[_Found], predict: Predictor, output: Path) -> None:
+    """Writes the results of some photographs, whose faces go through the encoder together."""
+    images = [crop.image for found in waiting for crop in found.crops]
+    codes = iter(_codes(images, predict))
+    for found in waiting:
+        overlay = found.photograph
+        for k, crop in enumerate(found.crops):
+            params = FaceParams.from_code(jnp.asarray(next(codes)), predict.model)
+            overlay = overlay_on_photograph(
+                overlay, crop.to_photograph, params, predict.model, predict.cam
+            )
+            _write_face(f"{output / found.name}.{k}", crop, params, predict)
+        write_image(f"{output / found.name}.overlay.jpg", overlay)
+
+
+def _codes(images: Sequence[np.ndarray], predict: Predictor) -> np.ndarray:
+    """[N, D] codes, in batches filled up to a power of two, so that few sizes are compiled."""
+    parts = []
+    for first in range(0, len(images), _CHUNK_FACES):
+        batch = np.stack(images[first : first + _CHUNK_FACES])
+        filled = np.zeros((1 << (len(batch) - 1).bit_length(), *batch.shape[1:]), batch.dtype)
+        filled[: len(batch)] = batch
+        parts.append(np.asarray(predict(filled).to_code())[: len(batch)])
+    return np.concatenate(parts) if parts else np.zeros((0, 0))
 
 
 def _write_face(stem: str, crop: Crop, params: FaceParams, predict: Predictor) -> None:
@@ -87,7 +176,7 @@ def describe(params: FaceParams, crop: Crop, predict: Predictor) -> dict:
             "expression": "standard deviations",
             "reflectance": "standard deviations",
             "rotation": "axis-angle, radians",
-            "translation": "decimetres",
+            "translation": "decimeters",
             "illumination": "[9 spherical-harmonics bands, RGB], without the ambient 0.7",
         },
         "crop_to_photograph": np.asarray(crop.to_photograph).tolist(),
@@ -111,37 +200,14 @@ def _write_json(path: str, content: dict) -> None:
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """A name for each photograph's results: its stem, with a number where stems repeat."""
-    names, seen = [], {}
+    names, taken = [], {path.stem for path in paths}
     for path in paths:
-        count = seen[path.stem] = seen.get(path.stem, -1) + 1
-        names.append(f"{path.stem}-{count}" if count else path.stem)
+        name = path.stem
+        if name in names:
+            name = next(n for k in count(1) if (n := f"{path.stem}-{k}") not in taken)
+            taken.add(name)
+        names.append(name)
     return names
-
-
-def reconstruct_all(predict: Predictor, patterns: Sequence[str], output: str | os.PathLike) -> int:
-    """Reconstructs all photographs, one by one; a bad one is reported and skipped.
-
-    Returns:
-      How many photographs gave at least one face.
-    """
-    paths = list_photographs(patterns)
-    Path(output).mkdir(parents=True, exist_ok=True)
-    worked = faces = 0
-    bar = tqdm(paths, desc="Reconstructing", unit="photo")
-    for path, name in zip(bar, unique_names(paths), strict=True):
-        try:
-            found = reconstruct_photograph(predict, path, output, name)
-        except PhotographError as error:
-            bar.write(f"skipped: {error}", file=sys.stderr)
-            continue
-        if not found:
-            bar.write(f"skipped: {path}: no face found", file=sys.stderr)
-        worked, faces = worked + bool(found), faces + found
-    print(
-        f"{faces} faces in {worked} of {len(paths)} photographs reconstructed into {output}; "
-        f"{len(paths) - worked} skipped."
-    )
-    return worked
 
 
 def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -> None:
@@ -160,8 +226,12 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("give photographs, folders or globs")
     configure_logging()
-    predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
-    if not reconstruct_all(predict, argv[1:], _OUTPUT.value):
+    try:
+        predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
+    except (CheckpointError, FaceModelError) as error:
+        sys.exit(f"error: {error}")
+    summary = reconstruct_all(predict, argv[1:], _OUTPUT.value)
+    if summary.missing or not summary.photographs:
         sys.exit(1)
 
 

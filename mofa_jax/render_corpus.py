@@ -10,7 +10,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
-from mofa_jax.autoencoder import make_camera
+from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.record import ENCODINGS, SPLITS
 from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
 from mofa_jax.data.sources.images import PhotographError

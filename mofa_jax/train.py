@@ -1,4 +1,4 @@
-"""Training: `train_and_evaluate(config, workdir)`, the whole of what main.py does."""
+"""Training: `run_experiment(config, workdir)`, the whole of what main.py does before it draws."""
 
 import json
 import logging
@@ -18,15 +18,17 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import (
     Decoder,
+    check_loss,
     initial_weights,
-    make_camera,
     make_decoder,
-    make_encoder,
     objective,
+    random_weights,
 )
+from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.data.feeds.pipeline import open_data
-from mofa_jax.evaluate import evaluate
+from mofa_jax.encoders import encoder_from_config
+from mofa_jax.evaluate import evaluate, make_errors_of
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.inference import check_face_model
@@ -36,7 +38,6 @@ from mofa_jax.processes import StopSignal, agree, initialize_processes
 from mofa_jax.watch import Watch
 
 _logger = logging.getLogger(__name__)
-LOSS_TERMS = ("loss", "photometric", "landmark", "regularizer")
 
 
 class TrainingDivergedError(RuntimeError):
@@ -50,15 +51,33 @@ class TrainState:
     Attributes:
       step: [] int32, steps done.
       weights: the encoder's variables.
-      optimizer: the optimiser's state.
+      opt_state: the optimizer's state.
     """
 
     step: jax.Array
     weights: Any
-    optimizer: optax.OptState
+    opt_state: optax.OptState
 
 
-def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float]:
+def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:
+    """`train_and_evaluate`, after the experiment that `config.start` holds, if any.
+
+    That one runs in `<workdir>/start`, with the same face model and camera, unless
+    `config.encoder.pretrained` names where to start from or this run has begun already.
+    """
+    workdir = Path(workdir)
+    begun = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+    if config.start and not config.encoder.pretrained and not begun:
+        start = config.start.copy_and_resolve_references()
+        start.face_model, start.camera = config.face_model, config.camera
+        if train_and_evaluate(start, workdir / "start") is None:
+            return None
+        config = config.copy_and_resolve_references()
+        config.encoder.pretrained = str(workdir / "start")
+    return train_and_evaluate(config, workdir)
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:
     """Trains an encoder as `config` says, going on from the workdir's newest checkpoint.
 
     Args:
@@ -67,7 +86,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
         pictures/.
 
     Returns:
-      The held-out errors after the last step.
+      The held-out errors after the last step, also of a run that had finished before; None if a
+      signal stopped the run.
 
     Raises:
       TrainingDivergedError: NaN or a loss above `config.max_loss`.
@@ -76,26 +96,70 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     initialize_processes()
     workdir = Path(os.path.abspath(workdir))
     workdir.mkdir(parents=True, exist_ok=True)
-    model = load_face_model(config.face_model)
-    cam = make_camera(config.camera)
-    data = open_data(config, model, cam, workdir)
-    encoder = make_encoder(config.encoder, code_size(model))
-    weights = initial_weights(encoder, config, cam)
+    model, cam = load_face_model(config.face_model), make_camera(config.camera)
+    check_loss(config.loss, cam)
+    encoder = encoder_from_config(config.encoder, code_size(model))
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
-    state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-    decoder = make_decoder(model, cam)
+    train_step = make_train_step(encoder.apply, optimizer, config)
+    errors_of = make_errors_of(encoder.apply)
     information = _run_information(config, model)
-    if jax.process_index() == 0:
-        _write_json(workdir / "config.json", information)
 
-    with closing(data.train), Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        if checkpoints.latest_step is not None:
-            state = _resume(checkpoints, state, data.train, model)
-        watch = Watch(workdir, config, encoder.apply, model, cam, data.eval_examples)
-        loop = _Loop(
-            config, encoder.apply, optimizer, decoder, data, checkpoints, information, watch
-        )
-        return loop.run(state)
+    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+        # Before the photographs are looked for, which may take hours.
+        state, place = _create_or_restore(checkpoints, config, encoder, cam, optimizer, model)
+        data = open_data(config, model, cam, workdir)
+        with closing(data.train) as batches, StopSignal() as stop:
+            if place is not None:
+                batches.set_state(place)
+            if jax.process_index() == 0:
+                _write_json(workdir / "config.json", information)
+            watch = Watch(workdir, config, encoder.apply, model, cam, data.eval_examples)
+            host_decoder = make_decoder(model, cam)
+            decoder, first = replicate(host_decoder), int(state.step)
+            state, errors = replicate(state), None
+
+            def evaluated(step: int) -> dict[str, float]:
+                errors = evaluate(_host(state.weights), data.make_eval(), errors_of, host_decoder)
+                watch.evaluation(step, errors)
+                return errors
+
+            def save(step: int) -> None:
+                feed = {str(jax.process_index()): batches.get_state()}
+                checkpoints.save(step, state, {**information, "feed": feed})
+
+            if first == 0 or first >= config.num_steps:
+                errors = evaluated(first)
+            pending, last_save = None, time.monotonic()
+            with watch.progress(first, config.num_steps) as progress:
+                for step in range(first + 1, config.num_steps + 1):
+                    batch = next(batches)
+                    state, metrics = train_step(state, decoder, batch.arrays)
+                    if pending is not None:
+                        check(*pending)  # one step late, so that the device never waits
+                    pending = step, metrics, batch.name_of, config.max_loss, checkpoints
+                    progress.update(step, metrics)
+                    overdue = time.monotonic() - last_save >= 60 * config.checkpoint_every_minutes
+                    overdue, stopping = agree([overdue, stop.requested], step, config.log_every)
+                    last = step == config.num_steps or stopping
+                    if last or overdue or _shown(step, config):
+                        check(*pending)
+                    if step % config.log_every == 0 or last:
+                        watch.scalars(step, metrics)
+                    if last or overdue:
+                        save(step)
+                        last_save = time.monotonic()
+                    if step % config.image_every == 0 or last:
+                        watch.pictures(step, _host(state.weights), batch)
+                    if step % config.eval_every == 0 or step == config.num_steps:
+                        errors = evaluated(step)
+                    if stopping:
+                        break
+            checkpoints.wait()
+            data.report(_logger)
+            if stop.requested:
+                done = int(state.step)
+                _logger.warning("Stopped by a signal; the checkpoint of step %d is saved.", done)
+            return None if stop.requested else errors
 
 
 def make_train_step(
@@ -103,24 +167,27 @@ def make_train_step(
 ) -> Callable:
     """(state, decoder, batch [devices, B / devices, ...]) -> (state, metrics), on all devices.
 
-    Each device works out the gradient of its part of the batch; the parts are averaged. The state
-    goes in and comes out the same on every device, and its memory is used again.
+    The metrics are the loss, its `terms` by name, the `errors` (NaN without anything to compare)
+    and the `norms` of gradient, weights and update. Each device works out the gradient of its part
+    of the batch; the parts are averaged. The state goes in and comes out the same on every device,
+    and its memory is used again.
     """
 
     def step(state: TrainState, decoder: Decoder, batch: dict):
         gradient_of = jax.grad(objective, has_aux=True)
-        gradient, metrics = gradient_of(
+        gradient, (terms, errors) = gradient_of(
             state.weights, batch, state.step, decoder, encode, config.loss, "batch"
         )
-        gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name="batch")
-        update, optimizer_state = optimizer.update(gradient, state.optimizer, state.weights)
+        gradient, terms, errors = jax.lax.pmean((gradient, terms, errors), axis_name="batch")
+        update, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
         weights = optax.apply_updates(state.weights, update)
         norms = {
             "gradient_norm": optax.tree.norm(gradient),
             "weight_norm": optax.tree.norm(weights),
             "update_norm": optax.tree.norm(update),
         }
-        return TrainState(state.step + 1, weights, optimizer_state), metrics | norms
+        metrics = {"loss": sum(terms.values()), "terms": terms, "errors": errors, "norms": norms}
+        return TrainState(state.step + 1, weights, opt_state), metrics
 
     return jax.pmap(
         step, axis_name="batch", in_axes=(None, None, 0), out_axes=None, donate_argnums=(0,)
@@ -133,72 +200,24 @@ def replicate(tree: Any) -> Any:
     return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
-class _Loop:
-    """One run: steps, checks, evaluations and checkpoints."""
-
-    def __init__(self, config, encode, optimizer, decoder, data, checkpoints, information, watch):
-        self._config, self._encode, self._decoder = config, encode, decoder
-        self._data, self._checkpoints, self._information = data, checkpoints, information
-        self._watch = watch
-        self._train_step = make_train_step(encode, optimizer, config)
-
-    def run(self, state: TrainState) -> dict[str, float]:
-        config, decoder = self._config, replicate(self._decoder)
-        errors, last_save = {}, time.monotonic()
-        first = int(state.step)
-        if first == 0:
-            self._watch.evaluation(0, self._evaluate(state))
-        state = replicate(state)
-        with StopSignal() as stop, self._watch.progress(first, config.num_steps) as progress:
-            pending = None
-            for step in range(first + 1, config.num_steps + 1):
-                batch = next(self._data.train)
-                state, metrics = self._train_step(state, decoder, batch.arrays)
-                if pending is not None:
-                    self._check(*pending)  # one step late, so that the device never waits
-                pending = step, metrics, batch.name_of
-                progress.update(step, metrics)
-                overdue = time.monotonic() - last_save >= 60 * config.checkpoint_every_minutes
-                overdue, stopping = agree([overdue, stop.requested], step, config.log_every)
-                last = step == config.num_steps or stopping
-                if last or overdue or _shown(step, config):
-                    self._check(*pending)
-                if step % config.log_every == 0 or last:
-                    self._watch.scalars(step, metrics)
-                if last or overdue:
-                    self._save(step, state)
-                    last_save = time.monotonic()
-                if step % config.image_every == 0 or last:
-                    self._watch.pictures(step, _host(state.weights), batch)
-                if step % config.eval_every == 0 or step == config.num_steps:
-                    errors = self._evaluate(state)
-                    self._watch.evaluation(step, errors)
-                if stopping:
-                    _logger.warning("Stopped by a signal after step %d; checkpoint saved.", step)
-                    break
-        self._data.report(_logger)
-        return errors
-
-    def _evaluate(self, state: TrainState) -> dict[str, float]:
-        return evaluate(_host(state.weights), self._data.make_eval(), self._encode, self._decoder)
-
-    def _save(self, step: int, state: TrainState) -> None:
-        feed = {str(jax.process_index()): self._data.train.get_state()}
-        self._checkpoints.save(step, state, {**self._information, "feed": feed})
-
-    def _check(self, step: int, metrics: dict, name_of: Callable) -> None:
-        values = {key: float(metrics[key]) for key in (*LOSS_TERMS, "gradient_norm")}
-        bad = [key for key, value in values.items() if not np.isfinite(value)]
-        if not bad and values["loss"] > self._config.max_loss:
-            bad = [max(LOSS_TERMS[1:], key=values.__getitem__)]
-        if bad:
-            kept = self._checkpoints.latest_step
-            raise TrainingDivergedError(
-                f"step {step}: {', '.join(f'{key} = {values[key]:g}' for key in bad)} on the batch "
-                f"{', '.join(map(str, name_of()))}; the last good checkpoint is "
-                f"{'none yet' if kept is None else f'that of step {kept}'}: lower "
-                "config.optimizer.learning_rate, set config.optimizer.clip_norm, or remove a file."
-            )
+def check(
+    step: int, metrics: dict, name_of: Callable, max_loss: float, checkpoints: Checkpoints
+) -> None:
+    """Raises TrainingDivergedError if a step's loss, a term of it or its gradient is unusable."""
+    terms = {key: float(value) for key, value in metrics["terms"].items()}
+    loss, gradient_norm = float(metrics["loss"]), float(metrics["norms"]["gradient_norm"])
+    values = {"loss": loss, **terms, "gradient_norm": gradient_norm}
+    bad = [key for key, value in values.items() if not np.isfinite(value)]
+    if not bad and loss > max_loss:
+        bad = [max(terms, key=terms.__getitem__)]
+    if bad:
+        kept = checkpoints.latest_step
+        raise TrainingDivergedError(
+            f"step {step}: {', '.join(f'{key} = {values[key]:g}' for key in bad)} on the batch "
+            f"{', '.join(map(str, name_of()))}; the last good checkpoint is "
+            f"{'none yet' if kept is None else f'that of step {kept}'}: lower "
+            "config.optimizer.learning_rate, set config.optimizer.clip_norm, or remove a file."
+        )
 
 
 def _shown(step: int, config: ConfigDict) -> bool:
@@ -221,15 +240,26 @@ def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:
     }
 
 
-def _resume(checkpoints: Checkpoints, state: TrainState, feed, model: FaceModel) -> TrainState:
+def _create_or_restore(
+    checkpoints: Checkpoints, config, encoder, cam, optimizer, model: FaceModel
+) -> tuple[TrainState, dict[str, Any] | None]:
+    """The state to go on from, and the place in the data, None at the start of a run.
+
+    Raises:
+      CheckpointError, PretrainedWeightsError: what there is does not fit the config.
+    """
     step = checkpoints.latest_step
+    if step is None:
+        weights = initial_weights(encoder, config, cam)
+        return TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights)), None
     information = checkpoints.information(step)
     check_face_model(information["face_model"], model)
-    state = checkpoints.load(step, jax.tree.map(np.asarray, state))
-    places = information["feed"]
-    feed.set_state(places.get(str(jax.process_index()), places["0"]))
+    weights = random_weights(encoder, config.seed, cam)
+    target = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
+    state = checkpoints.load(step, jax.tree.map(np.asarray, target))
     _logger.info("Going on after step %d.", step)
-    return state
+    places = information["feed"]
+    return state, places.get(str(jax.process_index()), places["0"])
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

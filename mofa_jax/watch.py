@@ -48,7 +48,8 @@ class Watch:
     @contextmanager
     def progress(self, first: int, num_steps: int):
         """A bar with loss, images/s and the time left."""
-        _logger.info("Training steps %d to %d.", first + 1, num_steps)
+        if first < num_steps:
+            _logger.info("Training steps %d to %d.", first + 1, num_steps)
         bar = tqdm(
             total=num_steps, initial=first, unit="step", disable=not self._active, smoothing=0.1
         )
@@ -58,9 +59,11 @@ class Watch:
             self._writer.flush()
 
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
-        """Every loss term, error and norm of a training step."""
+        """The loss and every term, error and norm of a training step (see `make_train_step`)."""
         if self._active:
-            for key, value in metrics.items():
+            groups = (metrics["terms"], metrics["errors"], metrics["norms"])
+            values = [("loss", metrics["loss"]), *(item for g in groups for item in g.items())]
+            for key, value in values:
                 if np.isfinite(value):
                     self._writer.add_scalar(f"train/{key}", float(value), step)
 
@@ -69,8 +72,11 @@ class Watch:
         if not self._active:
             return
         shown = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
-        _logger.info("step %d, held out: %s", step, shown)
+        level = logging.WARNING if errors["num_failed"] else logging.INFO
+        _logger.log(level, "step %d, held out: %s", step, shown)
         for key, value in errors.items():
+            if not np.isfinite(value):
+                continue
             self._writer.add_scalar(f"eval/{key}", value, step)
 
     def pictures(self, step: int, weights: Any, batch: DeviceBatch) -> None:

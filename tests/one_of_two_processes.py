@@ -18,8 +18,10 @@ import optax
 from ml_collections import ConfigDict
 
 from mofa_jax import train
-from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
+from mofa_jax.autoencoder import initial_weights, make_decoder
+from mofa_jax.camera import make_camera
 from mofa_jax.data.feeds.pipeline import open_data
+from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.params import code_size
 from mofa_jax.processes import initialize_processes
@@ -28,7 +30,7 @@ from mofa_jax.processes import initialize_processes
 def first_gradient(config, workdir):
     """The averaged gradient of the config's first batch, as a list of arrays."""
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
-    encoder = make_encoder(config.encoder, code_size(model))
+    encoder = encoder_from_config(config.encoder, code_size(model))
     weights = initial_weights(encoder, config, cam)
     optimizer = optax.GradientTransformation(lambda w: w, lambda g, state, w: (g, g))
     step = train.make_train_step(encoder.apply, optimizer, config)
@@ -37,7 +39,7 @@ def first_gradient(config, workdir):
         batch = next(feed)
     decoder = train.replicate(make_decoder(model, cam))
     new, _ = step(train.replicate(state), decoder, batch.arrays)
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(new.optimizer)]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(new.opt_state)]
 
 
 if __name__ == "__main__":

@@ -19,14 +19,16 @@ from configs import (
 )
 from mofa_jax.autoencoder import (
     blurred,
+    check_loss,
     landmark_model,
-    make_camera,
     make_decoder,
-    make_encoder,
     objective,
     pyramid_level,
     regularizer_weight,
 )
+from mofa_jax.camera import make_camera
+from mofa_jax.encoders import encoder_from_config
+from mofa_jax.evaluate import evaluate, make_errors_of
 from mofa_jax.params import code_size
 
 EXPERIMENTS = (
@@ -44,8 +46,11 @@ EXPERIMENTS = (
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda module: module.__name__)
 def test_experiments_override_only_fields_of_the_default(experiment):
-    config, base = experiment.get_config(), default.get_config()
-    assert set(dict(_flat(config))) == set(dict(_flat(base)))
+    config, base = experiment.get_config().to_dict(), default.get_config().to_dict()
+    start = config.pop("start")
+    assert not base.pop("start")
+    for stage in (config, start) if start else (config,):
+        assert set(dict(_flat(stage))) == set(dict(_flat(base)))
     assert "python main.py --config=" + experiment.__name__.replace(".", "/") in experiment.__doc__
 
 
@@ -80,7 +85,9 @@ def test_objective_is_the_weighted_sum_of_the_papers_terms(tiny_model):
         "confidence": rng.uniform(0.1, 1, (2, 68)).astype(np.float32),
     }
     decoder = make_decoder(tiny_model, cam)
-    loss, terms = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+    loss, (terms, metrics) = objective(
+        codes, batch, 0, decoder, lambda weights, images: weights, config
+    )
     m, expected, errors = oracle.model_arrays(tiny_model), np.zeros(3), np.zeros(2)
     for i in range(2):
         out = oracle.render(codes[i], m)
@@ -93,7 +100,7 @@ def test_objective_is_the_weighted_sum_of_the_papers_terms(tiny_model):
     values = [terms[key] for key in ("photometric", "landmark", "regularizer")]
     np.testing.assert_allclose(values, expected, rtol=2e-5)
     np.testing.assert_allclose(loss, expected.sum(), rtol=2e-5)
-    values = [terms[key] for key in ("photometric_error", "landmark_error")]
+    values = [metrics[key] for key in ("photometric_error", "landmark_error")]
     np.testing.assert_allclose(values, errors, rtol=2e-5)
 
 
@@ -111,14 +118,14 @@ def test_landmark_model_projects_like_the_whole_one(tiny_model):
 
 def test_first_rendering_is_the_average_face_whatever_the_photograph(tiny_model):
     config = compact.get_config()
-    encoder = make_encoder(config.encoder, code_size(tiny_model))
+    encoder = encoder_from_config(config.encoder, code_size(tiny_model))
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 240, 240, 3)), jnp.float32)
     codes = encoder.apply(jax.jit(encoder.init)(jax.random.key(0), images), images)
     assert not np.any(codes)
 
 
 def test_compact_encoder_has_at_most_six_million_parameters():
-    encoder = make_encoder(compact.get_config().encoder, 257)
+    encoder = encoder_from_config(compact.get_config().encoder, 257)
     image = jax.ShapeDtypeStruct((1, 240, 240, 3), jnp.float32)
     weights = jax.eval_shape(encoder.init, jax.random.key(0), image)
     assert sum(leaf.size for leaf in jax.tree.leaves(weights)) <= 6_000_000
@@ -147,3 +154,116 @@ def test_pyramid_starts_blurred_keeps_the_mean_and_ends_sharp():
 
 def test_camera_follows_the_config():
     assert make_camera(default.get_config().camera) == mofa_jax.Camera()
+
+
+@pytest.mark.parametrize("size", [120, 320])
+def test_the_same_face_fills_a_crop_of_any_size(tiny_model, size):
+    config = default.get_config().camera
+    config.image_size = size
+    cam, factor = make_camera(config), size / 240
+    assert cam.image_size == (size, size)
+    code = 0.3 * np.random.default_rng(0).normal(size=code_size(tiny_model)).astype(np.float32)
+    params = mofa_jax.FaceParams.from_code(jnp.asarray(code), tiny_model)
+    screen = mofa_jax.render(params, tiny_model, cam).screen
+    reference = mofa_jax.render(params, tiny_model, mofa_jax.Camera()).screen
+    np.testing.assert_allclose(screen, factor * reference, rtol=1e-4)
+
+
+def held_out(model, size=240):
+    """Two faces' landmarks, 3 px of a 240 px crop beside the zero code's."""
+    config = default.get_config().camera
+    config.image_size = size
+    cam = make_camera(config)
+    screen = mofa_jax.render(mofa_jax.FaceParams.neutral(model), model, cam).screen
+    points = np.asarray(screen)[np.asarray(model.landmarks)] + (3 * size / 240, 0)
+    batch = {
+        "image": np.full((2, size, size, 3), 128, np.uint8),
+        "landmarks": np.stack([points, points]).astype(np.float32),
+        "confidence": np.ones((2, 68), np.float32),
+    }
+    return make_decoder(model, cam), batch
+
+
+@pytest.mark.parametrize("size", [120, 240])
+def test_landmark_errors_are_in_pixels_of_a_240_px_crop(tiny_model, size):
+    decoder, batch = held_out(tiny_model, size)
+    codes = jnp.zeros((2, code_size(tiny_model)))
+    errors = evaluate(codes, [batch], make_errors_of(lambda weights, images: weights), decoder)
+    assert errors["landmark_error"] == pytest.approx(3.0, rel=1e-3)
+    assert errors["num_failed"] == 0 and errors["num_faces"] == 2
+
+
+@pytest.mark.parametrize("wrong", ["turned away", "not a number"])
+def test_a_face_without_a_visible_vertex_has_no_photometric_error_and_counts_as_failed(
+    tiny_model, wrong
+):
+    decoder, batch = held_out(tiny_model)
+    codes = np.zeros((2, code_size(tiny_model)), np.float32)
+    if wrong == "turned away":
+        codes[0, sum(tiny_model.code_sizes) : sum(tiny_model.code_sizes) + 3] = 0, np.pi, 0
+    else:
+        codes[0] = np.nan
+    encode = lambda weights, images: weights  # noqa: E731
+    good = evaluate(np.zeros_like(codes), [batch], make_errors_of(encode), decoder)
+    errors = evaluate(codes, [batch], make_errors_of(encode), decoder)
+    assert errors["num_failed"] == 1 and errors["num_faces"] == 2
+    assert errors["photometric_error"] == pytest.approx(good["photometric_error"])
+    everything_wrong = np.stack([codes[0], codes[0]])
+    errors = evaluate(everything_wrong, [batch], make_errors_of(encode), decoder)
+    assert errors["num_failed"] == 2 and np.isnan(errors["photometric_error"])
+
+
+def test_a_batch_of_failed_faces_is_no_face_without_landmarks(tiny_model):
+    decoder, batch = held_out(tiny_model)
+    codes = np.full((2, code_size(tiny_model)), np.nan, np.float32)
+    encode = lambda weights, images: weights  # noqa: E731
+    errors = evaluate(codes, [batch], make_errors_of(encode), decoder)
+    assert np.isnan(errors["landmark_error"]) and errors["num_failed"] == 2
+    without = {**batch, "confidence": np.zeros((2, 68), np.float32)}
+    errors = evaluate(np.zeros_like(codes), [without], make_errors_of(encode), decoder)
+    assert "landmark_error" not in errors and errors["num_failed"] == 0
+
+
+def test_loss_is_the_sum_of_its_named_terms(tiny_model):
+    decoder, batch = held_out(tiny_model)
+    config = compact.get_config().loss
+    config.light_color = config.population_shape = config.population_pose = 0.5
+    rng = np.random.default_rng(0)
+    codes = (0.3 * rng.normal(size=(2, code_size(tiny_model)))).astype(np.float32)
+    loss, (terms, _) = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+    assert set(terms) == {
+        "photometric",
+        "landmark",
+        "regularizer",
+        "light_color",
+        "population_shape",
+        "population_pose",
+    }
+    np.testing.assert_allclose(loss, sum(float(term) for term in terms.values()), rtol=1e-6)
+    params = mofa_jax.FaceParams.from_code(jnp.asarray(codes), tiny_model)
+    pose = np.concatenate([params.rotation, params.translation], axis=1)
+    shape = np.asarray(params.shape)
+    assert terms["population_shape"] == pytest.approx(0.5 * shape[0] @ shape[1], rel=1e-3)
+    assert terms["population_pose"] == pytest.approx(0.5 * pose[0] @ pose[1], rel=1e-3)
+
+
+def test_a_loss_without_a_prior_is_finite(tiny_model):
+    decoder, batch = held_out(tiny_model)
+    config = compact.get_config().loss
+    config.regularizer = config.regularizer_start = 0.0
+    codes = np.full((2, code_size(tiny_model)), 0.1, np.float32)
+    loss, (terms, _) = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+    assert np.isfinite(loss) and terms["regularizer"] == 0
+
+
+def test_values_of_the_loss_that_cannot_be_computed_are_refused_by_name():
+    config, cam = default.get_config().loss, mofa_jax.Camera()
+    check_loss(config, cam)
+    config.pyramid_levels = 4
+    check_loss(config, cam)
+    config.pyramid_levels = 5
+    with pytest.raises(ValueError, match=r"pyramid_levels is 5.*240 px"):
+        check_loss(config, cam)
+    config.pyramid_levels, config.regularizer, config.regularizer_steps = 0, 0.0, 10
+    with pytest.raises(ValueError, match=r"loss\.regularizer.*geometrically"):
+        check_loss(config, cam)

@@ -8,7 +8,7 @@ import pytest
 
 import mofa_jax
 from mofa_jax.face_model import as_dtype
-from mofa_jax.fast_photometric import photometric_batch, stack_bases
+from mofa_jax.fused_photometric import photometric_batch, stack_bases
 from mofa_jax.params import code_size
 
 CAM = mofa_jax.Camera()
@@ -153,7 +153,7 @@ def test_black_face_on_black_photograph_has_zero_loss_and_gradient(tiny_model):
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])  # the order of work that each one gets
 @pytest.mark.parametrize("yaw", [None, 2.0])
-def test_fast_photometric_equals_the_plain_one(tiny_model, float64, monkeypatch, backend, yaw):
+def test_fused_photometric_equals_the_plain_one(tiny_model, float64, monkeypatch, backend, yaw):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     model = as_dtype(tiny_model, np.float64)
     codes = jnp.asarray(np.stack([random_code(model, seed, yaw) for seed in range(3)]))
@@ -175,7 +175,7 @@ def test_fast_photometric_equals_the_plain_one(tiny_model, float64, monkeypatch,
 
 
 @pytest.mark.slow
-def test_fast_photometric_equals_the_plain_one_on_a_real_model(real_model):
+def test_fused_photometric_equals_the_plain_one_on_a_real_model(real_model):
     codes = jnp.asarray(np.stack([random_code(real_model, seed) for seed in range(2)]), jnp.float32)
     images = jnp.asarray(np.stack([random_image(seed) for seed in range(2)]), jnp.float32)
 

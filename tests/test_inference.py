@@ -1,9 +1,13 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import mofa_jax
 from configs import compact
@@ -12,6 +16,7 @@ from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.train import train_and_evaluate
 
+ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow  # compiles a train step and the pictures
 
 
@@ -80,13 +85,14 @@ def results(run, tmp_path_factory):
     cv2.imwrite(str(folder / "none.png"), np.zeros((300, 300, 3), np.uint8))
     (folder / "text.jpg").write_text("no picture")
     output = folder / "out"
-    worked = reconstruct.reconstruct_all(mofa_jax.load_for_inference(run), [folder], output)
-    return worked, output
+    patterns = [folder / "missing.jpg", folder, folder / "nothing*.png"]
+    summary = reconstruct.reconstruct_all(mofa_jax.load_for_inference(run), patterns, output)
+    return summary, output
 
 
 def test_every_face_of_every_photograph_gets_all_results(results):
-    worked, output = results
-    assert worked == 2
+    summary, output = results
+    assert summary == (3, 2, 2, 2)
     names = {path.name for path in output.iterdir()}
     for face in ("one.0", "two.0", "two.1"):
         assert {f"{face}.panels.jpg", f"{face}.obj", f"{face}.json"} <= names
@@ -120,7 +126,57 @@ def test_overlay_has_the_photographs_size_and_changes_only_the_face(results):
 
 
 def test_names_stay_apart_when_stems_repeat():
-    from pathlib import Path
-
     paths = [Path("a/x.jpg"), Path("b/x.png"), Path("y.jpg"), Path("c/x.jpg")]
     assert reconstruct.unique_names(paths) == ["x", "x-1", "y", "x-2"]
+    paths = [Path("a-1.jpg"), Path("a.jpg"), Path("a.png")]
+    assert reconstruct.unique_names(paths) == ["a-1", "a", "a-2"]
+
+
+def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_path):
+    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1]
+    cv2.imwrite(str(tmp_path / "one.png"), astronaut)
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}"]
+    command += [f"--output={tmp_path / 'out'}", str(tmp_path / "no.png"), str(tmp_path / "one.png")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "no.png" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "one.overlay.jpg").exists()
+
+
+def test_crops_around_landmarks_are_said_to_be_missing(run, tmp_path, caplog):
+    predict = mofa_jax.load_for_inference(run)
+    predict.config.data.crop = "landmarks"
+    reconstruct.reconstruct_all(predict, [], tmp_path)
+    assert "trained on crops around known landmarks" in caplog.text
+
+
+def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, tiny_model):
+    predict, sizes = mofa_jax.load_for_inference(run), []
+
+    class Counting:
+        def __call__(self, images):
+            sizes.append(len(images))
+            return predict(images)
+
+    crops = list(images(19))
+    codes = reconstruct._codes(crops, Counting())
+    assert sizes == [16, 4]
+    for i in (0, 15, 18):
+        np.testing.assert_allclose(codes[i], predict(crops[i][None]).to_code()[0], atol=1e-5)
+
+
+def test_crops_of_another_size_show_the_same_geometry(run, tmp_path):
+    config = ConfigDict(json.loads((run / "config.json").read_text())["config"])
+    full = train_and_evaluate(config, run)  # had finished
+    config.camera.image_size, config.num_steps = 120, 1
+    small = train_and_evaluate(config, tmp_path / "run")
+    assert small["landmark_error"] == pytest.approx(full["landmark_error"], rel=0.02)
+    assert small["photometric_error"] == pytest.approx(full["photometric_error"], rel=0.1)
+    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1]
+    cv2.imwrite(str(tmp_path / "one.png"), astronaut)
+    predict = mofa_jax.load_for_inference(tmp_path / "run")
+    reconstruct.reconstruct_all(predict, [tmp_path / "one.png"], tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "one.0.json").read_text())
+    assert content["camera"]["image_size"] == [120, 120]
+    corners = transform_points(np.array(content["crop_to_photograph"]), np.array([[60.0, 60.0]]))
+    np.testing.assert_allclose(corners[0], [223, 120], atol=25)  # the astronaut's face

@@ -145,7 +145,7 @@ def test_tensors_of_every_layout_and_type_are_read_from_pytorch_files(tmp_path, 
 def test_vgg_face_activations_from_matconvnet_equal_pytorchs(tmp_path, vgg_reference, form):
     net, expected = vgg_reference
     path = tmp_path / "vgg-face.mat"
-    scipy.io.savemat(path, MATLAB_FORMS[form](net), do_compression=True)
+    scipy.io.savemat(path, MATLAB_FORMS[form](arrays_of(net)), do_compression=True)
     encoder = make_encoder("vgg_face", 257, width=SLIM)
     assert_equal_activations(path, encoder, expected[False])
 

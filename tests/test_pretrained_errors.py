@@ -78,7 +78,7 @@ def test_a_truncated_file_is_refused(tmp_path, kind, part):
         write_caffemodel(path, arrays_of(caffe_alexnet()), "AlexNet")
     elif kind == "mat":
         name, fields = "vgg_face", {}
-        scipy.io.savemat(path, MATLAB_FORMS["vgg-face.mat of MatConvNet"](vgg_face()))
+        scipy.io.savemat(path, MATLAB_FORMS["vgg-face.mat of MatConvNet"](arrays_of(vgg_face())))
     else:
         state = torchvision_alexnet().state_dict()
         torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")

@@ -16,12 +16,15 @@ import optax
 import pytest
 
 import mofa_jax
+import mofa_jax.evaluate as evaluation
 from configs import compact, default
 from mofa_jax import train as training
-from mofa_jax.autoencoder import initial_weights, make_camera, make_decoder, make_encoder
+from mofa_jax.autoencoder import initial_weights, make_decoder
+from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.feeds import streamed
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
+from mofa_jax.encoders import encoder_from_config
 from mofa_jax.params import code_size
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,8 +149,50 @@ def test_sigterm_saves_and_stops(config, tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(training.Watch, "scalars", terminate)
-    training.train_and_evaluate(config, tmp_path)
+    assert training.train_and_evaluate(config, tmp_path) is None  # nothing goes on after it
     assert weights_of(tmp_path)[0] in (2, 3)
+
+
+def test_all_evaluations_of_a_run_are_compiled_once(config, tmp_path, monkeypatch):
+    config.eval_every, traced = 2, []
+    plain = evaluation.face_errors
+    monkeypatch.setattr(evaluation, "face_errors", lambda *a: traced.append(1) or plain(*a))
+    training.train_and_evaluate(config, tmp_path)
+    assert len(traced) == 1
+
+
+def test_finished_run_started_again_returns_its_errors(config, tmp_path):
+    errors = training.train_and_evaluate(config, tmp_path)
+    assert errors["num_failed"] == 0 and errors["photometric_error"] > 0
+    assert training.train_and_evaluate(config, tmp_path) == errors
+
+
+def test_pretrained_file_is_not_wanted_again_on_resuming(config, tmp_path):
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path)
+    config.num_steps, config.encoder.pretrained = 2, str(tmp_path / "gone.caffemodel")
+    training.train_and_evaluate(config, tmp_path)
+    assert weights_of(tmp_path)[0] == 2
+
+
+def test_checkpoint_that_cannot_be_written_is_not_called_saved(
+    config, tmp_path, monkeypatch, caplog
+):
+    config.num_steps = 1000
+    update = training.Watch.scalars
+
+    def terminate(self, step, metrics):
+        update(self, step, metrics)
+        os.kill(os.getpid(), signal.SIGTERM)
+        folder = tmp_path / "checkpoints"
+        if folder.is_dir():
+            folder.rmdir()
+            folder.write_text("no folder")
+
+    monkeypatch.setattr(training.Watch, "scalars", terminate)
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        training.train_and_evaluate(config, tmp_path)
+    assert "saved" not in caplog.text
 
 
 def test_only_the_newest_checkpoints_are_kept(config, tmp_path):
@@ -252,15 +297,17 @@ def test_another_encoder_in_the_same_workdir_is_refused(config, tmp_path):
     config.num_steps = 1
     training.train_and_evaluate(config, tmp_path)
     config.optimizer.name = "adadelta"
+    before = (tmp_path / "config.json").read_text()
     with pytest.raises(CheckpointError, match="does not fit"):
         training.train_and_evaluate(config, tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
 
 
 def train_step_gradients(model, config, num_devices):
     """The averaged gradient and the metrics of a train step on some of the simulated devices."""
     devices = jax.local_devices()[:num_devices]
     cam = make_camera(config.camera)
-    encoder = make_encoder(config.encoder, code_size(model))
+    encoder = encoder_from_config(config.encoder, code_size(model))
     weights = initial_weights(encoder, config, cam)
     rng = np.random.default_rng(0)
     weights = jax.tree.map(
@@ -283,7 +330,7 @@ def train_step_gradients(model, config, num_devices):
         state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
         decoder = training.replicate(make_decoder(model, cam))
         new, metrics = step(training.replicate(state), decoder, streamed.shard(batch))
-    return jax.device_get(new.optimizer), {key: float(value) for key, value in metrics.items()}
+    return jax.device_get(new.opt_state), jax.tree.map(float, metrics)
 
 
 def test_four_devices_give_the_gradients_of_one(config, tiny_model):
@@ -292,8 +339,9 @@ def test_four_devices_give_the_gradients_of_one(config, tiny_model):
     one, one_metrics = train_step_gradients(tiny_model, config, 1)
     for a, b in zip(jax.tree.leaves(four), jax.tree.leaves(one), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 1e-3))
-    for key, value in one_metrics.items():
-        assert four_metrics[key] == pytest.approx(value, rel=1e-4), key
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), four_metrics, one_metrics
+    )
 
 
 def test_missing_data_path_is_one_clear_sentence(tmp_path):
@@ -310,3 +358,23 @@ def test_run_can_start_from_another_runs_encoder(config, tmp_path):
     config.num_steps = 1
     training.train_and_evaluate(config, tmp_path / "second")
     assert_same(weights_of(tmp_path / "second")[1], weights_of(tmp_path / "first")[1])
+
+
+def test_experiment_runs_the_one_that_it_starts_from_first_and_once(config, tmp_path):
+    config.start = config.copy_and_resolve_references()
+    config.start.data.kind, config.start.num_steps = "synthetic", 2
+    config.start.face_model = "analytic"  # the experiment's own face model counts
+    config.num_steps, config.optimizer.learning_rate = 1, 0.0
+    assert training.run_experiment(config, tmp_path)["num_failed"] == 0
+    step, weights = weights_of(tmp_path / "start")
+    assert step == 2
+    assert_same(weights_of(tmp_path)[1], weights)
+    written = (tmp_path / "start" / "config.json").stat().st_mtime_ns
+    training.run_experiment(config, tmp_path)
+    assert (tmp_path / "start" / "config.json").stat().st_mtime_ns == written
+
+
+def test_stopped_start_does_not_go_on_to_the_experiment(config, tmp_path, monkeypatch):
+    config.start = config.copy_and_resolve_references()
+    monkeypatch.setattr(training, "train_and_evaluate", lambda config, workdir: None)
+    assert training.run_experiment(config, tmp_path) is None

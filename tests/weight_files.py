@@ -1,10 +1,13 @@
-"""Weight files in the published formats: Caffe's, MatConvNet's and the names of PyTorch ports."""
+"""Weight files in the published formats: Caffe's, PyTorch's, MatConvNet's; no PyTorch."""
 
+import struct
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
 import pytest
-from reference_networks import VGG_BLOCKS, arrays_of
+
+from mofa_jax.encoders.vgg_face import BLOCKS as VGG_BLOCKS
 
 descriptor_pb2 = pytest.importorskip("google.protobuf.descriptor_pb2")
 descriptor_pool = pytest.importorskip("google.protobuf.descriptor_pool")
@@ -107,10 +110,36 @@ PORTS = {  # name: names of convolutions and of dense layers, whether the input 
 }
 
 
-def _matlab_layers(net, older=False):
+def write_state_dict(path, state):
+    """Writes {name: float32 array} as torch.save does: a zip, one entry a storage."""
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    def integers(values):
+        return b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t"
+
+    pickled = [b"\x80\x02ccollections\nOrderedDict\n)R("]
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, (name, array) in enumerate(state.items()):
+            array = np.ascontiguousarray(array, "<f4")
+            archive.writestr(f"archive/data/{key}", array.tobytes())
+            storage = text("storage") + b"ctorch\nFloatStorage\n" + text(str(key)) + text("cpu")
+            storage = b"(" + storage + b"J" + struct.pack("<i", array.size) + b"tQ"
+            strides = [stride // array.itemsize for stride in array.strides]
+            view = b"K\x00" + integers(array.shape) + integers(strides)
+            hooks = b"\x89ccollections\nOrderedDict\n)R"
+            rebuilt = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + view + hooks + b"tR"
+            pickled.append(text(name) + rebuilt)
+        archive.writestr("archive/data.pkl", b"".join(pickled) + b"u.")
+        archive.writestr("archive/version", "3\n")
+    return path
+
+
+def _matlab_layers(arrays_of_layers, older=False):
     """MatConvNet's structs of convolutions [H, W, I, O]; `older` as before its 1.0-beta10."""
     layers = []
-    for name, arrays in arrays_of(net).items():
+    for name, arrays in arrays_of_layers.items():
         weight, bias = arrays
         kernel = weight.reshape(len(weight), -1, 7, 7) if name == "fc6" else weight
         kernel = kernel.reshape(kernel.shape + (1,) * (4 - kernel.ndim)).transpose(2, 3, 1, 0)
@@ -137,9 +166,12 @@ def _struct_array(items):
 
 
 MATLAB_FORMS = {
-    "vgg-face.mat of MatConvNet": lambda net: {"layers": _cell(_matlab_layers(net)), "meta": {}},
-    "vgg_face.mat of the authors": lambda net: {
-        "net": {"layers": _cell(_matlab_layers(net, older=True)), "classes": {}}
+    "vgg-face.mat of MatConvNet": lambda arrays: {
+        "layers": _cell(_matlab_layers(arrays)),
+        "meta": {},
     },
-    "struct array": lambda net: {"layers": _struct_array(_matlab_layers(net))},
+    "vgg_face.mat of the authors": lambda arrays: {
+        "net": {"layers": _cell(_matlab_layers(arrays, older=True)), "classes": {}}
+    },
+    "struct array": lambda arrays: {"layers": _struct_array(_matlab_layers(arrays))},
 }

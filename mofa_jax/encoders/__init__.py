@@ -1,13 +1,17 @@
 """Encoders: Flax networks from a photograph's crop to the code vector (Tewari et al. 2017, Sec. 3).
 
-Every encoder maps images [B, 240, 240, 3], RGB floats in [0, 1], to codes [B, num_outputs]. It
+Every encoder maps images [B, H, W, 3], RGB floats in [0, 1], to codes [B, num_outputs]. It
 resizes to its own input size, and its last layer is the dense layer "code" with zero weights and
 bias, so that an untrained encoder returns the zero code: the average face.
+
+A new encoder is a module of this folder and a row of `_ENCODERS`; the fields of a config's
+`encoder` that its class has too are handed to it.
 """
 
 from importlib import import_module
 
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 _ENCODERS = {
     "alexnet": (".alexnet", "AlexNet"),
@@ -17,7 +21,7 @@ _ENCODERS = {
 
 
 def make_encoder(name: str, num_outputs: int, **kwargs) -> nn.Module:
-    """The encoder called `name` ("alexnet", "compact" or "vgg_face"), not yet initialised.
+    """The encoder called `name` ("alexnet", "compact" or "vgg_face"), not yet initialized.
 
     Args:
       name: the encoder's name.
@@ -27,8 +31,23 @@ def make_encoder(name: str, num_outputs: int, **kwargs) -> nn.Module:
     Raises:
       ValueError: no encoder has this name.
     """
+    return _encoder_class(name)(num_outputs=num_outputs, **kwargs)
+
+
+def encoder_from_config(config: ConfigDict, num_outputs: int) -> nn.Module:
+    """The encoder that a config's `encoder` describes.
+
+    Raises:
+      ValueError: no encoder has this name.
+    """
+    cls = _encoder_class(config.name)
+    fields = {key: config[key] for key in config if key in cls.__annotations__}
+    return cls(num_outputs=num_outputs, **fields)
+
+
+def _encoder_class(name: str) -> type[nn.Module]:
     if name not in _ENCODERS:
         known = ", ".join(f'"{known}"' for known in sorted(_ENCODERS))
         raise ValueError(f'There is no encoder "{name}"; choose one of {known}.')
     module, cls = _ENCODERS[name]
-    return getattr(import_module(module, __package__), cls)(num_outputs=num_outputs, **kwargs)
+    return getattr(import_module(module, __package__), cls)

@@ -54,9 +54,9 @@ class AlexNet(nn.Module):
     """AlexNet with the code vector in place of the class scores; no dropout.
 
     variant "caffe" is the Caffe model zoo's bvlc_alexnet: two groups in conv2, conv4 and conv5, and
-    local response normalisation between the first two ReLUs and their pools. "torchvision" is
+    local response normalization between the first two ReLUs and their pools. "torchvision" is
     torchvision's `alexnet` ("One weird trick", Krizhevsky 2014): narrower, no groups, no
-    normalisation. Both see RGB; bvlc_alexnet's BGR weights are reversed when they are imported.
+    normalization. Both see RGB; bvlc_alexnet's BGR weights are reversed when they are imported.
     The input sizes make every pool's windows fit exactly, so that Caffe's rounding up of a pool's
     size and torchvision's rounding down agree.
 

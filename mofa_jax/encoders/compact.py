@@ -10,7 +10,7 @@ class Compact(nn.Module):
     """[B, H, W, 3] RGB in [0, 1] to [B, num_outputs]; 5.9 M parameters with 257 outputs.
 
     A stem and four stages, each halving the image, with one residual block a stage; no
-    normalisation: a block starts as the identity because its last convolution is scaled by zero.
+    normalization: a block starts as the identity because its last convolution is scaled by zero.
     The last feature map is flattened, not pooled, since pose is read off positions.
 
     Attributes:

@@ -23,7 +23,7 @@ _LARGE_MAP = 20
 def preprocess(
     images: jax.Array, size: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> jax.Array:
-    """Resizes images [B, H, W, 3] in [0, 1] to [B, size, size, 3] and normalises them.
+    """Resizes images [B, H, W, 3] in [0, 1] to [B, size, size, 3] and normalizes them.
 
     The resize is bilinear and antialiased; `mean` and `std` (RGB) are in units of 0..255.
     """
@@ -79,7 +79,7 @@ conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 class Conv(nn.Module):
     """Convolution with bias; `groups` > 1 connects each slice of the channels only to its own.
 
-    Kernel [K, K, I / groups, O], He initialisation for inputs of standard deviation `input_std`.
+    Kernel [K, K, I / groups, O], He initialization for inputs of standard deviation `input_std`.
     The groups are separate convolutions.
     """
 
@@ -120,7 +120,7 @@ def local_response_norm(x: jax.Array, size: int = 5, alpha: float = 1e-4) -> jax
     """Divides x [B, H, W, C] by (1 + alpha / size * sum of x^2 over `size` channels)^0.75.
 
     Krizhevsky et al. 2012, Sec. 3.3, with Caffe's constants (k = 1, alpha over the window's size);
-    the window is centred on the channel and cut off at the first and last one.
+    the window is centered on the channel and cut off at the first and last one.
     """
     channel = np.arange(x.shape[-1])
     near = np.abs(channel[:, None] - channel[None, :]) <= size // 2
@@ -131,7 +131,7 @@ def local_response_norm(x: jax.Array, size: int = 5, alpha: float = 1e-4) -> jax
 
 
 def hidden_layer(features: int, name: str) -> nn.Dense:
-    """A dense layer with He initialisation."""
+    """A dense layer with He initialization."""
     return nn.Dense(features, kernel_init=nn.initializers.he_normal(), name=name)
 
 

@@ -31,7 +31,7 @@ def load_pretrained(
       path: a weight file of `AlexNet` or `VGGFace`; the package's docstring lists them.
       encoder: the encoder that `params` belong to.
       params: its "params" collection, {layer: {"kernel", "bias"}}; not modified.
-      channel_order: "rgb" or "bgr", the order of the colours that the file's network expects. By
+      channel_order: "rgb" or "bgr", the order of the colors that the file's network expects. By
         default what the format says: BGR for Caffe and for PyTorch ports of the Torch7 model
         (layers called conv_1_1), RGB for MatConvNet and for other PyTorch files.
 

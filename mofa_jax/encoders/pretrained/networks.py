@@ -23,7 +23,7 @@ class Weights(NamedTuple):
     """A file's weights by this project's layer names.
 
     `layers` is {layer: [kernel, bias]}, kernels [O, I, H, W] or [O, I] as in Caffe and PyTorch;
-    `channel_order`, "rgb" or "bgr", is the order of the colours that the first layer expects.
+    `channel_order`, "rgb" or "bgr", is the order of the colors that the first layer expects.
     """
 
     layers: dict[str, list[np.ndarray]]
@@ -70,7 +70,7 @@ def network_of(encoder: nn.Module, path: str | Path) -> Network:
 def _caffe_alexnet(path: str | Path) -> Weights:
     model = read_caffemodel(path)
     if model.name.lower() == "caffenet":
-        mend = "download bvlc_alexnet.caffemodel, whose normalisation comes before the pooling"
+        mend = "download bvlc_alexnet.caffemodel, whose normalization comes before the pooling"
         raise refuse(path, "bvlc_alexnet", "the Caffe reference model CaffeNet", mend)
     return Weights(model.blobs, "bgr")
 
@@ -99,7 +99,7 @@ def _oihw(kernel: np.ndarray) -> np.ndarray:
 
 
 def _not_imagenet(path: str | Path, weights: Weights) -> Weights:
-    """Refuses the VGG-16 of ImageNet: the same layers, but another normalisation of the input."""
+    """Refuses the VGG-16 of ImageNet: the same layers, but another normalization of the input."""
     last = weights.layers.get("fc8")
     if last is not None and last[-1].size == _IMAGENET_CLASSES:
         mend = "download VGG-Face, which was trained on faces"

@@ -148,7 +148,7 @@ def _one_face(vertices, albedo, rotation, translation, gamma, image, topology, c
     """
     num_vertices = vertices.shape[1]
     turned = _materialize(rotation.T @ vertices)  # T^-1 v
-    area = _materialize(area_normals(turned.T, topology).T)  # camera space, not normalised
+    area = _materialize(area_normals(turned.T, topology).T)  # camera space, not normalized
     x, y, z = (turned[i] - translation[i] for i in range(3))
     position = (x, y, z - cam.distance)  # Phi(v)
     normal, inverse_length = _normalize(area)
@@ -195,7 +195,7 @@ def _sample_at_projection(position, image, cam):
     at_camera = jnp.abs(z) < NEAR
     inverse_depth = 1 / jnp.where(at_camera, NEAR, -z)
     slope_x, slope_y = x * inverse_depth, y * inverse_depth
-    u = cam.principal_point[0] + cam.focal * slope_x - 0.5  # Eq. 5, in units of pixel centres
+    u = cam.principal_point[0] + cam.focal * slope_x - 0.5  # Eq. 5, in units of pixel centers
     v = cam.principal_point[1] - cam.focal * slope_y - 0.5
     column, right, inside_x = _cell(u, width)
     row, down, inside_y = _cell(v, height)
@@ -233,7 +233,7 @@ def _cell(coordinate: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.A
 
 
 def _normal_gradient(at_basis, normal, inverse_length):
-    """dE/dH [9, N] through the SH polynomials and the normalisation: dE/d(area normal) [3, N]."""
+    """dE/dH [9, N] through the SH polynomials and the normalization: dE/d(area normal) [3, N]."""
     x, y, z = normal
     _, h1, h2, h3, h4, h5, h6, h7, h8 = _materialize(at_basis)
     at_x = _SQRT3 * h3 + _SQRT15 * (y * h4 + z * h7 + x * h8)

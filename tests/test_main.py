@@ -1,0 +1,36 @@
+"""What the command does after training: reconstructs, stops, or says what is wrong."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import main
+from mofa_jax.checkpoint import CheckpointError
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The workdirs that were reconstructed; flags and logging are left alone."""
+    workdirs = []
+    monkeypatch.setattr(main, "_CONFIG", SimpleNamespace(value=None))
+    monkeypatch.setattr(main, "_WORKDIR", SimpleNamespace(value="run"))
+    monkeypatch.setattr(main, "configure_logging", lambda: None)
+    monkeypatch.setattr(main, "reconstruct_after_training", lambda _, w: workdirs.append(w))
+    return workdirs
+
+
+@pytest.mark.parametrize("errors, expected", [(None, []), ({"num_failed": 0}, ["run"])])
+def test_only_a_finished_run_is_reconstructed(monkeypatch, drawn, errors, expected):
+    monkeypatch.setattr(main, "run_experiment", lambda config, workdir: errors)
+    main.main(["main.py"])
+    assert drawn == expected
+
+
+def test_what_is_wrong_is_one_sentence_and_a_failure(monkeypatch, drawn):
+    def damaged(config, workdir):
+        raise CheckpointError("checkpoints/4: is damaged.")
+
+    monkeypatch.setattr(main, "run_experiment", damaged)
+    with pytest.raises(SystemExit, match=r"^error: checkpoints/4: is damaged\.$"):
+        main.main(["main.py"])
+    assert not drawn
