@@ -45,6 +45,7 @@ WEIGHTS = [
     ([1, 1, 1], [1 / 3, 1 / 3, 1 / 3]),
     ([0.001, 0.999], [0.001, 0.999]),
     ([2.5, 0.7, 11.3], [0.1724, 0.0483, 0.7793]),
+    ([0.5, 0.499, 0.001], [0.5, 0.499, 0.001]),
 ]
 
 
@@ -61,6 +62,7 @@ def test_every_stretch_of_places_holds_the_corpora_in_their_shares(weights, shar
 def test_devices_pattern_of_turns_goes_through_each_corpus_without_a_gap(weights, shares):
     corpus, rank, count = _turns(tuple(weights))
     np.testing.assert_allclose(count / len(corpus), shares, atol=0.0015)
+    assert count.all()
     for number in range(len(weights)):
         np.testing.assert_array_equal(rank[corpus == number], np.arange(count[number]))
 

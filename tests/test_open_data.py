@@ -13,7 +13,7 @@ from skimage.data import astronaut
 
 from configs import default
 from mofa_jax.camera import Camera
-from mofa_jax.data.corpora.reader import tfds_source
+from mofa_jax.data.corpora.reader import TfdsSource, tfds_source
 from mofa_jax.data.corpora.record import SPLITS, corpus_features
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.data.feeds.resident import ResidentFeed
@@ -196,6 +196,27 @@ def test_corpus_of_another_size_than_the_cameras_is_refused(config, tmp_path, ca
     with pytest.raises(ValueError, match=r"240 x 240.*camera.*120 x 120") as caught:
         open_data(config, None, CAM.scaled(0.5), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_unreadable_held_out_face_is_named_once_in_all_evaluations(
+    config, corpora, tmp_path, monkeypatch, caplog
+):
+    read, bad = TfdsSource.__getitem__, tfds_names(corpora[0])[2]
+
+    def damaged(self, i):
+        example = read(self, i)
+        if example["name"] == bad:
+            raise ValueError("cut short")
+        return example
+
+    monkeypatch.setattr(TfdsSource, "__getitem__", damaged)
+    config.data.mixture, config.data.path = "", corpora[0]
+    data = open_data(config, None, CAM, tmp_path)
+    data.train.close()
+    for _ in range(2):
+        (batch,) = data.make_eval()
+        assert batch["valid"].sum() == 5 and bad not in batch["name"]
+    assert caplog.text.count("cut short") == 1
 
 
 def test_evaluation_is_spread_over_the_whole_split(config, corpora, tmp_path):

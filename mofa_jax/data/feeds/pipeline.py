@@ -94,8 +94,9 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     if config.loss.landmark > 0:
         _check_landmarks(found)
     each = max(1, config.data.num_eval // len(found.held_out))  # every corpus counts as much
-    held_out = Joined([Spread(source, each) for source in found.held_out.values()])
-    examples = Spread(ForgivingSource(held_out), _NUM_EXAMPLES)
+    joined = Joined([Spread(source, each) for source in found.held_out.values()])
+    held_out = ForgivingSource(joined)
+    examples = Spread(held_out, _NUM_EXAMPLES)
     return Data(
         train=_train_feed(Mixture([*found.train.values()], [*found.weights.values()]), config),
         make_eval=lambda: eval_batches(held_out, min(len(held_out), _EVAL_BATCH)),

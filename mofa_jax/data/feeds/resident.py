@@ -35,7 +35,7 @@ from mofa_jax.processes import agree
 MODES = ("auto", "on", "off")
 _ROOM = 0.8  # of a device's free memory that the faces may take
 _CHUNK = 64  # examples moved to a device at once
-_PERIOD = round(1 / SMALLEST_SHARE)  # places after which the pattern of corpora comes again
+_PERIOD = round(4 / SMALLEST_SHARE)  # places after which the pattern of corpora comes again
 _logger = logging.getLogger(__name__)
 
 
@@ -78,8 +78,8 @@ class ResidentFeed:
     """Endless batches drawn and augmented on the devices, as `DeviceBatch`es.
 
     Batch k is a pure function of the seed and k. Each device goes through its examples of each
-    corpus in a new order every epoch; of several corpora, a pattern of a thousand places says whose
-    turn it is. The place is a number; after 2^32 examples on a device the sequence comes again.
+    corpus in a new order every epoch; of several corpora, a pattern that repeats says whose turn it
+    is. The place is a number; after 2^32 examples on a device the sequence comes again.
 
     Args:
       cache: the faces.

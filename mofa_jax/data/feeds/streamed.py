@@ -120,7 +120,7 @@ def eval_batches(
     all batches have one shape.
     """
     count = len(source)
-    examples = grain.MapDataset.source(ForgivingSource(source)).repeat()
+    examples = grain.MapDataset.source(source).repeat()
     examples = examples.map_with_index(lambda i, example: {**example, "valid": i < count})
     batches = examples[: -(-count // batch_size) * batch_size].batch(batch_size)
     with closing(iter(read_ahead(batches, num_threads))) as iterator:
