@@ -13,7 +13,7 @@ from skimage.data import astronaut
 
 from configs import default
 from mofa_jax.camera import Camera
-from mofa_jax.data.corpora.reader import tfds_source
+from mofa_jax.data.corpora.reader import open_corpus
 from mofa_jax.data.corpora.record import SPLITS, corpus_features
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.data.feeds.resident import ResidentFeed
@@ -208,7 +208,7 @@ def test_evaluation_is_spread_over_the_whole_split(config, corpora, tmp_path):
 
 
 def tfds_names(folder):
-    source = tfds_source(folder, "eval")
+    source = open_corpus(folder, "eval")
     return [source[i]["name"] for i in range(len(source))]
 
 

@@ -55,7 +55,7 @@ def synthetic_features(
     if vertices:
         shape = (model.num_vertices, 3)
         more["vertices"] = tensor(shape=shape, dtype=np.float16, encoding="bytes")
-    return corpus_features(encoding, more)
+    return corpus_features(encoding, more=more)
 
 
 def true_geometry(code: jax.Array, model: FaceModel) -> jax.Array:
