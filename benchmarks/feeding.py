@@ -28,7 +28,7 @@ from absl import app, flags
 from configs import compact
 from mofa_jax.autoencoder import initial_weights, make_decoder
 from mofa_jax.camera import make_camera
-from mofa_jax.data.corpora.reader import tfds_source
+from mofa_jax.data.corpora.reader import open_corpus
 from mofa_jax.data.corpora.record import corpus_features
 from mofa_jax.data.feeds.augment import Augmentation, augment
 from mofa_jax.data.feeds.mixture import Source
@@ -97,7 +97,7 @@ class RandomPictures(tfds.core.GeneratorBasedBuilder):
 
 def main(_):
     with tempfile.TemporaryDirectory() as folder:
-        source = tfds_source(_CORPUS.value or _write_corpus(folder), "train")
+        source = open_corpus(_CORPUS.value or _write_corpus(folder), "train")
         print(f"{len(source)} examples, {os.cpu_count()} cores, {jax.devices()[0].device_kind}")
         measure_feeds(source)
         measure_memory(source)

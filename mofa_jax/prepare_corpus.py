@@ -1,21 +1,21 @@
 """Makes a training set: `python -m mofa_jax.prepare_corpus --config=configs/corpora/folder.py`.
 
-Needs requirements-corpus.txt. See docs/corpora.md.
+dlib's landmarks and Apache Beam need requirements-corpus.txt. See docs/corpora.md.
 """
 
-import logging
 import sys
 
 from absl import app, flags
 from ml_collections import config_flags
 
+from mofa_jax.data.corpora.prepare import prepare_corpus
 from mofa_jax.processes import configure_logging
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The corpus.", lock_config=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The folder that the corpus is written to.")
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 = one a core.")
 _BEAM = flags.DEFINE_multi_string(
-    "beam", [], "An option of another Beam runner, such as --beam=--runner=FlinkRunner; repeat it."
+    "beam", [], "An option of a Beam runner, such as --beam=--runner=DaskRunner; repeat it."
 )
 
 
@@ -23,20 +23,16 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
-    # What goes wrong reaches this process as an exception; the traces of workers say it again.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    # Beam warns at import that packages for Google's cloud are not installed.
-    logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())
-    try:
-        from mofa_jax.data.corpora.prepare import prepare_corpus
-    except ImportError as error:
-        sys.exit(f"{error.name} is missing: pip install -r requirements-corpus.txt")
     try:
         prepare_corpus(
             _CONFIG.value, _OUTPUT.value, num_workers=_NUM_WORKERS.value, beam_options=_BEAM.value
         )
     except ValueError as error:
         sys.exit(str(error))
+    except ImportError as error:
+        sys.exit(f"{error.name} is missing: pip install -r requirements-corpus.txt")
+    except KeyboardInterrupt:
+        sys.exit("Stopped; the same command goes on after the finished pieces.")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from mofa_jax.data.corpora.reader import CorpusError, tfds_source
+from mofa_jax.data.corpora.reader import CorpusError, open_corpus
 from mofa_jax.data.feeds.mixture import ForgivingSource
 from mofa_jax.data.feeds.streamed import eval_batches
 
@@ -83,6 +83,11 @@ class Large(Crops):
     SIZE = 256
 
 
+class Oblong(Crops):
+    VERSION = tfds.core.Version("1.0.0")
+    FEATURES = features(shape=(256, 240, 3), **CONFIDENCE)
+
+
 @pytest.fixture(scope="module")
 def write(tmp_path_factory):
     tfds.disable_progress_bar()
@@ -114,7 +119,7 @@ def read_good(source) -> dict[str, dict]:
 
 
 def test_examples_are_what_was_written(crops):
-    found = read_good(tfds_source(crops, "train"))
+    found = read_good(open_corpus(crops, "train"))
     assert len(found) == NUM_EXAMPLES - 1
     for name, example in found.items():
         i = int(name.split()[1])
@@ -125,19 +130,19 @@ def test_examples_are_what_was_written(crops):
 
 
 def test_split_may_be_a_part(crops):
-    first, second = tfds_source(crops, "train[:2]"), tfds_source(crops, "train[2:]")
+    first, second = open_corpus(crops, "train[:2]"), open_corpus(crops, "train[2:]")
     assert (len(first), len(second)) == (2, NUM_EXAMPLES - 2)
     assert not set(read_good(first)) & set(read_good(second))
 
 
 def test_examples_without_a_name_are_named_by_place(write):
-    source = tfds_source(write(Unnamed), "train[5:]")
+    source = open_corpus(write(Unnamed), "train[5:]")
     assert source[0]["name"].endswith("train[5:][0]")
 
 
 def test_feed_replaces_the_damaged_record(crops):
     lines: list[str] = []
-    source = ForgivingSource(tfds_source(crops, "train"), lines.append)
+    source = ForgivingSource(open_corpus(crops, "train"), lines.append)
     batches = eval_batches(source, 3)
     found = [str(n) for b in batches for n in np.array(b["name"])[b["valid"]]]
     assert len(found) == NUM_EXAMPLES and f"person {CUT_EXAMPLE}" not in found
@@ -146,19 +151,24 @@ def test_feed_replaces_the_damaged_record(crops):
 
 def test_reading_needs_no_tensorflow(crops, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # importing it fails
-    assert len(read_good(tfds_source(crops, "train"))) == NUM_EXAMPLES - 1
+    assert len(read_good(open_corpus(crops, "train"))) == NUM_EXAMPLES - 1
 
 
 @pytest.mark.parametrize(
-    ("builder", "reason"), [(Unsure, "'confidence' is missing"), (Large, r"256, 256")]
+    ("builder", "reason"), [(Unsure, "'confidence' is missing"), (Oblong, r"256, 240")]
 )
 def test_other_features_are_named(write, builder, reason):
     with pytest.raises(CorpusError, match=reason):
-        tfds_source(write(builder), "train")
+        open_corpus(write(builder), "train")
+
+
+def test_pictures_may_have_another_size(write):
+    source = open_corpus(write(Large), "train")
+    assert source.image_size == 256 and source[0]["image"].shape == (256, 256, 3)
 
 
 def test_missing_set_and_split_are_named(crops, tmp_path):
     for name, split in [(crops, "test"), (str(tmp_path), "train"), ("nothing_here", "train")]:
         with pytest.raises(CorpusError, match="cannot be opened") as caught:
-            tfds_source(name, split)
+            open_corpus(name, split)
         assert name in str(caught.value) and "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from skimage.data import astronaut
 
 from configs import default
 from mofa_jax.camera import Camera
-from mofa_jax.data.corpora.reader import TfdsSource, tfds_source
+from mofa_jax.data.corpora.reader import Corpus, open_corpus
 from mofa_jax.data.corpora.record import SPLITS, corpus_features
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.data.feeds.resident import ResidentFeed
@@ -201,7 +201,7 @@ def test_corpus_of_another_size_than_the_cameras_is_refused(config, tmp_path, ca
 def test_unreadable_held_out_face_is_named_once_in_all_evaluations(
     config, corpora, tmp_path, monkeypatch, caplog
 ):
-    read, bad = TfdsSource.__getitem__, tfds_names(corpora[0])[2]
+    read, bad = Corpus.__getitem__, tfds_names(corpora[0])[2]
 
     def damaged(self, i):
         example = read(self, i)
@@ -209,7 +209,7 @@ def test_unreadable_held_out_face_is_named_once_in_all_evaluations(
             raise ValueError("cut short")
         return example
 
-    monkeypatch.setattr(TfdsSource, "__getitem__", damaged)
+    monkeypatch.setattr(Corpus, "__getitem__", damaged)
     config.data.mixture, config.data.path = "", corpora[0]
     data = open_data(config, None, CAM, tmp_path)
     data.train.close()
@@ -229,7 +229,7 @@ def test_evaluation_is_spread_over_the_whole_split(config, corpora, tmp_path):
 
 
 def tfds_names(folder):
-    source = tfds_source(folder, "eval")
+    source = open_corpus(folder, "eval")
     return [source[i]["name"] for i in range(len(source))]
 
 

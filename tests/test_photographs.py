@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -192,12 +193,24 @@ def test_missing_folder_and_dangling_link_are_named(tmp_path):
 def test_unreadable_file_is_named(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", Image.fromarray(gradient()))
 
-    def refuse(self):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(photographs.Path, "read_bytes", refuse)
+    monkeypatch.setattr(photographs, "open", refuse, raising=False)
     with pytest.raises(PhotographError, match=r"a\.png: .*Permission denied"):
         read_photograph(path)
+
+
+def test_file_of_any_size_is_refused_unread(tmp_path):
+    """A sparse file of 20 GB ends in a sentence, in no memory."""
+    path = tmp_path / "large.jpg"
+    with open(path, "wb") as file:
+        file.truncate(20_000_000_000)
+    tracemalloc.start()
+    with pytest.raises(PhotographError, match=r"large\.jpg: the file has 20,000 MB"):
+        read_photograph(path)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
 
 
 def test_listing_is_sorted_distinct_and_skips_what_is_hidden(tmp_path):

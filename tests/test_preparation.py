@@ -14,18 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-pytest.importorskip("apache_beam", reason="needs requirements-corpus.txt")
 import tensorflow_datasets as tfds
-from apache_beam.io.filesystems import FileSystems
+from PIL import Image
 from skimage import data as pictures
 
 from configs.corpora import default, lfw_tfds, videos, w300
-from mofa_jax.data.corpora.mofa_faces import PreparationError, hold_out_threshold
-from mofa_jax.data.corpora.prepare import prepare_corpus
-from mofa_jax.data.corpora.reader import tfds_source
-from mofa_jax.data.corpora.recipe import Recipe, RecipeError
+from mofa_jax.data.corpora import staging
+from mofa_jax.data.corpora.prepare import PreparationError, hold_out_threshold, prepare_corpus
+from mofa_jax.data.corpora.reader import open_corpus
+from mofa_jax.data.corpora.recipe import Recipe, RecipeError, landmark_stamp
 from mofa_jax.data.corpora.staging import Chunk, stage
 from mofa_jax.data.sources import items as sources
 from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items
@@ -62,7 +59,7 @@ def config_of(path: Path | str, module=default, **fields):
 
 
 def prepare_quietly(config, output, **options) -> Path:
-    return prepare_corpus(config, output, num_workers=1, progress=False, **options)
+    return prepare_corpus(config, output, **{"num_workers": 1, "progress": False} | options)
 
 
 def records(folder: Path, split: str) -> list[dict]:
@@ -93,7 +90,7 @@ def by_person(path: Path, **fields):
 
 
 def test_records_hold_what_was_found(people, tmp_path):
-    folder = prepare_quietly(by_person(people), tmp_path)
+    folder = prepare_quietly(by_person(people), tmp_path / "out")
     found = [record for split in ("train", "eval") for record in records(folder, split)]
     assert len(found) == 16
     for record in found:
@@ -111,14 +108,14 @@ def test_records_hold_what_was_found(people, tmp_path):
 
 
 def test_training_reads_it_by_the_folder_that_the_command_was_given(people, tmp_path):
-    folder = prepare_quietly(by_person(people), tmp_path)
-    by_output, by_folder = tfds_source(tmp_path, "train"), tfds_source(folder, "train")
+    folder = prepare_quietly(by_person(people), tmp_path / "out")
+    by_output, by_folder = open_corpus(tmp_path / "out", "train"), open_corpus(folder, "train")
     assert len(by_output) == len(by_folder) > 0
     np.testing.assert_array_equal(by_output[0]["image"], by_folder[0]["image"])
 
 
 def test_no_person_is_on_both_sides(people, tmp_path):
-    folder = prepare_quietly(by_person(people), tmp_path)
+    folder = prepare_quietly(by_person(people), tmp_path / "out")
     sides = [{record["group"] for record in records(folder, split)} for split in ("train", "eval")]
     assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == 8
 
@@ -131,7 +128,7 @@ def test_order_of_chunks_and_their_size_change_nothing(people, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_processes_of_the_direct_runner_change_nothing(people, tmp_path, monkeypatch):
+def test_processes_change_nothing(people, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     first = prepare_quietly(by_person(people, landmarks="dlib"), tmp_path / "a")
     second = prepare_corpus(
@@ -142,11 +139,13 @@ def test_processes_of_the_direct_runner_change_nothing(people, tmp_path, monkeyp
 
 
 def test_prepared_corpus_is_left_alone_and_another_one_refused(people, tmp_path):
-    folder = prepare_quietly(by_person(people), tmp_path)
+    folder = prepare_quietly(by_person(people), tmp_path / "out")
     before = shards(folder)
-    assert prepare_quietly(by_person(people), tmp_path) == folder and shards(folder) == before
+    assert (
+        prepare_quietly(by_person(people), tmp_path / "out") == folder and shards(folder) == before
+    )
     with pytest.raises(PreparationError, match="other photographs or settings"):
-        prepare_quietly(by_person(people, seed=1), tmp_path)
+        prepare_quietly(by_person(people, seed=1), tmp_path / "out")
 
 
 def test_finished_chunks_are_not_searched_again(people, tmp_path, monkeypatch):
@@ -154,12 +153,13 @@ def test_finished_chunks_are_not_searched_again(people, tmp_path, monkeypatch):
     recipe = Recipe.from_config(by_person(people))
     parts = chunks_of(list_items(recipe.source), "photographs")
     for part in parts[1:]:
-        (tmp_path / "staging").mkdir(exist_ok=True)
-        stage(Chunk(part, str(tmp_path / "staging" / recipe.digest(part))), recipe)
+        (tmp_path / "out.staging").mkdir(exist_ok=True)
+        digest = recipe.digest(part, landmark_stamp(recipe))
+        stage(Chunk(part, str(tmp_path / "out.staging" / digest)), recipe)
     read = []
     whole = sources.read_photograph
     monkeypatch.setattr(sources, "read_photograph", lambda path: read.append(path) or whole(path))
-    folder = prepare_quietly(by_person(people), tmp_path)
+    folder = prepare_quietly(by_person(people), tmp_path / "out")
     assert [os.fsencode(path) for path in read] == [item.path for item in parts[0]]
     assert len(records(folder, "train")) + len(records(folder, "eval")) == 16
 
@@ -175,14 +175,14 @@ def test_killed_preparation_goes_on_and_gives_the_same(tmp_path):
         r"--config.source.group_pattern=(p\d+)_",
     ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    staging = tmp_path / "killed" / "staging"
-    while not list(staging.glob("*.json")):
+    staged = tmp_path / "killed.staging"
+    while not list(staged.glob("*.json")):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = {path: path.stat().st_mtime_ns for path in staging.glob("*.json")}
-    assert done and not (tmp_path / "killed/mofa_faces/1.0.0").exists()
+    done = {path: path.stat().st_mtime_ns for path in staged.glob("*.json")}
+    assert done and not (tmp_path / "killed").exists()
     watched = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     while watched.poll() is None:
         for path in done:
@@ -190,15 +190,14 @@ def test_killed_preparation_goes_on_and_gives_the_same(tmp_path):
                 assert path.stat().st_mtime_ns == done[path]
         time.sleep(0.02)
     assert watched.returncode == 0
-    folder = tmp_path / "killed/mofa_faces/1.0.0"
+    folder = tmp_path / "killed"
     assert sorted(shards(folder)) == sorted(shards(whole))
     for split in ("train", "eval"):
         ours, theirs = (
             [(r["name"], r["image"].tobytes()) for r in records(f, split)] for f in (folder, whole)
         )
         assert ours == theirs
-    assert not list((tmp_path / "killed/mofa_faces").glob("incomplete*"))
-    assert not staging.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "people", "whole"]
 
 
 def png(width: int, height: int) -> bytes:
@@ -283,12 +282,12 @@ def test_full_disk_is_one_sentence_and_leaves_no_data_set(people, tmp_path, monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(FileSystems, "create", full)
+        patch.setattr(staging, "_kept", full)
         with pytest.raises(PreparationError, match="the disk is full; free some space") as caught:
-            prepare_quietly(by_person(people), tmp_path)
+            prepare_quietly(by_person(people), tmp_path / "out")
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "mofa_faces/1.0.0").exists()
-    assert len(records(prepare_quietly(by_person(people), tmp_path), "train")) > 0
+    assert not (tmp_path / "out").exists()
+    assert len(records(prepare_quietly(by_person(people), tmp_path / "out"), "train")) > 0
 
 
 def test_photographs_without_a_face_are_one_sentence(tmp_path):
@@ -313,8 +312,8 @@ def test_photographs_without_a_face_are_one_sentence(tmp_path):
 )
 def test_impossible_settings_are_one_sentence(people, tmp_path, fields, error, reason):
     with pytest.raises(error, match=reason):
-        prepare_quietly(config_of(people, **fields), tmp_path)
-    assert not (tmp_path / "mofa_faces").exists()
+        prepare_quietly(config_of(people, **fields), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_known_landmarks_take_the_same_path(tmp_path):
@@ -347,7 +346,7 @@ def test_several_faces_are_several_examples(tmp_path):
     save(tmp_path / "photographs/two.png", image)
     save(tmp_path / "photographs/one.png")
     folder = prepare_quietly(
-        config_of(tmp_path / "photographs", eval_fraction=0.0, eval_count=1), tmp_path
+        config_of(tmp_path / "photographs", eval_fraction=0.0, eval_count=1), tmp_path / "out"
     )
     names = {r["name"].decode() for split in ("train", "eval") for r in records(folder, split)}
     assert names == {"one.png", "two.png", "two.png#1"}

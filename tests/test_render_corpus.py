@@ -17,7 +17,7 @@ from PIL import Image
 import mofa_jax
 from configs import default
 from mofa_jax.data.corpora import writer as shards
-from mofa_jax.data.corpora.reader import CorpusError, tfds_source
+from mofa_jax.data.corpora.reader import CorpusError, open_corpus
 from mofa_jax.data.corpora.writer import CorpusWriteError
 from mofa_jax.data.synthetic import corpus as synthetic_corpus
 from mofa_jax.data.synthetic.corpus import has_codes_of, true_geometry
@@ -77,7 +77,7 @@ def files(folder: Path) -> set[str]:
 
 def test_it_opens_as_a_prepared_corpus(corpus):
     for split, count in (("train", 5), ("eval", 2)):
-        source = tfds_source(corpus, split)
+        source = open_corpus(corpus, split)
         assert len(source) == count
         names = [source[i]["name"] for i in range(count)]
         assert names == [f"synthetic {split} {i}" for i in range(count)]
@@ -214,7 +214,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_that_opens(
     assert not folder.exists() and not list((tmp_path / "c.incomplete").glob(".*.tmp"))
     for place in (folder, tmp_path / "c.incomplete"):
         with pytest.raises(CorpusError):
-            tfds_source(place, "train")
+            open_corpus(place, "train")
 
 
 def test_a_whole_corpus_is_left_alone(corpus, config):
@@ -267,7 +267,7 @@ def test_a_changed_face_model_is_noticed(corpus, tiny_model):
 
 
 def test_codes_are_given_when_they_are_asked_for(corpus, tiny_model):
-    source = tfds_source(corpus, "eval")
+    source = open_corpus(corpus, "eval")
     assert source.has_code and "code" not in source[0]
     assert source.with_code()[0]["code"].shape == (code_size(tiny_model),)
 

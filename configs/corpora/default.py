@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config.encoding = "jpeg"  # of the crops: jpeg or png
     config.jpeg_quality = 95
     config.crop = "haar"  # the square around the detector's box (P), or around known landmarks
+    config.image_size = 240  # side of the crops, px (P); the camera's in training
     config.source = _source()
     config.detector = ConfigDict()
     config.detector.max_pixels = 2_000_000  # a larger photograph is shrunk before the search
@@ -32,6 +33,7 @@ def _source() -> ConfigDict:
     source.kind = "photographs"  # photographs, videos, or tfds (a prepared data set)
     source.path = ""  # folder, glob, file or @list.txt; of tfds the data set's folder or name
     source.group_pattern = ""  # regular expression on a name: who it is; "" = nobody twice
+    source.group_by = "name"  # what it is searched in: the name (path below the folder) or the stem
     source.group_file = ""  # a text file of lines "file-name person" instead
     source.every = 1  # of a video, every how many-th frame
     source.split = "train"  # of tfds
@@ -46,6 +48,6 @@ def _pruning() -> ConfigDict:
     pruning.max_disagreement = 0.3  # of landmarks and box, in sides of the box
     pruning.min_confidence = 0.6  # mean over the 68 landmarks; 0 = off
     pruning.second_opinion = True  # on all but the largest face, and where landmarks are unsure
-    pruning.min_sharpness = 0.03  # of the crop: its fine detail over its contrast; 0 = off
+    pruning.min_sharpness = 0.06  # of the crop: its fine detail over its contrast; 0 = off
     pruning.min_change = 4.0  # from a clip's last kept face, grey levels of 255; 0 = off
     return pruning

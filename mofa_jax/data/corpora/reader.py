@@ -17,7 +17,6 @@ from mofa_jax.data.sources.images import decode_photograph
 from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS
 
 SHAPES = {
-    "image": (CROP_SIZE, CROP_SIZE, 3),
     "landmarks": (NUM_LANDMARKS, 2),
     "confidence": (NUM_LANDMARKS,),
 }
@@ -28,28 +27,35 @@ class CorpusError(ValueError):
     """A data set cannot be opened or is not one of face crops; the message names it."""
 
 
-class TfdsSource:
+class Corpus:
     """Random access: `source[i] -> dict(image, landmarks, confidence, name)`, and `code` if asked.
 
     A record that cannot be decoded raises ValueError when it is asked for. Records are taken apart
     here: TFDS' own general way takes several times as long, a third of decoding the image.
 
-    metadata: what the data set says of itself. has_code: whether it holds the true codes.
+    metadata: what the data set says of itself. image_size: side of the pictures, px.
+    has_code: whether it holds the true codes.
     """
 
     def __init__(
-        self, records: Any, label: str, metadata: Mapping[str, Any], has_code: bool = False
+        self,
+        records: Any,
+        label: str,
+        metadata: Mapping[str, Any],
+        image_size: int,
+        has_code: bool = False,
     ):
         """`records`: random access to examples as bytes, `label` their data set's name."""
         self._records = records
         self._label = label
         self._gives_code = False
         self.metadata = metadata
+        self.image_size = image_size
         self.has_code = has_code
 
-    def with_code(self) -> TfdsSource:
+    def with_code(self) -> Corpus:
         """The same examples, each with its `code`, float32 [D]."""
-        source = TfdsSource(self._records, self._label, self.metadata, self.has_code)
+        source = Corpus(self._records, self._label, self.metadata, self.image_size, self.has_code)
         source._gives_code = True
         return source
 
@@ -61,8 +67,10 @@ class TfdsSource:
         text = stored["name"].bytes_list.value if "name" in stored else []
         name = text[0].decode("utf-8", "replace") if text else f"{self._label}[{i}]"
         image = _decode(_content(stored), name)
-        if image.shape != SHAPES["image"]:
-            raise CorpusError(f"{name}: the image is {image.shape}, expected {SHAPES['image']}")
+        if image.shape != (self.image_size, self.image_size, 3):
+            raise CorpusError(
+                f"{name}: the image is {image.shape}, expected {self.image_size} px a side"
+            )
         example = {
             "image": image,
             "landmarks": _numbers(stored, "landmarks", name),
@@ -82,7 +90,7 @@ class TfdsSource:
         return tf_example_pb2.Example.FromString(self._records[i]).features.feature
 
 
-def tfds_source(name_or_folder: str | os.PathLike[str], split: str) -> TfdsSource:
+def open_corpus(name_or_folder: str | os.PathLike[str], split: str) -> Corpus:
     """Open a prepared data set.
 
     Args:
@@ -90,7 +98,7 @@ def tfds_source(name_or_folder: str | os.PathLike[str], split: str) -> TfdsSourc
         `prepare_corpus` was given; or the name of a data set prepared in TFDS's data folder.
       split: in TFDS's words, such as "train" or "train[:90%]".
 
-    The features are `image` (uint8 [240, 240, 3]), `landmarks` (float32 [68, 2], continuous crop
+    The features are `image` (uint8 [size, size, 3]), `landmarks` (float32 [68, 2], continuous crop
     px), `confidence` (float32 [68], 0 = absent) and perhaps `name` (text).
 
     Raises:
@@ -100,7 +108,7 @@ def tfds_source(name_or_folder: str | os.PathLike[str], split: str) -> TfdsSourc
     try:
         folder = _builder_folder(label)
         builder = tfds.builder_from_directory(folder) if folder else tfds.builder(label)
-        _check_features(label, builder.info.features)
+        image_size = _check_features(label, builder.info.features)
         serialized = tfds.decode.DeserializeMethod.RAW_BYTES
         records = builder.as_data_source(split, deserialize_method=serialized)
     except CorpusError:
@@ -112,7 +120,8 @@ def tfds_source(name_or_folder: str | os.PathLike[str], split: str) -> TfdsSourc
             "with file_format='array_record' and give the folder of dataset_info.json"
         ) from error
     info = builder.info
-    return TfdsSource(records, f"{label}/{split}", info.metadata or {}, "code" in info.features)
+    has_code = "code" in info.features
+    return Corpus(records, f"{label}/{split}", info.metadata or {}, image_size, has_code)
 
 
 def _builder_folder(label: str) -> str | None:
@@ -151,11 +160,14 @@ def _decode(content: bytes, name: str) -> np.ndarray:
     return decode_photograph(content, name)
 
 
-def _check_features(label: str, features: Any) -> None:
-    for key, shape in SHAPES.items():
+def _check_features(label: str, features: Any) -> int:
+    """The side of the pictures, px. Raises CorpusError if these are no face crops."""
+    found = features["image"].shape if "image" in features else (None, None, 3)
+    size = found[0] or CROP_SIZE
+    for key, shape in {"image": (size, size, 3), **SHAPES}.items():
         if key not in features:
             raise CorpusError(
-                f"{label}: the feature '{key}' is missing; expected {sorted(SHAPES)}, "
+                f"{label}: the feature '{key}' is missing; expected {sorted(['image', *SHAPES])}, "
                 f"found {sorted(features)}"
             )
         if len(features[key].shape) != len(shape) or any(
@@ -166,3 +178,4 @@ def _check_features(label: str, features: Any) -> None:
                 f"{label}: the feature '{key}' has the shape {features[key].shape}, "
                 f"expected {shape}"
             )
+    return size

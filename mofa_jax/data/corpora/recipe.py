@@ -6,19 +6,25 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mofa_jax.data.corpora.record import ENCODINGS
 from mofa_jax.data.faces.crop import FaceDetector
-from mofa_jax.data.faces.find import Finder
+from mofa_jax.data.faces.find import Finder, Options
 from mofa_jax.data.faces.landmark_detector import make_landmark_detector
-from mofa_jax.data.faces.quality import Pruning
+from mofa_jax.data.faces.quality import NO_PRUNING, Pruning
 from mofa_jax.data.sources.items import Item, Source
-from mofa_jax.data.sources.landmark_files import LandmarkTable, read_landmark_file
+from mofa_jax.data.sources.landmark_files import (
+    LandmarkFileError,
+    LandmarkTable,
+    find_landmark_file,
+    read_landmark_file,
+)
 
-_FORMAT = 1  # of the staged chunks; a higher number makes every one anew
+_FORMAT = 2  # of the staged chunks; a higher number makes every one anew
 
 
 class RecipeError(ValueError):
@@ -31,7 +37,7 @@ class Recipe:
 
     source: Source
     pruning: Pruning
-    crop: str
+    options: Options
     landmark_file: str
     pixel_centers: str
     landmark_detector: str
@@ -42,6 +48,17 @@ class Recipe:
     eval_fraction: float
     seed: int
 
+    def __post_init__(self):
+        if self.encoding not in ENCODINGS:
+            raise RecipeError(
+                f"encoding is {self.encoding!r}; choose one of {', '.join(ENCODINGS)}"
+            )
+        if bool(self.eval_count) == bool(self.eval_fraction) or self.eval_fraction >= 1:
+            raise RecipeError(
+                f"eval_count is {self.eval_count} and eval_fraction {self.eval_fraction}; set "
+                "one of them, a number of faces or a share below 1, and the other to 0"
+            )
+
     @classmethod
     def from_config(cls, config: ConfigDict) -> Recipe:
         """The recipe of a config of configs/corpora.
@@ -49,10 +66,10 @@ class Recipe:
         Raises:
           SourceError, RecipeError: a field's value is impossible.
         """
-        recipe = cls(
+        return cls(
             source=Source(**config.source),
             pruning=Pruning(**config.pruning),
-            crop=config.crop,
+            options=Options(crop=config.crop, image_size=config.image_size),
             landmark_file=config.landmarks.file,
             pixel_centers=config.landmarks.pixel_centers,
             landmark_detector=config.landmarks.detector,
@@ -63,54 +80,93 @@ class Recipe:
             eval_fraction=config.eval_fraction,
             seed=config.seed,
         )
-        if recipe.encoding not in ENCODINGS:
-            raise RecipeError(
-                f"encoding is {recipe.encoding!r}; choose one of {', '.join(ENCODINGS)}"
-            )
-        if bool(recipe.eval_count) == bool(recipe.eval_fraction) or recipe.eval_fraction >= 1:
-            raise RecipeError(
-                f"eval_count is {recipe.eval_count} and eval_fraction {recipe.eval_fraction}; set "
-                "one of them, a number of faces or a share below 1, and the other to 0"
-            )
-        return recipe
+
+    @classmethod
+    def of_folder(cls, data: ConfigDict, image_size: int) -> Recipe:
+        """The recipe by which a folder of photographs is prepared for training.
+
+        Every face that the detector finds is kept, in lossless PNG; no landmarks are detected.
+
+        Args:
+          data: `config.data`, see configs/default.py.
+          image_size: side of the crops, px.
+
+        Raises:
+          SourceError, RecipeError, ValueError: a field's value is impossible.
+        """
+        file = data.landmarks
+        if not file and os.path.isdir(data.path):
+            file = find_landmark_file(data.path) or ""
+        return cls(
+            source=Source(path=data.path, group_pattern=data.group_pattern, group_by="stem"),
+            pruning=NO_PRUNING,
+            options=Options(
+                data.crop, data.faces, data.require_landmarks, data.only_clean, image_size
+            ),
+            landmark_file=os.fspath(file),
+            pixel_centers=data.pixel_centers,
+            landmark_detector="none",
+            max_pixels=2_000_000,
+            encoding="png",
+            jpeg_quality=0,
+            eval_count=0,
+            eval_fraction=data.eval_fraction,
+            seed=0,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""
         return dataclasses.asdict(self)
 
-    def digest(self, items: tuple[Item, ...]) -> str:
-        """A name for what these items give: it changes with a file or a setting of the search."""
+    def digest(self, items: tuple[Item, ...], landmark_stamp: str) -> str:
+        """A name for what these items give: it changes with a file or a setting of the search.
+
+        landmark_stamp: of the landmark file, see `landmark_stamp`.
+        """
         settings = self.to_dict()
         for key in ("eval_count", "eval_fraction", "seed"):
             del settings[key]
         settings["source"].pop("path")
         stamps = [(item.path.hex(), item.name, item.group, item.stamp) for item in items]
-        content = json.dumps([_FORMAT, settings, stamps, _stamp_of(self.landmark_file)])
+        content = json.dumps([_FORMAT, settings, stamps, landmark_stamp])
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-@functools.cache
 def make_finder(recipe: Recipe) -> Finder:
-    """This process's finder.
+    """This process's finder, made once for a recipe and its landmark file as it is.
 
     Raises:
       LandmarkDetectorError, LandmarkFileError: the landmarks cannot be had.
     """
+    changed = None
+    if recipe.landmark_file and os.path.isfile(recipe.landmark_file):
+        status = os.stat(recipe.landmark_file)
+        changed = status.st_size, status.st_mtime_ns
+    return _make_finder(recipe, changed)
+
+
+@functools.lru_cache(maxsize=2)
+def _make_finder(recipe: Recipe, changed: tuple[int, int] | None) -> Finder:
     table = LandmarkTable({})
     if recipe.landmark_file:
         table = read_landmark_file(recipe.landmark_file, recipe.pixel_centers)
+    if recipe.options.only_clean and not table.has_clean:
+        raise LandmarkFileError(
+            f"{recipe.landmark_file or recipe.source.path}: only_clean needs a landmark file with "
+            "the key 'clean'"
+        )
     return Finder(
         detector=FaceDetector(max_pixels=recipe.max_pixels),
         landmarks=make_landmark_detector(recipe.landmark_detector),
         table=table,
         pruning=recipe.pruning,
-        crop=recipe.crop,
+        options=recipe.options,
     )
 
 
-def _stamp_of(file: str) -> str:
-    """Return a digest of a landmark file's content, "" without one."""
-    if not file:
+def landmark_stamp(recipe: Recipe) -> str:
+    """A digest of the content of a recipe's landmark file, "" without one."""
+    if not recipe.landmark_file:
         return ""
-    with open(file, "rb") as stream:
+    with open(recipe.landmark_file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

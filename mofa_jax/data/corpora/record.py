@@ -16,11 +16,12 @@ SPLITS = ("train", "eval")
 
 def corpus_features(
     encoding: str = "jpeg",
+    image_size: int = CROP_SIZE,
     more: Mapping[str, tfds.features.FeatureConnector] | None = None,
 ) -> tfds.features.FeaturesDict:
     """The features of an example.
 
-    image: uint8 [240, 240, 3] RGB, stored as `encoding` ("jpeg" or "png") says.
+    image: uint8 [image_size, image_size, 3] RGB, stored as `encoding` ("jpeg" or "png") says.
     landmarks: float32 [68, 2], continuous crop px. confidence: float32 [68], 0 = absent.
     to_photograph: float32 [2, 3], crop px -> photograph px (both continuous).
     box: float32 [4], the detector's (x, y, w, h), photograph px.
@@ -31,7 +32,9 @@ def corpus_features(
     tensor = tfds.features.Tensor
     return tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(shape=(CROP_SIZE, CROP_SIZE, 3), encoding_format=encoding),
+            "image": tfds.features.Image(
+                shape=(image_size, image_size, 3), encoding_format=encoding
+            ),
             "landmarks": tensor(shape=(NUM_LANDMARKS, 2), dtype=np.float32),
             "confidence": tensor(shape=(NUM_LANDMARKS,), dtype=np.float32),
             "to_photograph": tensor(shape=(2, 3), dtype=np.float32),

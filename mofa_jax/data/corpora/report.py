@@ -6,23 +6,21 @@ import base64
 import csv
 import heapq
 import html
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mofa_jax.data.corpora.recipe import Recipe
-from mofa_jax.data.corpora.staging import BlobReader, Chunk
-from mofa_jax.data.faces.crop import CROP_SIZE
+from mofa_jax.data.corpora.staging import Chunk, read_place
 from mofa_jax.data.faces.quality import REASONS
 from mofa_jax.data.sources.groups import group_rank
 from mofa_jax.data.sources.images import decode_photograph, encode_photograph
+from mofa_jax.files import atomic_write
 
 _NUM_KEPT, _NUM_PRUNED = 60, 40  # pictures on the page, of kept faces and of each reason
 _BINS = 24
@@ -67,9 +65,9 @@ class _Statistics:
         self.confidences: Counter[int] = Counter()
         self.sums = np.zeros((3, 68, 2))  # weights, weighted sums and sums of squares
 
-    def add_kept(self, kept: dict[str, Any], chunk: Chunk, reader: BlobReader) -> None:
+    def add_kept(self, kept: dict[str, Any], chunk: Chunk) -> None:
         self.faces += 1
-        arrays = _arrays(reader.read(chunk.blob, *kept["record"]))
+        arrays = _arrays(read_place(chunk.blob, *kept["record"]))
         self.kept.add(kept["name"], (kept, chunk.blob))
         self.sides[int(np.log2(max(arrays["box"][2:].mean(), 1)) * 4)] += 1
         weight = (arrays["confidence"] > 0)[:, None].astype(float)
@@ -86,7 +84,7 @@ class _Statistics:
 def write_report(
     output: Path,
     recipe: Recipe,
-    info: tfds.core.DatasetInfo,
+    counts: Mapping[str, int],
     outcomes: Iterable[tuple[Chunk, dict[str, Any]]],
 ) -> str:
     """Write report.html and left_out.csv, and return one sentence of the counts.
@@ -94,55 +92,53 @@ def write_report(
     Args:
       output: the folder that takes them.
       recipe: how the corpus was made.
-      info: of the finished data set.
+      counts: how many faces each split has.
       outcomes: what became of every item, see `staging.all_outcomes`.
     """
     statistics = _Statistics()
-    temporary = output / ".left_out.csv.tmp"
-    with open(temporary, "w", newline="", encoding="utf-8") as file, BlobReader() as reader:
+    with (
+        atomic_write(output / "left_out.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file)
         table.writerow(["name", "reason", "details"])
         for chunk, outcome in outcomes:
             statistics.items += 1
             statistics.pictures += outcome["num_pictures"]
             for kept in outcome["kept"]:
-                statistics.add_kept(kept, chunk, reader)
+                statistics.add_kept(kept, chunk)
             for pruned in outcome["pruned"]:
                 statistics.add_pruned(pruned, chunk)
                 table.writerow([pruned["name"], pruned["reason"], pruned["details"]])
-    os.replace(temporary, output / "left_out.csv")
-    page = _page(statistics, recipe, info)
-    temporary = output / ".report.html.tmp"
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, output / "report.html")
+    with atomic_write(output / "report.html") as temporary:
+        temporary.write_text(_page(statistics, recipe, counts), encoding="utf-8")
     left_out = sum(statistics.reasons.values())
     return (
         f"{statistics.items} {recipe.source.kind} read, {statistics.faces} faces kept "
-        f"({', '.join(f'{s.num_examples} {name}' for name, s in info.splits.items())}), "
+        f"({', '.join(f'{count} {name}' for name, count in counts.items())}), "
         f"{left_out} left out"
     )
 
 
-def _page(statistics: _Statistics, recipe: Recipe, info: tfds.core.DatasetInfo) -> str:
+def _page(statistics: _Statistics, recipe: Recipe, counts: Mapping[str, int]) -> str:
     rows = [
         (f"{recipe.source.kind} read", statistics.items, ""),
         ("pictures searched", statistics.pictures, ""),
         ("faces kept", statistics.faces, ""),
-        *((f"of these, {name}", split.num_examples, "") for name, split in info.splits.items()),
+        *((f"of these, {name}", count, "") for name, count in counts.items()),
         *((f"left out: {r}", statistics.reasons[r], REASONS[r]) for r in REASONS),
     ]
     table = "".join(
         f"<tr><th>{html.escape(what)}</th><td class=n>{count:,}</td><td>{why}</td></tr>"
         for what, count, why in rows
     )
-    with BlobReader() as reader:
-        kept = "".join(_kept_figure(entry, blob, reader) for entry, blob in statistics.kept)
-        sheets = "".join(
-            f"<h2>Left out: {reason} ({statistics.reasons[reason]:,})</h2>"
-            + "".join(_pruned_figure(*entry, reader) for entry in statistics.pruned[reason])
-            for reason in REASONS
-            if statistics.reasons[reason]
-        )
+    kept = "".join(_kept_figure(entry, blob) for entry, blob in statistics.kept)
+    sheets = "".join(
+        f"<h2>Left out: {reason} ({statistics.reasons[reason]:,})</h2>"
+        + "".join(_pruned_figure(*entry) for entry in statistics.pruned[reason])
+        for reason in REASONS
+        if statistics.reasons[reason]
+    )
     return (
         "<!doctype html><meta charset=utf-8><title>mofa_faces</title>"
         f"<style>{_STYLE}</style><h1>mofa_faces</h1>"
@@ -150,13 +146,13 @@ def _page(statistics: _Statistics, recipe: Recipe, info: tfds.core.DatasetInfo) 
         "<p>All that was left out is named in <a href=left_out.csv>left_out.csv</a>.</p>"
         f"<h2>Statistics</h2>{_histogram('side of the box, px', _side_bars(statistics.sides))}"
         f"{_histogram('confidence of the landmarks', _confidence_bars(statistics.confidences))}"
-        f"{_landmark_figure(statistics.sums)}<h2>Kept</h2>{kept}{sheets}"
+        f"{_landmark_figure(statistics.sums, recipe.options.image_size)}<h2>Kept</h2>{kept}{sheets}"
     )
 
 
-def _kept_figure(kept: dict[str, Any], blob: str, reader: BlobReader) -> str:
+def _kept_figure(kept: dict[str, Any], blob: str) -> str:
     """A kept crop with its landmarks, small."""
-    arrays = _arrays(reader.read(blob, *kept["record"]))
+    arrays = _arrays(read_place(blob, *kept["record"]))
     image = decode_photograph(arrays["image"], kept["name"])
     present = arrays["confidence"] > 0
     for x, y in np.round(4 * (arrays["landmarks"][present] - 0.5)).astype(int).tolist():
@@ -165,11 +161,11 @@ def _kept_figure(kept: dict[str, Any], blob: str, reader: BlobReader) -> str:
     return _figure(encode_photograph(small, "jpeg", 80), kept["name"])
 
 
-def _pruned_figure(pruned: dict[str, Any], blob: str, reader: BlobReader) -> str:
+def _pruned_figure(pruned: dict[str, Any], blob: str) -> str:
     text = f"{pruned['name']} {pruned['details']}"
     if pruned["picture"] is None:
         return f"<div>{html.escape(text)}</div>"
-    return _figure(reader.read(blob, *pruned["picture"]), text)
+    return _figure(read_place(blob, *pruned["picture"]), text)
 
 
 def _arrays(record: bytes) -> dict[str, Any]:
@@ -218,7 +214,7 @@ def _histogram(title: str, bars: list[tuple[str, int]]) -> str:
     )
 
 
-def _landmark_figure(sums: np.ndarray) -> str:
+def _landmark_figure(sums: np.ndarray, size: int) -> str:
     """Mean and spread (one standard deviation) of the landmarks in the crop."""
     count = np.maximum(sums[0], 1)
     mean = sums[1] / count
@@ -228,5 +224,5 @@ def _landmark_figure(sums: np.ndarray) -> str:
         for (x, y), (a, b), (n, _) in zip(mean, spread, sums[0], strict=True)
         if n > 0
     )
-    label = f"<text x=4 y={CROP_SIZE - 6} font-size=12>landmarks: mean, standard deviation</text>"
-    return f"<svg width={CROP_SIZE} height={CROP_SIZE}>{drawn}{label}</svg>"
+    label = f"<text x=4 y={size - 6} font-size=12>landmarks: mean, standard deviation</text>"
+    return f"<svg width={size} height={size}>{drawn}{label}</svg>"

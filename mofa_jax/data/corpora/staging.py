@@ -2,8 +2,8 @@
 
 A chunk is two files: `<digest>.blob`, the corpus's records and the report's pictures one after
 another, and `<digest>.json`, what became of every item. The second is written last, under a
-temporary name, then renamed: it is there when the chunk is whole. Beam's FileSystems take the
-paths, so that a cluster's workers share a folder.
+temporary name, then renamed: it is there when the chunk is whole. The workers of a cluster share
+the folder.
 """
 
 from __future__ import annotations
@@ -12,26 +12,23 @@ import dataclasses
 import functools
 import io
 import json
-import uuid
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
-from apache_beam.io.filesystems import FileSystems
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from mofa_jax.data.corpora.recipe import Recipe, make_finder
 from mofa_jax.data.corpora.record import corpus_features
 from mofa_jax.data.faces.crop import crop_square
-from mofa_jax.data.faces.extract import Face
-from mofa_jax.data.faces.find import Finding
+from mofa_jax.data.faces.find import Face, Finder, Finding
 from mofa_jax.data.faces.quality import change
-from mofa_jax.data.sources.images import PhotographError, encode_photograph
+from mofa_jax.data.sources.images import encode_photograph
 from mofa_jax.data.sources.items import Item, Picture, SourceError, read_pictures
-from mofa_jax.data.sources.landmark_files import LandmarkFileError
-from mofa_jax.data.sources.video import VideoError
+from mofa_jax.files import atomic_write, write_json
 
 _PICTURE_SIZE = 96  # px, of the pictures in the report
 
@@ -53,52 +50,50 @@ class Chunk:
 
 
 def stage(chunk: Chunk, recipe: Recipe) -> None:
-    """Search a chunk's items and write its two files, unless they are there."""
-    if FileSystems.exists(chunk.index):
+    """Search a chunk's items and write its two files, unless they are there.
+
+    Raises:
+      OSError: the disk is full. LandmarkDetectorError, LandmarkFileError: see `make_finder`.
+    """
+    if os.path.exists(chunk.index):
         return
-    cv2.setNumThreads(1)  # the workers are processes, one a core
-    temporary = f"{chunk.stem}.{uuid.uuid4().hex}.tmp"
-    with FileSystems.create(temporary, compression_type="uncompressed") as file:
+    finder = make_finder(recipe)
+    with atomic_write(chunk.blob) as temporary, open(temporary, "wb") as file:
         blob = _Blob(file)
-        outcomes = [_search(item, recipe, blob) for item in chunk.items]
-    _rename(temporary, chunk.blob)
-    with FileSystems.create(temporary, compression_type="uncompressed") as file:
-        file.write(json.dumps(outcomes).encode())
-    _rename(temporary, chunk.index)
+        outcomes = [_search(item, recipe, finder, blob) for item in chunk.items]
+    write_json(chunk.index, outcomes, indent=None)
+
+
+def stage_alone(chunk: Chunk, recipe: Recipe) -> None:
+    """`stage` in a process that is one of several: OpenCV starts no threads of its own."""
+    cv2.setNumThreads(1)
+    stage(chunk, recipe)
 
 
 def staged_outcomes(chunk: Chunk) -> list[dict[str, Any]]:
     """What became of a chunk's items: dicts of name, num_pictures, kept and pruned.
 
-    kept: dicts of name, group and record: see `corpus_features`, as TFDS serialises it.
+    kept: dicts of name, group, annotated (whether it has landmarks) and record: see
+      `corpus_features`, as TFDS serializes it.
     pruned: dicts of name, reason, details and picture (a JPEG file).
     Records and pictures are (offset, length) in the chunk's blob, or None.
     """
-    with FileSystems.open(chunk.index, compression_type="uncompressed") as file:
-        return json.loads(file.read())
+    with open(chunk.index, encoding="utf-8") as file:
+        return json.load(file)
 
 
-class BlobReader:
-    """Reads records and pictures out of chunks' blobs; keeps the last one open."""
+def all_outcomes(chunks: list[Chunk]) -> Iterator[tuple[Chunk, dict[str, Any]]]:
+    """Yield every outcome with its chunk, one chunk in memory at a time."""
+    for chunk in chunks:
+        for outcome in staged_outcomes(chunk):
+            yield chunk, outcome
 
-    def __init__(self):
-        self._path, self._file = None, None
 
-    def __enter__(self) -> BlobReader:
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def read(self, blob: str, offset: int, length: int) -> bytes:
-        """The bytes at a place."""
-        if blob != self._path:
-            self.__exit__()
-            self._file = FileSystems.open(blob, compression_type="uncompressed")
-            self._path = blob
-        self._file.seek(offset)
-        return self._file.read(length)
+def read_place(blob: str, offset: int, length: int) -> bytes:
+    """The record or picture at a place of a chunk's blob."""
+    with open(blob, "rb") as file:
+        file.seek(offset)
+        return file.read(length)
 
 
 class _Blob:
@@ -114,30 +109,34 @@ class _Blob:
         return place
 
 
-def _search(item: Item, recipe: Recipe, blob: _Blob) -> dict[str, Any]:
+def _search(item: Item, recipe: Recipe, finder: Finder, blob: _Blob) -> dict[str, Any]:
     """The outcome of one item; nothing that is wrong with it ends the work."""
     outcome = {"name": item.name, "num_pictures": 0, "kept": [], "pruned": []}
     last = None  # the crop last kept of a video
     try:
         for picture in read_pictures(item, recipe.source):
             outcome["num_pictures"] += 1
-            for number, finding in enumerate(make_finder(recipe).find(picture)):
+            number = 0
+            for finding in finder.find(picture):
                 name = f"{picture.name}#{number}" if number else picture.name
                 if finding.face is not None and picture.frame >= 0 and number == 0:
                     if last and change(last, picture.image) < recipe.pruning.min_change:
                         finding = dataclasses.replace(finding, face=None, reason="duplicate")
                     else:
                         last = finding.face.crop
+                number += finding.box is not None
                 if finding.face is None:
                     outcome["pruned"].append(_pruned(name, picture.image, finding, blob))
                 else:
                     kept = _kept(name, item, picture, finding.face, recipe, blob)
                     outcome["kept"].append(kept)
-    except (PhotographError, VideoError, LandmarkFileError) as error:
-        outcome["pruned"].append(_unreadable(item, str(error)))
     except SourceError:
         raise
-    except (ValueError, MemoryError, cv2.error) as error:  # a picture that breaks a library
+    except (
+        ValueError,
+        MemoryError,
+        cv2.error,
+    ) as error:  # all the errors of readers are ValueErrors
         outcome["pruned"].append(_unreadable(item, " ".join(str(error).split())))
     return outcome
 
@@ -158,15 +157,20 @@ def _kept(
         "frame": picture.frame,
         "group": picture.group,
     }
-    features, serializer = _format(recipe.encoding)
+    features, serializer = _format(recipe.encoding, recipe.options.image_size)
     record = serializer.get_tf_example(features.encode_example(example))
     content = record.SerializeToString(deterministic=True)  # else its keys come in any order
-    return {"name": name, "group": picture.group, "record": blob.add(content)}
+    return {
+        "name": name,
+        "group": picture.group,
+        "annotated": bool(face.confidence.any()),
+        "record": blob.add(content),
+    }
 
 
 @functools.cache
-def _format(encoding: str) -> tuple[tfds.features.FeaturesDict, ExampleSerializer]:
-    features = corpus_features(encoding)
+def _format(encoding: str, image_size: int) -> tuple[tfds.features.FeaturesDict, ExampleSerializer]:
+    features = corpus_features(encoding, image_size)
     return features, ExampleSerializer(features.get_serialized_info())
 
 
@@ -195,17 +199,3 @@ def _unreadable(item: Item, message: str) -> dict[str, Any]:
         "details": details,
         "picture": None,
     }
-
-
-def _rename(old: str, new: str) -> None:
-    """Put a file in its place; a second worker that did the same work may have been first."""
-    if FileSystems.exists(new):
-        FileSystems.delete([new])
-    FileSystems.rename([old], [new])
-
-
-def all_outcomes(chunks: list[Chunk]) -> Iterator[tuple[Chunk, dict[str, Any]]]:
-    """Yield every outcome with its chunk, one chunk in memory at a time."""
-    for chunk in chunks:
-        for outcome in staged_outcomes(chunk):
-            yield chunk, outcome

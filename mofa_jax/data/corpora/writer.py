@@ -18,7 +18,9 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-_SETTINGS = "settings.json"
+from mofa_jax.files import atomic_write, remove_temporaries, write_json
+
+SETTINGS = "settings.json"
 
 
 class CorpusWriteError(ValueError):
@@ -63,11 +65,11 @@ class ShardedCorpus:
         settings: Mapping[str, Any],
     ):
         self._folder = Path(os.path.abspath(folder))
-        self._incomplete = self._folder.with_name(f"{self._folder.name}.incomplete")
+        self._incomplete = incomplete_folder(self._folder)
         self._features = features
         self._serializer = ExampleSerializer(features.get_serialized_info())
         self._settings = json.loads(json.dumps(settings))
-        self._shards = {
+        self.shards = {
             split: [
                 Shard(split, index, min(shard_size, count - start))
                 for index, start in enumerate(range(0, count, shard_size))
@@ -85,7 +87,7 @@ class ShardedCorpus:
 
     def missing(self) -> list[Shard]:
         """The shards that have not been written yet."""
-        shards = [shard for split in self._shards.values() for shard in split]
+        shards = [shard for split in self.shards.values() for shard in split]
         return [] if self.is_complete else [s for s in shards if not _is_whole(self._path(s), s)]
 
     def write(self, shard: Shard, examples: Iterable[Mapping[str, Any]]) -> None:
@@ -94,20 +96,25 @@ class ShardedCorpus:
         Raises:
           CorpusWriteError: the disk is full or refuses to be written.
         """
-        path = self._path(shard)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        encode, serialize = self._features.encode_example, self._serializer.serialize_example
+        self.write_records(shard, (serialize(encode(example)) for example in examples))
+
+    def write_records(self, shard: Shard, records: Iterable[bytes]) -> None:
+        """Writes a shard's examples as TFDS serializes them.
+
+        Raises:
+          CorpusWriteError: as of `write`.
+        """
+        with contextlib.ExitStack() as stack:
             with self._naming_disk_errors():
+                temporary = stack.enter_context(atomic_write(self._path(shard)))
                 writer = ArrayRecordWriter(str(temporary), "group_size:1")
-            for example in examples:
-                record = self._serializer.serialize_example(self._features.encode_example(example))
+            for record in records:
                 with self._naming_disk_errors():
                     writer.write(record)
             with self._naming_disk_errors():
                 writer.close()
-                os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+                stack.close()
 
     def finish(self, description: str) -> None:
         """Adds TFDS's description and puts the folder in its place; all shards must be there.
@@ -122,7 +129,7 @@ class ShardedCorpus:
                 num_bytes=sum(self._path(shard).stat().st_size for shard in shards),
                 filename_template=self._template.replace(split=split),
             )
-            for split, shards in self._shards.items()
+            for split, shards in self.shards.items()
         ]
         with self._naming_disk_errors():
             tfds.folder_dataset.write_metadata(
@@ -135,29 +142,25 @@ class ShardedCorpus:
                 metadata=tfds.core.MetadataDict(self._settings),
             )
             os.replace(self._incomplete, self._folder)
-            (self._folder / _SETTINGS).unlink()
+            (self._folder / SETTINGS).unlink()
         self.is_complete = True
 
     def _open(self) -> None:
+        remove_temporaries(self._incomplete)
         if self._incomplete.is_dir() and any(self._incomplete.iterdir()):
-            self._compare_settings(self._incomplete, _SETTINGS)
-            for leftover in self._incomplete.glob(".*.tmp"):
-                leftover.unlink()
+            self._compare_settings(self._incomplete, SETTINGS)
             return
         with self._naming_disk_errors():
             self._incomplete.mkdir(parents=True, exist_ok=True)
-            temporary = self._incomplete / f".{_SETTINGS}.tmp"
-            temporary.write_text(json.dumps(self._settings, indent=1) + "\n")
-            os.replace(temporary, self._incomplete / _SETTINGS)
+            write_json(self._incomplete / SETTINGS, self._settings)
 
     def _compare_settings(self, folder: Path, file: str) -> None:
-        try:
-            found = json.loads((folder / file).read_text())
-        except (OSError, ValueError):
+        found = read_settings(folder, file)
+        if found is None:
             raise CorpusWriteError(
                 f"{folder}: this folder holds something else than a corpus of this command; give "
                 "another folder or remove it"
-            ) from None
+            )
         keys = sorted(found.keys() | self._settings.keys())
         others = [key for key in keys if found.get(key) != self._settings.get(key)]
         if others:
@@ -168,7 +171,7 @@ class ShardedCorpus:
 
     def _path(self, shard: Shard) -> Path:
         template = self._template.replace(split=shard.split)
-        count = len(self._shards[shard.split])
+        count = len(self.shards[shard.split])
         return Path(template.sharded_filepath(shard_index=shard.index, num_shards=count))
 
     @contextlib.contextmanager
@@ -182,6 +185,19 @@ class ShardedCorpus:
                 f"{self._incomplete}: {reason}; mend that and start the same command again: it "
                 f"goes on after the shards that are finished, {len(self.missing())} are missing"
             ) from error
+
+
+def incomplete_folder(folder: Path) -> Path:
+    """Where a data set is collected on its way to `folder`."""
+    return folder.with_name(f"{folder.name}.incomplete")
+
+
+def read_settings(folder: Path, file: str = "metadata.json") -> dict[str, Any] | None:
+    """The settings that a data set was made with, or begun with; None if there is none."""
+    try:
+        return json.loads((folder / file).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _is_whole(path: Path, shard: Shard) -> bool:

@@ -7,12 +7,14 @@ import dataclasses
 import cv2
 import numpy as np
 
-from mofa_jax.data.faces.crop import Crop, resample
+from mofa_jax.data.faces.crop import CROP_SIZE, Crop, resample
 from mofa_jax.data.sources.landmark_files import FaceLandmarks
 
 REASONS = {
     "unreadable": "the file cannot be read",
     "no face": "no face was found",
+    "bad annotation": "the landmarks beside the picture cannot be read",
+    "no landmarks": "no landmarks, or none that their file calls clean, are known",
     "too small": "the detector's box is too small",
     "disagreement": "the landmarks do not lie where the detector's box says",
     "unsure": "the landmark detector contradicts itself",
@@ -54,8 +56,11 @@ class Pruning:
     max_disagreement: float = 0.3
     min_confidence: float = 0.6
     second_opinion: bool = True
-    min_sharpness: float = 0.03
+    min_sharpness: float = 0.06
     min_change: float = 4.0
+
+
+NO_PRUNING = Pruning(0.0, 1e9, 0.0, False, 0.0, 0.0)
 
 
 def check_box(box: np.ndarray, pruning: Pruning) -> None:
@@ -99,9 +104,11 @@ def box_disagreement(points: np.ndarray, box: np.ndarray) -> float:
 def sharpness(image: np.ndarray) -> float:
     """Sharpness of the face in a crop uint8 [H, W, 3]: 0 = none.
 
-    What a Gaussian blur of 2 px takes away from the grey picture, over the picture itself: the
-    ratio of standard deviations, so that contrast plays no part.
+    What a Gaussian blur of 2 px (of 240) takes away from the gray picture, over the picture itself:
+    the ratio of standard deviations, so that contrast plays no part.
     """
+    if image.shape[:2] != (CROP_SIZE, CROP_SIZE):
+        image = cv2.resize(image, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_AREA)
     height, width = image.shape[:2]
     top, left = round(_MARGIN * height), round(_MARGIN * width)
     face = image[top : height - top, left : width - left]

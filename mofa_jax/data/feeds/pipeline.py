@@ -89,7 +89,10 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
         raise ValueError(
             f"data.path is empty; give the {kind} to train on: --config.data.path=FOLDER."
         )
-    found = _folder(config.data, workdir) if kind == "photographs" else _tfds(config.data, model)
+    if kind == "photographs":
+        found = _folder(config.data, cam, workdir)
+    else:
+        found = _tfds(config.data, model)
     _check_size(found, cam)
     if config.loss.landmark > 0:
         _check_landmarks(found)
@@ -105,33 +108,28 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     )
 
 
-def _folder(config: ConfigDict, workdir: Path) -> _Corpora:
-    from mofa_jax.data.corpora.folder import prepare_folder
+def _folder(config: ConfigDict, cam: Camera, workdir: Path) -> _Corpora:
+    from mofa_jax.data.corpora.prepare import prepare_folder
+    from mofa_jax.data.corpora.reader import open_corpus
 
-    corpus = prepare_folder(
-        config.path,
-        config.cache or workdir / "crops",
-        landmarks=config.landmarks or None,
-        pixel_centers=config.pixel_centers,
-        require_landmarks=config.require_landmarks,
-        crop=config.crop,
-        faces=config.faces,
-        only_clean=config.only_clean,
-        group_pattern=config.group_pattern,
-        log=_logger.info,
-    )
-    train, held_out = corpus.split(eval_fraction=config.eval_fraction)
-    summary = f"{len(corpus)} faces; {len(corpus.skipped)} photographs left out"
+    height, width = cam.image_size
+    if height != width:
+        raise FeedError(f"the camera's image has {height} x {width} px; faces are square")
+    cache = config.cache or workdir / "corpus"
+    corpus = prepare_folder(config, cache, image_size=height, log=_logger.info)
+    train, held_out = (open_corpus(corpus, split) for split in ("train", "eval"))
+    left_out = train.metadata["num_left_out"]
+    summary = f"{len(train) + len(held_out)} faces; {left_out} photographs or faces left out"
     return _Corpora({config.path: train}, {config.path: held_out}, {config.path: 1.0}, summary)
 
 
 def _tfds(config: ConfigDict, model: FaceModel) -> _Corpora:
-    from mofa_jax.data.corpora.reader import tfds_source
+    from mofa_jax.data.corpora.reader import open_corpus
     from mofa_jax.data.synthetic.corpus import has_codes_of
 
     weights = parse_mixture(config.mixture) if config.mixture else {config.path: 1.0}
-    train = {path: tfds_source(path, "train") for path in weights}
-    held_out = {path: tfds_source(path, "eval") for path in weights}
+    train = {path: open_corpus(path, "train") for path in weights}
+    held_out = {path: open_corpus(path, "eval") for path in weights}
     evals = held_out.values()
     if all(source.has_code and has_codes_of(source.metadata, model) for source in evals):
         held_out = {path: source.with_code() for path, source in held_out.items()}

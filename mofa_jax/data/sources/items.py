@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from mofa_jax.data.sources.images import (
 )
 
 KINDS = ("photographs", "videos", "tfds")
+UNITS = {"photographs": "photograph", "videos": "video", "tfds": "record"}  # one of each
+GROUP_BY = ("name", "stem")
 PICTURES_A_CHUNK = 64
 
 
@@ -37,8 +39,9 @@ class Source:
     kind: "photographs", "videos" or "tfds".
     path: a folder, a glob, a file, or a text file `@list.txt` with one path a line; of kind "tfds"
       the folder that holds the data set's dataset_info.json, or its name.
-    group_pattern: a regular expression with one group, searched in the name (the path below the
-      folder): what it finds is the person; "" = every photograph, or video, is a group of its own.
+    group_pattern: a regular expression with one group: what it finds is the person; "" = every
+      photograph, or video, is a group of its own.
+    group_by: what it is searched in, the "name" (the path below the folder) or the file's "stem".
     group_file: a text file with lines "file-name person" instead.
     every: of a video, every how many-th frame is read.
     split, image, person: of a TFDS data set, the split, and the features that hold the picture and
@@ -48,6 +51,7 @@ class Source:
     kind: str = "photographs"
     path: str = ""
     group_pattern: str = ""
+    group_by: str = "name"
     group_file: str = ""
     every: int = 1
     split: str = "train"
@@ -59,6 +63,10 @@ class Source:
             raise SourceError(f"source.kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
         if not self.path:
             raise SourceError("source.path is empty; give it: --config.source.path=FOLDER")
+        if self.group_by not in GROUP_BY:
+            raise SourceError(
+                f"source.group_by is {self.group_by!r}; choose one of {', '.join(GROUP_BY)}"
+            )
         if self.every < 1:
             raise SourceError(f"source.every is {self.every}; it must be at least 1")
 
@@ -69,13 +77,14 @@ class Item:
 
     path: the file as bytes (names need not be UTF-8), or the TFDS data set's folder.
     name: its name below the source, valid text, unique. group: see `Source`.
-    stamp: size and modification time, that tell a changed file; record: its number, -1 for a file.
+    stamp: sizes and modification times, ns, of the file and of its .pts files, that tell changed
+    ones. record: its number, -1 for a file.
     """
 
     path: bytes
     name: str
     group: str
-    stamp: tuple[int, int] = (0, 0)
+    stamp: tuple[int, ...] = ()
     record: int = -1
 
 
@@ -103,9 +112,9 @@ def list_items(source: Source) -> list[Item]:
     return _list_records(source) if source.kind == "tfds" else _list_files(source)
 
 
-def chunks_of(items: list[Item], kind: str) -> list[tuple[Item, ...]]:
-    """Cut the items into pieces of work: 64 pictures, or one video."""
-    size = 1 if kind == "videos" else PICTURES_A_CHUNK
+def chunks_of(items: list[Item], kind: str, size: int = 0) -> list[tuple[Item, ...]]:
+    """Cut the items into pieces of work: `size` pictures (0 = 64), or one video."""
+    size = 1 if kind == "videos" else size or PICTURES_A_CHUNK
     return [tuple(items[k : k + size]) for k in range(0, len(items), size)]
 
 
@@ -120,24 +129,22 @@ def read_pictures(item: Item, source: Source) -> Iterator[Picture]:
         return
     path = Path(os.fsdecode(item.path))
     if source.kind == "photographs":
-        pts = path.with_suffix(".pts")
-        yield Picture(read_photograph(path), item.name, -1, item.group, pts)
+        yield Picture(read_photograph(path), item.name, -1, item.group, _pts_of(path, -1))
         return
     for number, frame in video.read_frames(path, source.every):
-        # 300-VW's annotations: annot/000001.pts beside the video, counted from 1.
-        pts = path.parent / "annot" / f"{number + 1:06d}.pts"
-        yield Picture(frame, f"{item.name}@{number:06d}", number, item.group, pts)
+        name = f"{item.name}@{number:06d}"
+        yield Picture(frame, name, number, item.group, _pts_of(path, number))
 
 
 def _list_files(source: Source) -> list[Item]:
     extensions = video.EXTENSIONS if source.kind == "videos" else EXTENSIONS
-    paths = list_files(_patterns(source), extensions, source.kind.rstrip("s"))
+    paths = list_files(_patterns(source), extensions, UNITS[source.kind])
     root = root_of(source.path, paths)
     group_of = _grouping(source)
     items = []
     for path in paths:
         name = _text(os.path.relpath(path, root)).replace(os.sep, "/")
-        items.append(Item(os.fsencode(path), name, group_of(name), _stamp(path)))
+        items.append(Item(os.fsencode(path), name, group_of(name), _stamp(path, source.kind)))
     return items
 
 
@@ -157,12 +164,25 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (0, 0)
-    return status.st_size, status.st_mtime_ns
+def _pts_of(path: Path, frame: int) -> Path:
+    """The .pts file of a photograph (frame -1), or of a video's frame, counted from 0."""
+    if frame < 0:
+        return path.with_suffix(".pts")
+    return path.parent / "annot" / f"{frame + 1:06d}.pts"  # 300-VW's, which counts from 1
+
+
+def _stamp(path: Path, kind: str) -> tuple[int, ...]:
+    annotations = [_pts_of(path, -1)]
+    if kind == "videos":
+        annotations = sorted(_pts_of(path, 0).parent.glob("*.pts"))
+    stamp: tuple[int, ...] = ()
+    for file in (path, *annotations):
+        try:
+            status = os.stat(file)
+            stamp += (status.st_size, status.st_mtime_ns)
+        except OSError:
+            stamp += (0, 0)
+    return stamp
 
 
 def _grouping(source: Source):
@@ -171,6 +191,8 @@ def _grouping(source: Source):
         table = _read_groups(Path(source.group_file))
         return lambda name: table.get(name, table.get(name.rpartition("/")[2], name))
     find_group = group_finder(source.group_pattern)
+    if source.group_by == "stem":
+        return lambda name: find_group(PurePath(name).stem, name)
     return lambda name: find_group(name, name)
 
 

@@ -14,6 +14,8 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from mofa_jax.npz import NpzError, read_npz
+
 NUM_LANDMARKS = 68
 PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
 FILE_NAMES = ("landmarks.json", "landmarks.npz")
@@ -119,17 +121,18 @@ def read_pts(path: str | os.PathLike[str]) -> FaceLandmarks:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of either kind of file."""
+    if not path.is_file():
+        raise LandmarkFileError(f"{path}: there is no such file; check the path")
     try:
         if path.suffix.lower() == ".npz":
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-                return dict(stored.items())
+            return read_npz(path)
         content = json.loads(path.read_text(encoding="utf-8"))
         faces = content.get("faces")
         if faces is None:
             return {k: _array(k, v) for k, v in content.items() if isinstance(v, list)}
         return _arrays_of_faces(faces)
-    except FileNotFoundError as error:
-        raise LandmarkFileError(f"{path}: there is no such file; check the path") from error
+    except NpzError as error:
+        raise LandmarkFileError(str(error)) from error
     except Exception as error:  # zip, JSON, dtype and shape errors alike
         raise LandmarkFileError(
             f"{path}: this is not a landmark file (.json or .npz with files and landmarks): {error}"

@@ -50,12 +50,11 @@ def synthetic_features(
     code: float32 [D]. vertices, if asked for: float16 [N, 3], see `true_geometry`.
     """
     tensor = tfds.features.Tensor
-    picture = tfds.features.Image(shape=(*cam.image_size, 3), encoding_format=encoding)
-    more = {"image": picture, "code": tensor(shape=(code_size(model),), dtype=np.float32)}
+    more = {"code": tensor(shape=(code_size(model),), dtype=np.float32)}
     if vertices:
         shape = (model.num_vertices, 3)
         more["vertices"] = tensor(shape=shape, dtype=np.float16, encoding="bytes")
-    return corpus_features(encoding, more)
+    return corpus_features(encoding, cam.image_size[0], more)
 
 
 def true_geometry(code: jax.Array, model: FaceModel) -> jax.Array:

@@ -1,0 +1,67 @@
+"""Files that are whole or not there, and folders that one process at a time works on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path`, for the block to write a file to.
+
+    The file takes its name, in place of an older one, when the block ends well; otherwise it is
+    removed. What a killed process leaves is named `.<name>.<random>.tmp`: see `remove_temporaries`.
+
+    Raises:
+      OSError: the disk is full or refuses to be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 1) -> None:
+    """Writes JSON under a temporary name first. Raises OSError as `atomic_write`."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+
+
+def remove_temporaries(folder: str | os.PathLike[str]) -> None:
+    """Removes what killed processes left of `atomic_write`; nobody else may write there now."""
+    for leftover in Path(folder).glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Holds the lock that is the file `path`; waits while another process holds it.
+
+    The file is gone afterwards; one that a killed process left is no lock any more.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                break
+        os.close(file)  # the one who held it has removed the file
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
