@@ -4,13 +4,13 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mofa_jax.files import atomic_write
 from mofa_jax.mesh import Topology, build_topology
 
 _FLOAT_ARRAYS = (
@@ -98,11 +98,8 @@ class FaceModel:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the npz format, to a temporary name first, so that no half file is left behind."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
-        with open(temporary, "wb") as file:
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **self.to_arrays())
-        os.replace(temporary, path)
 
 
 def face_model_from_arrays(

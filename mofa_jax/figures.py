@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
+from mofa_jax.files import atomic_write
 from mofa_jax.illumination import shade
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize, rasterize_attributes
@@ -166,10 +167,8 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
         raise ValueError(
             f"{path}: '{path.suffix}' is no image format; end the name in .jpg or .png."
         )
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        Image.fromarray(np.asarray(image)).save(file, kind, quality=92)
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        Image.fromarray(np.asarray(image)).save(temporary, kind, quality=92)
 
 
 def _panel_rows(

@@ -1,6 +1,5 @@
 """A picture of what a face model can do: the mean, its modes, random people, the landmarks."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -10,6 +9,7 @@ import numpy as np
 
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
+from mofa_jax.figures import write_image
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import render
@@ -44,12 +44,8 @@ def draw_model_sheet(model: FaceModel, seed: int = 0) -> np.ndarray:
 
 
 def save_model_sheet(model: FaceModel, path: Path, seed: int = 0) -> None:
-    """Writes the sheet as PNG, to a temporary name first."""
-    sheet = draw_model_sheet(model, seed)
-    temporary = path.with_name(f".{path.name}.tmp.png")
-    if not cv2.imwrite(str(temporary), sheet[..., ::-1]):
-        raise OSError(f"{path}: the picture cannot be written; check the folder.")
-    os.replace(temporary, path)
+    """Writes the sheet as a picture."""
+    write_image(path, draw_model_sheet(model, seed))
 
 
 def _soft_light(count: int) -> np.ndarray:

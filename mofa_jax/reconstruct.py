@@ -4,7 +4,6 @@ python -m mofa_jax.reconstruct --workdir=runs/x --output=out photo.jpg more/*.pn
 """
 
 import dataclasses
-import json
 import logging
 import os
 import sys
@@ -27,6 +26,7 @@ from mofa_jax.data.sources.images import PhotographError, list_photographs, read
 from mofa_jax.export.meshes import write_obj
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
+from mofa_jax.files import write_json
 from mofa_jax.inference import Predictor, load_for_inference
 from mofa_jax.params import FaceParams
 from mofa_jax.processes import configure_logging
@@ -163,7 +163,7 @@ def _write_face(stem: str, crop: Crop, params: FaceParams, predict: Predictor) -
     vertices = model.geometry(params.shape, params.expression)
     color = render(params, model, cam).color
     write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
-    _write_json(f"{stem}.json", describe(params, crop, predict))
+    write_json(f"{stem}.json", describe(params, crop, predict))
 
 
 def describe(params: FaceParams, crop: Crop, predict: Predictor) -> dict:
@@ -190,12 +190,6 @@ def describe(params: FaceParams, crop: Crop, predict: Predictor) -> dict:
         "face_model": predict.model.name,
         "checkpoint_step": predict.step,
     }
-
-
-def _write_json(path: str, content: dict) -> None:
-    temporary = f"{path}.tmp"
-    Path(temporary).write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -1,6 +1,5 @@
 """Training: `run_experiment(config, workdir)`, the whole of what main.py does before it draws."""
 
-import json
 import logging
 import os
 import time
@@ -31,6 +30,7 @@ from mofa_jax.encoders import encoder_from_config
 from mofa_jax.evaluate import evaluate, make_errors_of
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
+from mofa_jax.files import write_json
 from mofa_jax.inference import check_face_model
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
@@ -112,7 +112,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
             if place is not None:
                 batches.set_state(place)
             if jax.process_index() == 0:
-                _write_json(workdir / "config.json", information)
+                write_json(workdir / "config.json", information)
             watch = Watch(workdir, config, encoder.apply, model, cam, data.eval_examples)
             host_decoder = make_decoder(model, cam)
             decoder, first = replicate(host_decoder), int(state.step)
@@ -260,9 +260,3 @@ def _create_or_restore(
     _logger.info("Going on after step %d.", step)
     places = information["feed"]
     return state, places.get(str(jax.process_index()), places["0"])
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    os.replace(temporary, path)

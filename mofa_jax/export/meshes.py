@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mofa_jax.files import atomic_write
+
 MM_PER_DM = 100.0
 
 
@@ -96,9 +98,8 @@ def _format_rows(row: str, values: np.ndarray) -> str:
 
 def _write(path: str | os.PathLike, content: bytes) -> None:
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _checked(path, vertices, triangles, colors, uv):

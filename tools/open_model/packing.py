@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import scipy.linalg
+
+from mofa_jax.files import atomic_write
 
 LICENCE = "CC0 1.0 (made from MakeHuman's CC0 assets)"
 
@@ -33,8 +34,6 @@ def pack_reflectance(basis: np.ndarray, patterns: int) -> tuple[np.ndarray, np.n
 
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes the compressed npz under a temporary name and renames it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
+    """Writes a compressed npz."""
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
-    os.replace(temporary, path)
