@@ -63,7 +63,7 @@ def test_around_the_face_is_the_photograph_or_white(panels, photographs, mask):
 def test_the_zero_code_is_its_reflectance_under_even_light(panels, mask):
     inside = mask == 1
     np.testing.assert_allclose(panels[1][inside], 0.7 * panels[3][inside], atol=1.01)
-    np.testing.assert_allclose(panels[4][inside], 255 * 0.7 * figures._GREY, atol=0.51)
+    np.testing.assert_allclose(panels[4][inside], 255 * 0.7 * figures._GRAY, atol=0.51)
 
 
 def test_the_geometry_shows_neither_light_nor_reflectance(
