@@ -171,7 +171,8 @@ def hold_out_threshold(groups: Sequence[tuple[str, int]], recipe: Recipe) -> flo
         raise PreparationError(
             f"{recipe.source.path}: {sum(count for _, count in ranked)} faces of {len(ranked)} "
             "people or clips cannot be split into training and evaluation "
-            f"(eval_count={recipe.eval_count}, eval_fraction={recipe.eval_fraction}); add photographs or change the share"
+            f"(eval_count={recipe.eval_count}, eval_fraction={recipe.eval_fraction}); add "
+            "photographs or change the share"
         )
     return threshold
 
