@@ -96,7 +96,7 @@ def _data() -> ConfigDict:
     data.path = ""  # folder or glob of photographs; TFDS builder directory; unused by synthetic
     data.mixture = ""  # of tfds, instead of path: builder directories and how often an example
     # comes from each, DIRECTORY=WEIGHT,DIRECTORY=WEIGHT
-    data.cache = ""  # folder for the crops found in `path`; "" = <workdir>/crops
+    data.cache = ""  # folder for the crops found in `path`; "" = <workdir>/corpus
     data.landmarks = ""  # landmark file; "" = the one in the folder, if any
     data.pixel_centers = "integer"  # where that file puts pixel centers: integer or half (+0.5)
     data.only_clean = False  # only photographs that the landmark file marks as clean

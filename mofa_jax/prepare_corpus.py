@@ -15,7 +15,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The corpus.", lock_co
 _OUTPUT = flags.DEFINE_string("output", None, "The folder that the corpus is written to.")
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 = one a core.")
 _BEAM = flags.DEFINE_multi_string(
-    "beam", [], "An option of a Beam runner, such as --beam=--runner=DaskRunner; repeat it."
+    "beam", [], "An option of a Beam runner, such as --beam=--runner=FlinkRunner; repeat it."
 )
 
 

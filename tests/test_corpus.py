@@ -1,6 +1,7 @@
 """A TFDS data set in ArrayRecord files is read back as it was written, without TensorFlow."""
 
 import io
+import shutil
 import sys
 
 import numpy as np
@@ -165,6 +166,11 @@ def test_other_features_are_named(write, builder, reason):
 def test_pictures_may_have_another_size(write):
     source = open_corpus(write(Large), "train")
     assert source.image_size == 256 and source[0]["image"].shape == (256, 256, 3)
+
+
+def test_corpus_of_an_earlier_version_is_opened_by_its_output_folder(crops, tmp_path):
+    shutil.copytree(crops, tmp_path / "mofa_faces" / "1.0.0")
+    assert len(read_good(open_corpus(tmp_path, "train"))) == NUM_EXAMPLES - 1
 
 
 def test_missing_set_and_split_are_named(crops, tmp_path):

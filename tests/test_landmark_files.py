@@ -154,3 +154,20 @@ def test_development_files_are_read(shared, file, first, count):
     (face,) = table.find(first)
     assert 0 < face.centroid.min() < face.centroid.max() < 512
     assert table.has_clean == file.startswith("lfw")
+
+
+def test_damaged_npz_is_one_sentence(tmp_path):
+    """Bytes flipped anywhere: the file is read, or refused in a sentence that names it."""
+    path, rng = tmp_path / "landmarks.npz", np.random.default_rng(0)
+    np.savez_compressed(path, files=["a.jpg"], landmarks=rng.uniform(0, 99, (1, 68, 2)))
+    content, refused = path.read_bytes(), 0
+    for position in range(0, len(content), 5):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            read_landmark_file(path)
+        except LandmarkFileError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 100

@@ -19,7 +19,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from configs.corpora import default, lfw_tfds, videos, w300
-from mofa_jax.data.corpora import staging
+from mofa_jax.data.corpora import report, staging
 from mofa_jax.data.corpora.prepare import PreparationError, hold_out_threshold, prepare_corpus
 from mofa_jax.data.corpora.reader import open_corpus
 from mofa_jax.data.corpora.recipe import Recipe, RecipeError, landmark_stamp
@@ -401,6 +401,85 @@ def test_videos_take_the_landmarks_of_300_vw(tmp_path):
     for r in found:
         back = r["landmarks"] @ r["to_photograph"][:, :2].T + r["to_photograph"][:, 2]
         np.testing.assert_allclose(back, points - 0.5, atol=2e-3)  # .pts count pixels from 1
+
+
+def test_bad_annotation_of_a_frame_is_left_out_and_the_video_goes_on(tmp_path):
+    write_video(tmp_path / "v/001/vid.avi", [np.roll(ASTRONAUT, 6 * k, axis=0) for k in range(4)])
+    write_video(tmp_path / "v/002/vid.avi", [ASTRONAUT])
+    (tmp_path / "v/001/annot").mkdir()
+    bad = tmp_path / "v/001/annot/000002.pts"
+    bad.write_text("version: 1")
+    config = config_of(tmp_path / "v", videos, eval_fraction=0.0, eval_count=1)
+    config.source.every, config.pruning.min_change = 1, 0.0
+    folder = prepare_quietly(config, tmp_path / "out")
+    found = {r["name"].decode() for s in ("train", "eval") for r in records(folder, s)}
+    assert found == {*(f"001/vid.avi@00000{k}" for k in range(4)), "002/vid.avi@000000"}
+    ((name, (reason, details)),) = left_out(tmp_path / "out").items()
+    assert name == "001/vid.avi@000001" and reason == "bad annotation" and str(bad) in details
+    bad.unlink()  # a corrected annotation is another corpus, not "prepared already"
+    with pytest.raises(PreparationError, match="other photographs or settings"):
+        prepare_quietly(config, tmp_path / "out")
+
+
+def test_full_disk_under_the_report_leaves_no_finished_corpus(people, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "_page", full)
+        with pytest.raises(PreparationError, match="the disk is full; free some space"):
+            prepare_quietly(by_person(people), tmp_path / "out")
+    assert not (tmp_path / "out").exists() and (tmp_path / "out.staging").exists()
+    folder = prepare_quietly(by_person(people), tmp_path / "out")
+    assert (folder / "report.html").is_file() and (folder / "left_out.csv").is_file()
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+def test_landmark_file_of_other_photographs_is_refused(people, tmp_path):
+    file = tmp_path / "landmarks.npz"
+    np.savez(file, files=["other.jpg"], landmarks=np.full((1, 68, 2), 100.0))
+    config = by_person(people)
+    config.landmarks.file = str(file)
+    with pytest.raises(PreparationError, match=r"landmarks\.npz: names none of the 16") as caught:
+        prepare_quietly(config, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_metadata_counts_the_faces_with_landmarks(people, tmp_path):
+    file = tmp_path / "landmarks.npz"
+    np.savez(file, files=["p0/p0_0.png"], landmarks=np.full((1, 68, 2), 160.0))
+    config = by_person(people)
+    config.landmarks.file = str(file)
+    config.pruning.max_disagreement = 9.0
+    folder = prepare_quietly(config, tmp_path / "out")
+    wanted = {s: sum(r["confidence"].any() for r in records(folder, s)) for s in ("train", "eval")}
+    assert sum(wanted.values()) == 1
+    assert open_corpus(folder, "train").metadata["num_annotated"] == wanted
+
+
+def test_landmark_file_is_hashed_once(people, tmp_path, monkeypatch):
+    file = tmp_path / "landmarks.npz"
+    np.savez(file, files=["p0/p0_0.png"], landmarks=np.full((1, 68, 2), 160.0))
+    config = by_person(people)
+    config.landmarks.file = str(file)
+    digest, hashed = hashlib.file_digest, []
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: hashed.append(a) or digest(*a))
+    prepare_quietly(config, tmp_path / "out")
+    assert len(hashed) == 1
+
+
+def test_preparing_without_beam_imports_none(people, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)  # importing it fails
+    assert len(records(prepare_quietly(by_person(people), tmp_path / "out"), "train")) > 0
+
+
+@pytest.mark.slow
+def test_beam_changes_nothing(people, tmp_path):
+    pytest.importorskip("apache_beam", reason="needs requirements-corpus.txt")
+    first = prepare_quietly(by_person(people), tmp_path / "a")
+    options = ["--runner=DirectRunner", "--allow_unsafe_triggers"]
+    second = prepare_quietly(by_person(people), tmp_path / "b", beam_options=options)
+    assert shards(first) == shards(second)
 
 
 class Lfw(tfds.core.GeneratorBasedBuilder):

@@ -17,6 +17,7 @@ from mofa_jax.data.faces.quality import (
     check_picture,
     sharpness,
 )
+from mofa_jax.data.sources.images import list_photographs, read_photograph
 from mofa_jax.data.sources.landmark_files import FaceLandmarks
 
 ASTRONAUT = pictures.astronaut()[0:320, 60:380]
@@ -74,6 +75,24 @@ def test_blurred_pictures_are_left_out(crop):
     with pytest.raises(Pruned) as caught:
         check_picture(cv2.GaussianBlur(crop, (0, 0), 25), Pruning())
     assert caught.value.reason == "blurred"
+
+
+def test_every_blur_of_8_px_is_left_out_and_sharp_photographs_are_kept(shared):
+    """50 photographs of LFW as they are, and blurred by a Gaussian."""
+    detector, kept = FaceDetector(), {0: 0, 8: 0, 12: 0}
+    paths = list_photographs(shared / "data/photos/lfw")[::190][:50]
+    images = [read_photograph(path) for path in paths]
+    found = [(image, boxes[0]) for image in images if len(boxes := detector.detect(image))]
+    for image, box in found:
+        crop = crop_from_box(image, box).image
+        for sigma in kept:
+            blurred = cv2.GaussianBlur(crop, (0, 0), sigma) if sigma else crop
+            try:
+                check_picture(blurred, Pruning())
+            except Pruned:
+                continue
+            kept[sigma] += 1
+    assert kept == {0: len(found), 8: 0, 12: 0} and len(found) >= 45
 
 
 def test_small_boxes_are_left_out():

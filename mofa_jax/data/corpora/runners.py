@@ -37,7 +37,7 @@ def processes(num_workers: int = 0) -> Runner:
 
 
 def beam(options: Sequence[str]) -> Runner:
-    """A runner of Apache Beam, by its options, such as ["--runner=DaskRunner"]."""
+    """A runner of Apache Beam, by its options, such as ["--runner=FlinkRunner"]."""
 
     def run(work: Callable[[Any], None], pieces: Sequence[Any]) -> None:
         # Beam warns at import that packages for Google's cloud are not installed; what goes wrong
