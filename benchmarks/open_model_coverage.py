@@ -124,7 +124,7 @@ class Fitter:
 
     @staticmethod
     def _solve(mean, basis, goal, normals, prior: float) -> np.ndarray:
-        """Coefficients of a regularised fit; along normals (and weakly across) if given."""
+        """Coefficients of a regularized fit; along normals (and weakly across) if given."""
         modes = basis.shape[-1]
         if normals is None:
             rows, right = basis.reshape(-1, modes), (goal - mean).ravel()
@@ -191,14 +191,14 @@ def _outside(target: Surface, landmarks: np.ndarray) -> np.ndarray:
     for corner in range(3):
         np.add.at(normals, target.triangles[:, corner], faces)
     facing = normals[:, 2] / np.maximum(np.linalg.norm(normals, axis=1), 1e-12) > -0.3
-    centre, radius = landmarks[[36, 39, 42, 45]].reshape(2, 2, 3).mean(1), 0.13
-    eyes = (np.linalg.norm(points[:, None] - centre, axis=-1) < radius).any(1)
+    center, radius = landmarks[[36, 39, 42, 45]].reshape(2, 2, 3).mean(1), 0.13
+    eyes = (np.linalg.norm(points[:, None] - center, axis=-1) < radius).any(1)
     deep = eyes & (points[:, 2] < landmarks[36:48, 2].mean() - 0.03)
     return facing & ~deep
 
 
 def _skin_vertices(model: dict[str, np.ndarray]) -> np.ndarray:
-    """The model's vertices outside the patches and off the rim."""
+    """The model's vertices outside the patches and off the boundary."""
     uncovered = np.ones(len(model["mean_shape"]), bool)
     uncovered[_border_vertices(model["triangles"])] = False
     points, marks = model["mean_shape"], model["mean_shape"][model["landmarks"]]

@@ -21,7 +21,7 @@ _FLOAT_ARRAYS = (
     "reflectance_basis",
 )
 _INDEX_ARRAYS = ("triangles", "landmarks")
-_TEXTS = ("name", "licence")
+_TEXTS = {"name": "name", "license": "licence"}  # fields, and their keys in the npz format
 
 
 class FaceModelError(ValueError):
@@ -32,7 +32,7 @@ class FaceModelError(ValueError):
 class FaceModel:
     """A linear morphable model of N vertices, F triangles and S, X, R modes.
 
-    World space: right-handed, x to the viewer's right, y up, z out of the face; unit decimetre; the
+    World space: right-handed, x to the viewer's right, y up, z out of the face; unit decimeter; the
     centroid of the average face's landmarks 17-67 lies at (0, 0.04, 0). Bases are scaled by their
     standard deviations, so that a coefficient of one is one standard deviation.
 
@@ -47,7 +47,7 @@ class FaceModel:
       topology: the tables that vertex normals need, made from `triangles`.
       uv: [N, 2] texture coordinates, origin bottom-left, or None.
       name: what the model is called.
-      licence: its terms, in a line.
+      license: its terms, in a line.
     """
 
     mean_shape: jax.Array
@@ -60,7 +60,7 @@ class FaceModel:
     topology: Topology
     uv: jax.Array | None = None
     name: str = struct.field(pytree_node=False, default="")
-    licence: str = struct.field(pytree_node=False, default="")
+    license: str = struct.field(pytree_node=False, default="")
 
     @property
     def num_vertices(self) -> int:
@@ -84,14 +84,15 @@ class FaceModel:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays and texts of the npz format, as NumPy."""
-        keys = (*_FLOAT_ARRAYS, *_INDEX_ARRAYS, *(("uv",) if self.uv is not None else ()), *_TEXTS)
-        return {key: np.asarray(getattr(self, key)) for key in keys}
+        keys = (*_FLOAT_ARRAYS, *_INDEX_ARRAYS, *(("uv",) if self.uv is not None else ()))
+        texts = {key: np.asarray(getattr(self, field)) for field, key in _TEXTS.items()}
+        return {key: np.asarray(getattr(self, key)) for key in keys} | texts
 
     def checksum(self) -> str:
         """SHA-256 over all arrays: whether a model is the one that a checkpoint was made with."""
         digest = hashlib.sha256()
         for key, array in sorted(self.to_arrays().items()):
-            if key not in _TEXTS:
+            if key not in _TEXTS.values():
                 digest.update(f"{key} {array.shape} {array.dtype}".encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
@@ -131,7 +132,7 @@ def face_model_from_arrays(
         **{key: jnp.asarray(value.astype(dtype)) for key, value in floats.items()},
         **{key: jnp.asarray(value, jnp.int32) for key, value in indices.items()},
         topology=build_topology(indices["triangles"], len(floats["mean_shape"])),
-        **{key: str(arrays.get(key, "")) for key in _TEXTS},
+        **{field: str(arrays.get(key, "")) for field, key in _TEXTS.items()},
     )
 
 

@@ -6,7 +6,7 @@ Equal to `losses.photometric(render(...))` and its gradient, several times faste
   the orientation in which both the product and its adjoint stream through memory.
 - All else is worked out face by face in component arrays of length N, which stay in the cache.
 - The gradient is written out beside the value (the chain rule of Eq. 4-8, a handful of numbers a
-  vertex), so nothing is stored for a backward pass, and every sum over neighbours is a gather.
+  vertex), so nothing is stored for a backward pass, and every sum over neighbors is a gather.
 """
 
 import math

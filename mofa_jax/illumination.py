@@ -54,6 +54,6 @@ def shade(reflectance: jax.Array, normals: jax.Array, illumination: jax.Array) -
       illumination: gamma [9, 3], without the ambient constant, which is added here.
 
     Returns:
-      [N, 3] colours.
+      [N, 3] colors.
     """
     return reflectance * (sh_basis(normals) @ with_ambient(illumination))

@@ -19,7 +19,7 @@ from mofa_jax.face_models.ict import read_ict
 from mofa_jax.face_models.landmark_vertices import read_landmark_vertices
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.face_models.raw_model import RawModel
-from mofa_jax.face_models.transfer import Donor
+from mofa_jax.face_models.transfer import ReferenceFace
 from mofa_jax.model_sheet import save_model_sheet
 
 
@@ -71,9 +71,9 @@ KINDS = {
     ),
 }
 _DESCRIPTION = """\
-Turns a published face model into this project's npz format: decimetres, centred, cut to the frontal
-face, eyes and mouth closed, modes orthogonal and scaled by their standard deviations, 68 landmarks.
-Writes a contact sheet (PNG) beside it and says what it did."""
+Turns a published face model into this project's npz format: decimeters, centered, cut to the
+frontal face, eyes and mouth closed, modes orthogonal and scaled by their standard deviations, 68
+landmarks. Writes a contact sheet (PNG) beside it and says what it did."""
 
 
 def import_model(
@@ -89,16 +89,16 @@ def import_model(
         num_expression=options.num_expression,
         num_reflectance=options.num_reflectance,
         keep_all=options.keep_all,
-        keep_openings=options.keep_openings,
+        keep_holes=options.keep_holes,
         keep_modes=options.keep_modes,
         subdivisions=options.subdivide,
     )
     raw = KINDS[kind].read(source, options)
-    if options.licence:
-        raw = replace(raw, licence=options.licence)
+    if options.license:
+        raw = replace(raw, license=options.license)
     if options.name:
         raw = replace(raw, name=options.name)
-    return assemble(raw, str(source), lambda: _donor(options.reflectance_from), how)
+    return assemble(raw, str(source), lambda: _reference(options.reflectance_from), how)
 
 
 def _given_landmarks(options: argparse.Namespace) -> np.ndarray | None:
@@ -111,8 +111,8 @@ def _relabeled(raw: RawModel, options: argparse.Namespace) -> RawModel:
     return raw if landmarks is None else replace(raw, landmarks=landmarks)
 
 
-def _donor(name: str) -> Donor:
-    return Donor.from_model(load_face_model(name))
+def _reference(name: str) -> ReferenceFace:
+    return ReferenceFace.from_model(load_face_model(name))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -142,7 +142,7 @@ def _add_general_flags(parser: argparse.ArgumentParser) -> None:
             f"--num-{name}", type=int, default=count, metavar="K", help=f"at most (default {count})"
         )
     add("--keep-all", action="store_true", help="the whole head instead of the frontal face")
-    add("--keep-openings", action="store_true", help="leave eyes and mouth open")
+    add("--keep-holes", action="store_true", help="leave eyes and mouth open")
     add("--keep-modes", action="store_true", help="the publisher's modes in their order")
     add("--subdivide", type=int, metavar="STEPS", help="default: up to 40,000 vertices")
     add(
@@ -164,7 +164,7 @@ def _add_general_flags(parser: argparse.ArgumentParser) -> None:
         help="the model that gives reflectance and landmarks to one without (default: open)",
     )
     add("--name", help="what to call the model")
-    add("--licence", help="its terms, in a line")
+    add("--license", help="its terms, in a line")
     add("--seed", type=int, default=0, help="of the drawn expressions and the sheet's people")
     add("--no-sheet", action="store_true", help="write no contact sheet")
 

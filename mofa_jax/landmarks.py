@@ -5,7 +5,7 @@ import numpy as np
 NUM_LANDMARKS = 68
 
 # The 46 landmarks of the loss and of the reported error: brows, nose, eyes, outer lips, the two
-# inner-lip centres and the chin tip. The rest of the jaw slides along the silhouette: left out.
+# inner-lip centers and the chin tip. The rest of the jaw slides along the silhouette: left out.
 LOSS_LANDMARKS = np.array([8, *range(17, 60), 62, 66], np.int32)
 
 _MIRRORED_PAIRS = (

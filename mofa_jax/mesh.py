@@ -1,10 +1,11 @@
 """Triangle-mesh topology and vertex normals.
 
 The one-ring sum behind a vertex normal is written as gathers, forwards and backwards: of a vertex
-inside the surface, the ordered neighbours v_0 .. v_k-1 give the area-weighted normal as
+inside the surface, the ordered neighbors v_0 .. v_k-1 give the area-weighted normal as
 sum_r (v_r - v) x (v_r+1 - v), and the gradient at the vertex is again a sum over the same ring,
-sum_r (v_r-1 - v_r+1) x g_r, where g_r is the gradient at the neighbour's normal. The few vertices
-without one closed short ring (on the rim, in the middle of a patch's cap) are summed by triangle.
+sum_r (v_r-1 - v_r+1) x g_r, where g_r is the gradient at the neighbor's normal. The few vertices
+without one closed short ring (on the boundary, in the middle of a patch's cap) are summed by
+triangle.
 """
 
 import jax
@@ -22,9 +23,9 @@ class Topology:
     """Tables of a mesh with N vertices, made by `build_topology`.
 
     Attributes:
-      ring: [N, K] int32, the ordered neighbours, the last one repeated; of an irregular vertex
+      ring: [N, K] int32, the ordered neighbors, the last one repeated; of an irregular vertex
         itself.
-      irregular: [M] int32, the vertices without a closed ring of at most K neighbours.
+      irregular: [M] int32, the vertices without a closed ring of at most K neighbors.
       irregular_triangles: [P, 3] int32, the triangles that touch them.
       irregular_corners: [P, 3] int32, each corner's place in `irregular`, M if it is regular.
     """
@@ -55,7 +56,7 @@ def build_topology(triangles: np.ndarray, num_vertices: int) -> Topology:
 
 
 def _walk_rings(triangles: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each vertex's neighbours in order [N, max valence], and their number [N], 0 if no ring."""
+    """Each vertex's neighbors in order [N, max valence], and their number [N], 0 if no ring."""
     center = triangles.ravel()
     first = np.roll(triangles, -1, axis=1).ravel()
     second = np.roll(triangles, -2, axis=1).ravel()
@@ -65,26 +66,26 @@ def _walk_rings(triangles: np.ndarray, num_vertices: int) -> tuple[np.ndarray, n
     count = np.bincount(center, minlength=num_vertices)
     start = np.concatenate([[0], np.cumsum(count)[:-1]])  # each vertex's first half-edge in `key`
     vertices = np.arange(num_vertices)
-    neighbour = first[order][np.minimum(start, len(key) - 1)]
+    neighbor = first[order][np.minimum(start, len(key) - 1)]
     ring = np.empty((num_vertices, max(count.max(), 1)), np.int64)
     length = np.zeros(num_vertices, np.int64)
-    walking, begin = count > 0, neighbour.copy()
+    walking, begin = count > 0, neighbor.copy()
     for step in range(ring.shape[1]):
-        ring[:, step] = neighbour
-        place = np.minimum(np.searchsorted(key, vertices * num_vertices + neighbour), len(key) - 1)
-        walking &= key[place] == vertices * num_vertices + neighbour
-        neighbour = np.where(walking, second[place], neighbour)
-        closed = walking & (neighbour == begin)
+        ring[:, step] = neighbor
+        place = np.minimum(np.searchsorted(key, vertices * num_vertices + neighbor), len(key) - 1)
+        walking &= key[place] == vertices * num_vertices + neighbor
+        neighbor = np.where(walking, second[place], neighbor)
+        closed = walking & (neighbor == begin)
         length[closed] = step + 1
         walking &= ~closed
-        neighbour = np.where(closed, ring[:, step], neighbour)
+        neighbor = np.where(closed, ring[:, step], neighbor)
     manifold = np.ones(num_vertices, bool)
     manifold[(key // num_vertices)[1:][key[1:] == key[:-1]]] = False  # a half-edge used twice
     return ring, np.where(manifold & (length == count), length, 0)
 
 
 def vertex_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
-    """Unit normals [N, 3]: the cross products of the incident triangles, summed and normalised.
+    """Unit normals [N, 3]: the cross products of the incident triangles, summed and normalized.
 
     A vertex without area around it has the normal zero and passes no gradient.
 

@@ -33,7 +33,7 @@ def draw_model_sheet(model: FaceModel, seed: int = 0) -> np.ndarray:
       model: any.
       seed: of the people.
     """
-    rows = [("mean: colours from five sides, clay, landmarks", _mean_row(model))]
+    rows = [("mean: colors from five sides, clay, landmarks", _mean_row(model))]
     for field in ("shape", "expression", "reflectance"):
         title = f"{field}: modes 1 to 4, at -2 and +2 standard deviations"
         rows.append((title, _draw(model, _modes(model, field))))

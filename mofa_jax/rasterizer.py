@@ -1,6 +1,6 @@
 """Z-buffered pictures of a mesh: pure JAX, of fixed shapes, batched by vmap, without a gradient.
 
-A triangle's fragments are the pixel centres in its bounding box, cut to the image. The fragments of
+A triangle's fragments are the pixel centers in its bounding box, cut to the image. The fragments of
 all triangles are counted through in order and taken in chunks of one size, so that the work follows
 what is on the screen (a thousand tiny triangles or a few huge ones) while every shape stays static.
 """
@@ -46,7 +46,7 @@ def rasterize(
     background: jax.Array | None = None,
     supersample: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-    """The picture of a rendered face, its vertex colours interpolated on the surface.
+    """The picture of a rendered face, its vertex colors interpolated on the surface.
 
     Args:
       rendering: of `model`, seen by `cam`.
@@ -94,14 +94,14 @@ def rasterize_attributes(
 def rasterize_ids(
     screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
-    """The nearest triangle at the centre of every pixel, and where on it the pixel lies.
+    """The nearest triangle at the center of every pixel, and where on it the pixel lies.
 
     Drawn are the triangles whose corners run counter-clockwise on the screen, for the viewer.
-    Dropped are those with a corner behind the camera, nearer than a tenth of a millimetre to its
+    Dropped are those with a corner behind the camera, nearer than a tenth of a millimeter to its
     plane, not finite, or beyond 1e15 px or dm. Of two at the same depth the first one is seen.
 
     Args:
-      screen: [N, 2], continuous pixels; the centre of row r, column c is (c + 0.5, r + 0.5).
+      screen: [N, 2], continuous pixels; the center of row r, column c is (c + 0.5, r + 0.5).
       depth: [N], distance to the camera's plane, dm.
       triangles: [F, 3] int32.
       image_size: (H, W), px.
@@ -246,7 +246,7 @@ def _take_chunk(count: jax.Array, first: jax.Array, taken: jax.Array):
 
 
 def _surface_weights(corners: jax.Array, column: jax.Array, row: jax.Array):
-    """Where a pixel's centre lies in a triangle.
+    """Where a pixel's center lies in a triangle.
 
     Args:
       corners: [..., 9], as in `_Fragments`.

@@ -20,7 +20,7 @@ class Rendering:
       color: c [N, 3], RGB, not clipped.
       vertices: [N, 3], camera space, dm.
       normals: [N, 3], camera space, unit length.
-      front_facing: [N] bool: whether the surface at the vertex faces the camera's centre.
+      front_facing: [N] bool: whether the surface at the vertex faces the camera's center.
     """
 
     screen: jax.Array
@@ -51,12 +51,12 @@ def render(params: FaceParams, model: FaceModel, cam: Camera) -> Rendering:
 
 
 def is_front_facing(normals: jax.Array, vertices: jax.Array) -> jax.Array:
-    """[N] bool: the normal points against the view ray (not the axis: they differ off-centre)."""
+    """[N] bool: the normal points against the view ray (not the axis: they differ off-center)."""
     return jnp.sum(normals * vertices, axis=-1) < 0
 
 
 def project_vertices(params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
-    """Eq. 2 and 5 alone: the vertices on the screen [N, 2], px, without normals and colours."""
+    """Eq. 2 and 5 alone: the vertices on the screen [N, 2], px, without normals and colors."""
     vertices = model.geometry(params.shape, params.expression)
     rotation = rotation_matrix(params.rotation)
     return project(to_camera_space(vertices, rotation, params.translation, cam.distance), cam)

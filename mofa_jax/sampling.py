@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 def _corner_and_weight(coordinate: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     """The pixel left of (above) a coordinate, and how far it is from there to the next one."""
-    centered = jnp.clip(coordinate - 0.5, 0.0, size - 1.0)  # pixel i's centre lies at i + 0.5
+    centered = jnp.clip(coordinate - 0.5, 0.0, size - 1.0)  # pixel i's center lies at i + 0.5
     corner = jnp.minimum(jnp.floor(jax.lax.stop_gradient(centered)), max(size - 2, 0))
     return corner.astype(jnp.int32), centered - corner
 
@@ -19,7 +19,7 @@ def sample_bilinear(image: jax.Array, points: jax.Array) -> jax.Array:
 
     Args:
       image: [H, W, C].
-      points: [N, 2], continuous pixels (x, y), top-left pixel centre at (0.5, 0.5).
+      points: [N, 2], continuous pixels (x, y), top-left pixel center at (0.5, 0.5).
 
     Returns:
       [N, C].

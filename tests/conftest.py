@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-# Tests compile much and compute little: no optimisation, and no program compiled twice.
+# Tests compile much and compute little: no optimization, and no program compiled twice.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
     [

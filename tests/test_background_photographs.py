@@ -14,7 +14,7 @@ NUM_PHOTOGRAPHS = 60
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Photographs of one colour each, of several sizes."""
+    """Photographs of one color each, of several sizes."""
     folder = tmp_path_factory.mktemp("photographs")
     for i in range(NUM_PHOTOGRAPHS):
         size = (30 + i, 20 + 2 * i)

@@ -173,7 +173,7 @@ def test_max_pooling_and_its_gradient_equal_pytorchs(size, window):
     _assert_close(pull_back(cotangent)[0], _nhwc(torch_x.grad))
 
 
-def test_local_response_normalisation_and_its_gradient_equal_pytorchs():
+def test_local_response_normalization_and_its_gradient_equal_pytorchs():
     torch = pytest.importorskip("torch")
     x = 300.0 * _random(2, 5, 5, 12)
     value, pull_back = jax.vjp(local_response_norm, x)

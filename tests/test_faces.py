@@ -86,7 +86,7 @@ def test_crop_content_lies_where_the_map_says(side):
 
 @pytest.mark.parametrize("side", [150.0, 600.0, 1500.0])
 def test_crop_equals_a_linear_picture_at_its_mapped_pixel_centers(side):
-    """A ramp sampled anywhere, averaged or not, is the ramp at the pixel's centre."""
+    """A ramp sampled anywhere, averaged or not, is the ramp at the pixel's center."""
     height, width = int(1.6 * side), int(1.7 * side)
     y, x = np.mgrid[:height, :width] + 0.5
     ramp = np.stack([240 * x / width, 240 * y / height, 120 * (x / width + y / height)], axis=-1)
@@ -105,7 +105,7 @@ def test_crop_equals_a_linear_picture_at_its_mapped_pixel_centers(side):
 
 @pytest.mark.parametrize("side", [1000.0, 2000.0, 4500.0])
 def test_shrinking_does_not_alias(side):
-    """Stripes of one pixel, far above what 240 pixels can show, become an even grey."""
+    """Stripes of one pixel, far above what 240 pixels can show, become an even gray."""
     size = int(1.5 * side)
     image = np.zeros((size, size, 3), np.uint8)
     image[:, ::2] = 255
@@ -169,7 +169,7 @@ def test_detector_finds_the_face_of_a_real_photograph():
     assert x < 224 < x + w and y < 120 < y + h and 70 < w < 160
 
 
-def test_detector_finds_nothing_on_one_pixel_or_noise_free_grey():
+def test_detector_finds_nothing_on_one_pixel_or_noise_free_gray():
     for shape in [(1, 1, 3), (1, 400, 3), (300, 300, 3)]:
         assert FaceDetector().detect(np.full(shape, 128, np.uint8)).shape == (0, 4)
 

@@ -41,7 +41,7 @@ def test_zero_illumination_is_seven_tenths_of_the_reflectance():
     np.testing.assert_allclose(color, 0.7 * reflectance, rtol=1e-6)
 
 
-def test_colours_are_not_clipped():
+def test_colors_are_not_clipped():
     color = shade(jnp.ones((1, 3)), jnp.array([[0.0, 0, 1]]), jnp.full((9, 3), 2.0))
     assert np.all(color > 1)
 

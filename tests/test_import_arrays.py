@@ -68,7 +68,7 @@ def test_units_and_axes_are_undone(tmp_path, face, unit, scale, axes, columns, s
     np.testing.assert_allclose(raw.expression_basis, face.expression, atol=1e-6)
 
 
-def test_other_keys_deviations_and_colours_to_255_are_read(tmp_path, face):
+def test_other_keys_deviations_and_colors_to_255_are_read(tmp_path, face):
     arrays = arrays_of(face)
     arrays["v_template"] = arrays.pop("mean_shape")
     arrays["shape_basis"] = arrays["shape_basis"] / np.arange(1, 6)

@@ -1,6 +1,6 @@
 """The Basel Face Model 2009, from small files in the layout that its parts are published in.
 
-The oracle is the publishers' formula: shapeMU + shapePC (shapeEV a) + expPC (std b) in micrometres.
+The oracle is the publishers' formula: shapeMU + shapePC (shapeEV a) + expPC (std b) in micrometers.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.bfm2009 import read_bfm2009
 
-_UM = 1e5  # micrometres in a decimetre
+_UM = 1e5  # micrometers in a decimeter
 _MOUTH = np.arange(0, 7)  # vertices that the trimmed model does not have
-AS_PUBLISHED = Assembly(keep_modes=True, keep_all=True, keep_openings=True, subdivisions=0)
+AS_PUBLISHED = Assembly(keep_modes=True, keep_all=True, keep_holes=True, subdivisions=0)
 
 
-def no_donor():
+def no_reference():
     raise AssertionError("nothing is missing, so no other model is needed")
 
 
@@ -112,7 +112,7 @@ def test_geometry_and_texture_are_the_published_formula(published):
 def test_the_frontal_region_and_its_landmarks_are_taken_where_they_are_named(published):
     published.write_front()
     raw = read_bfm2009(published.folder)
-    model, notes = assemble(raw, "bfm", no_donor, AS_PUBLISHED)
+    model, notes = assemble(raw, "bfm", no_reference, AS_PUBLISHED)
     a, b, _ = coefficients()
     used = np.unique(published.front_triangles)
     expected = published.vertices(a, b)[published.front][used]
@@ -138,7 +138,7 @@ def test_the_ready_frontal_model_keeps_its_second_moments(tmp_path):
         },
     )
     raw = read_bfm2009(tmp_path / "BFM_model_front.mat")
-    model, _ = assemble(raw, "front", no_donor, Assembly(subdivisions=0))
+    model, _ = assemble(raw, "front", no_reference, Assembly(subdivisions=0))
     assert model.code_sizes == (5, 4, 3)
     np.testing.assert_array_equal(model.landmarks, face.landmarks)
     for basis, expected in (

@@ -1,6 +1,6 @@
 """The Basel Face Models 2017 and 2019, from small files in Statismo's HDF5 layout.
 
-The oracle is the publishers' formula: mean + pcaBasis (sqrt(pcaVariance) a), in millimetres.
+The oracle is the publishers' formula: mean + pcaBasis (sqrt(pcaVariance) a), in millimeters.
 """
 
 import json
@@ -13,11 +13,11 @@ from mofa_jax.face_model import FaceModelError, face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.bfm2017 import _IBUG, read_bfm2017
-from mofa_jax.face_models.transfer import Donor
+from mofa_jax.face_models.transfer import ReferenceFace
 
 h5py = pytest.importorskip("h5py")
 
-_MM = 100  # millimetres in a decimetre
+_MM = 100  # millimeters in a decimeter
 
 
 def write(path, face, color_scale=1.0, version_0_8=False, skip=(), text_type="vlen"):
@@ -91,8 +91,12 @@ def test_the_other_landmarks_come_from_a_registered_face(tmp_path):
     face = small_face(resolution=49)
     path = tmp_path / "model2017-1_bfm_nomouth.h5"
     write(path, face)
-    donor = Donor.from_model(face_model_from_arrays(analytic_face(49, 4, 4, 4), "donor"))
-    model, notes = assemble(read_bfm2017(path), str(path), lambda: donor, Assembly(subdivisions=0))
+    reference = ReferenceFace.from_model(
+        face_model_from_arrays(analytic_face(49, 4, 4, 4), "reference")
+    )
+    model, notes = assemble(
+        read_bfm2017(path), str(path), lambda: reference, Assembly(subdivisions=0)
+    )
     found = np.asarray(model.mean_shape)[np.asarray(model.landmarks)]
     expected = face.mean[face.landmarks]
     away = np.linalg.norm(found - expected - (found - expected).mean(axis=0), axis=1)

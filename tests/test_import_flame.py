@@ -17,9 +17,9 @@ from mofa_jax.face_model import FaceModelError, face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.flame import JAW_DEVIATIONS, jaw_modes, read_flame
-from mofa_jax.face_models.transfer import Donor
+from mofa_jax.face_models.transfer import ReferenceFace
 
-_M = 0.1  # metres in a decimetre
+_M = 0.1  # metres in a decimeter
 _PARENTS = [-1, 0, 1, 1, 1]  # root, neck, jaw, left eye, right eye
 _JAW = 2
 
@@ -120,7 +120,7 @@ def test_jaw_modes_are_the_derivative_of_the_forward_pass():
 
 
 @pytest.mark.parametrize("form", ["pkl", "npz"])
-def test_it_is_the_published_formula_in_decimetres(tmp_path, monkeypatch, form):
+def test_it_is_the_published_formula_in_decimeters(tmp_path, monkeypatch, form):
     arrays, path = flame_arrays(), tmp_path / f"generic_model.{form}"
     if form == "pkl":
         write_pickle(path, arrays, monkeypatch)
@@ -161,9 +161,11 @@ def test_the_whole_import_gives_a_model_with_reflectance_and_the_jaw(tmp_path):
     arrays["shapedirs"][..., 5:300] = 0
     np.savez(tmp_path / "flame.npz", **arrays)
     write_embedding(tmp_path / "landmark_embedding.npy", face)
-    donor = Donor.from_model(face_model_from_arrays(analytic_face(33, 3, 3, 4), "donor"))
+    reference = ReferenceFace.from_model(
+        face_model_from_arrays(analytic_face(33, 3, 3, 4), "reference")
+    )
     how = Assembly(num_expression=103, keep_all=True, subdivisions=1)
-    model, notes = assemble(read_flame(tmp_path / "flame.npz"), "flame", lambda: donor, how)
+    model, notes = assemble(read_flame(tmp_path / "flame.npz"), "flame", lambda: reference, how)
     assert model.code_sizes == (5, 7, 4)
     assert model.num_vertices > 4 * face.count - 4 * 33
     assert any("jaw" in note for note in notes) and any("reflectance" in note for note in notes)

@@ -13,9 +13,9 @@ from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.ict import read_ict
 from mofa_jax.face_models.nearest import nearest_on_surface
-from mofa_jax.face_models.transfer import Donor
+from mofa_jax.face_models.transfer import ReferenceFace
 
-_CM = 10  # centimetres in a decimetre
+_CM = 10  # centimeters in a decimeter
 EXPRESSIONS = ["jawOpen", "mouthClose", "mouthSmile_L", "mouthSmile_R"]
 
 
@@ -45,7 +45,7 @@ def write_folder(folder, resolution=21):
     return face, uv
 
 
-def test_identity_is_the_published_formula_in_decimetres(tmp_path):
+def test_identity_is_the_published_formula_in_decimeters(tmp_path):
     face, uv = write_folder(tmp_path / "FaceXModel")
     raw = read_ict(tmp_path / "FaceXModel")
     weights = np.random.default_rng(1).normal(size=5)
@@ -106,9 +106,9 @@ def real_folder(shared, tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_real_folder_becomes_a_face_like_the_shared_one(real_folder, shared, ict_model):
-    donor = Donor.from_model(ict_model)
+    reference = ReferenceFace.from_model(ict_model)
     raw = read_ict(real_folder)
-    model, notes = assemble(raw, str(real_folder), lambda: donor, Assembly(subdivisions=0))
+    model, notes = assemble(raw, str(real_folder), lambda: reference, Assembly(subdivisions=0))
     assert model.code_sizes == (80, 51, 19)
     kept = next(note for note in notes if note.startswith("shape:"))
     assert float(kept.split("keep ")[1].split("%")[0]) > 99.7
@@ -117,7 +117,7 @@ def test_the_real_folder_becomes_a_face_like_the_shared_one(real_folder, shared,
     reference = np.asarray(ict_model.mean_shape)
     distance = nearest_on_surface(vertices, None, reference, triangles)[2]
     assert np.quantile(distance, 0.95) < 0.01  # dm
-    # The tone of the skin is the shared model's: the same colours at the same places.
+    # The tone of the skin is the shared model's: the same colors at the same places.
     found = np.asarray(model.mean_reflectance)[np.asarray(model.landmarks)]
     expected = np.asarray(ict_model.mean_reflectance)[np.asarray(ict_model.landmarks)]
     assert np.median(np.abs(found - expected)) < 0.01
@@ -132,8 +132,8 @@ def test_the_real_folder_becomes_a_face_like_the_shared_one(real_folder, shared,
 
 @pytest.mark.slow
 def test_the_whole_real_head_is_kept_on_demand(real_folder, ict_model):
-    donor = Donor.from_model(ict_model)
+    reference = ReferenceFace.from_model(ict_model)
     how = Assembly(num_shape=10, num_expression=10, keep_all=True, subdivisions=0)
-    model, _ = assemble(read_ict(real_folder, keep_all=True), "head", lambda: donor, how)
+    model, _ = assemble(read_ict(real_folder, keep_all=True), "head", lambda: reference, how)
     assert 11_248 <= model.num_vertices < 12_500
     assert isinstance(model, mofa_jax.FaceModel)

@@ -15,7 +15,7 @@ from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.landmark_vertices import read_landmark_vertices
 from mofa_jax.face_models.raw_model import RawModel, no_landmarks
-from mofa_jax.face_models.transfer import Donor
+from mofa_jax.face_models.transfer import ReferenceFace
 from mofa_jax.import_model import main
 
 
@@ -35,17 +35,17 @@ def raw_face(resolution=21, **changes):
     return replace(raw, **changes)
 
 
-def refuse_donor():
+def refuse_reference():
     raise AssertionError("nothing is missing, so no other model is needed")
 
 
 def assembled(raw, **how):
-    return assemble(raw, "test.bin", refuse_donor, Assembly(**{"subdivisions": 0, **how}))
+    return assemble(raw, "test.bin", refuse_reference, Assembly(**{"subdivisions": 0, **how}))
 
 
 @pytest.fixture(scope="module")
 def arrays_file(tmp_path_factory):
-    """Kind npz, millimetres, without reflectance and landmarks of its own choice."""
+    """Kind npz, millimeters, without reflectance and landmarks of its own choice."""
     face = small_face()
     path = tmp_path_factory.mktemp("source") / "mine.npz"
     np.savez(
@@ -68,12 +68,12 @@ def test_the_command_writes_a_model_and_a_sheet_and_says_what_it_did(arrays_file
         "--keep-all",
         "--name=Mine",
     ]
-    assert main(["npz", str(arrays_file), str(output), *flags, "--licence=mine too"]) == 0
+    assert main(["npz", str(arrays_file), str(output), *flags, "--license=mine too"]) == 0
     said = capsys.readouterr().out
     for part in ("unit mm", "turned the triangles", "orthogonal modes", "contact sheet", "Mine"):
         assert part in said
     model, face = mofa_jax.load_face_model(output), small_face()
-    assert model.name == "Mine" and "reflectance: Apache-2.0" in model.licence
+    assert model.name == "Mine" and "reflectance: Apache-2.0" in model.license
     np.testing.assert_allclose(
         second_moment(model.shape_basis), second_moment(face.shape), atol=1e-4
     )
@@ -188,10 +188,12 @@ def test_the_publishers_modes_stay_in_order_on_demand():
     np.testing.assert_allclose(model.shape_basis, raw.shape_basis[..., :3], atol=1e-6)
 
 
-def test_a_model_without_reflectance_gets_the_donors():
-    donor = Donor.from_model(face_model_from_arrays(analytic_face(33, 3, 3, 6), "donor"))
+def test_a_model_without_reflectance_gets_that_of_the_reference_face():
+    reference = ReferenceFace.from_model(
+        face_model_from_arrays(analytic_face(33, 3, 3, 6), "reference")
+    )
     raw = raw_face(mean_reflectance=None, reflectance_basis=None)
-    model, _ = assemble(raw, "x", lambda: donor, Assembly(subdivisions=0, keep_all=True))
+    model, _ = assemble(raw, "x", lambda: reference, Assembly(subdivisions=0, keep_all=True))
     error = np.abs(np.asarray(model.mean_reflectance) - small_face().color)
     assert model.code_sizes[2] == 6 and np.median(error) < 0.02
 
@@ -285,9 +287,11 @@ def test_landmark_files_of_every_form_are_read(tmp_path, form):
 
 
 def test_no_landmarks_at_all_are_found_by_registration():
-    donor = Donor.from_model(face_model_from_arrays(analytic_face(33, 3, 3, 3), "donor"))
+    reference = ReferenceFace.from_model(
+        face_model_from_arrays(analytic_face(33, 3, 3, 3), "reference")
+    )
     raw = raw_face(33, landmarks=no_landmarks())
-    model, _ = assemble(raw, "x", lambda: donor, Assembly(subdivisions=0, keep_all=True))
+    model, _ = assemble(raw, "x", lambda: reference, Assembly(subdivisions=0, keep_all=True))
     expected = raw_face(33).landmarks
     away = np.linalg.norm(
         raw.mean_shape[np.asarray(model.landmarks)] - raw.mean_shape[expected], axis=1

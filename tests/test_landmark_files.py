@@ -23,7 +23,7 @@ def write_pts(path, values) -> None:
 
 
 def test_pts_counts_pixels_from_one_at_their_centers(tmp_path):
-    """The first pixel's centre, (1, 1) in a .pts, is (0.5, 0.5) here."""
+    """The first pixel's center, (1, 1) in a .pts, is (0.5, 0.5) here."""
     values = points(n=1)[0]
     values[0] = 1, 1
     write_pts(tmp_path / "a.pts", values)

@@ -11,8 +11,8 @@ TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
 
 def fan(valence):
     """A disc of triangles around vertex 0."""
-    rim = 1 + np.arange(valence)
-    return np.stack([np.zeros_like(rim), rim, np.roll(rim, -1)], axis=1)
+    boundary = 1 + np.arange(valence)
+    return np.stack([np.zeros_like(boundary), boundary, np.roll(boundary, -1)], axis=1)
 
 
 def check(triangles, count, seed=0):

@@ -45,18 +45,18 @@ def read_ply(path):
     return names, np.array(points), np.array(faces), lines
 
 
-def test_an_obj_file_holds_millimetres_colours_and_texture_coordinates(tmp_path):
+def test_an_obj_file_holds_millimeters_colors_and_texture_coordinates(tmp_path):
     vertices, triangles, colors, uv = random_mesh()
     write_obj(tmp_path / "face.obj", vertices, triangles, colors, uv)
     comments, points, texture, faces = read_obj(tmp_path / "face.obj")
-    assert "millimetre;" in comments[0]
+    assert "millimeter;" in comments[0]
     np.testing.assert_allclose(points[:, :3], vertices * 100.0, atol=6e-5)
     np.testing.assert_allclose(points[:, 3:], np.clip(colors, 0, 1), atol=6e-5)
     np.testing.assert_allclose(texture, uv, atol=6e-7)
     np.testing.assert_array_equal(faces, np.stack([triangles + 1] * 2, axis=-1))
 
 
-def test_an_obj_file_without_colours_has_positions_only(tmp_path):
+def test_an_obj_file_without_colors_has_positions_only(tmp_path):
     vertices, triangles, _, _ = random_mesh()
     write_obj(tmp_path / "face.obj", vertices, triangles)
     _, points, texture, faces = read_obj(tmp_path / "face.obj")
@@ -65,12 +65,12 @@ def test_an_obj_file_without_colours_has_positions_only(tmp_path):
 
 
 @pytest.mark.parametrize("colored", [True, False])
-def test_a_ply_file_holds_millimetres_and_colours(tmp_path, colored):
+def test_a_ply_file_holds_millimeters_and_colors(tmp_path, colored):
     vertices, triangles, colors, _ = random_mesh()
     write_ply(tmp_path / "face.ply", vertices, triangles, colors if colored else None)
     names, points, faces, lines = read_ply(tmp_path / "face.ply")
     assert names == ["x", "y", "z", *(["red", "green", "blue"] if colored else [])]
-    assert any(line.startswith("comment unit: millimetre") for line in lines)
+    assert any(line.startswith("comment unit: millimeter") for line in lines)
     np.testing.assert_allclose(points[:, :3], vertices * 100.0, rtol=1e-6)
     if colored:
         np.testing.assert_allclose(points[:, 3:] / 255, np.clip(colors, 0, 1), atol=0.5001 / 255)

@@ -84,12 +84,12 @@ def test_image_of_a_wrong_shape_is_refused(tiny_model):
         losses.photometric(out, jnp.zeros((1, 8, 8, 3)))
 
 
-def test_grey_light_has_no_colour_penalty(tiny_model):
+def test_gray_light_has_no_color_penalty(tiny_model):
     from mofa_jax import FaceParams
 
     params = FaceParams.neutral(tiny_model)
-    grey = params.replace(illumination=jnp.ones((9, 3)) * jnp.arange(9.0)[:, None])
-    assert losses.light_color(grey) == pytest.approx(0, abs=1e-9)
+    gray = params.replace(illumination=jnp.ones((9, 3)) * jnp.arange(9.0)[:, None])
+    assert losses.light_color(gray) == pytest.approx(0, abs=1e-9)
     red = params.replace(illumination=jnp.zeros((9, 3)).at[0, 0].set(3.0))
     assert losses.light_color(red) == pytest.approx(6.0)
     assert np.isfinite(jax.grad(losses.light_color)(params).illumination).all()

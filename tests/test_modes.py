@@ -5,7 +5,7 @@ import pytest
 from face_files import second_moment
 
 from mofa_jax.face_model import FaceModelError
-from mofa_jax.face_models.modes import (
+from mofa_jax.face_models.orthogonal_modes import (
     blendshape_modes,
     orthogonal_modes,
     plausible_weights,

@@ -1,4 +1,4 @@
-"""The open face model in the box: its arrays, its surface, its colours, and its subdivision."""
+"""The open face model in the box: its arrays, its surface, its colors, and its subdivision."""
 
 import time
 
@@ -76,25 +76,25 @@ def test_the_average_face_has_an_adults_size(model):
     assert 1.05 < np.linalg.norm(points[27] - points[8]) < 1.35  # nasion to chin: 110-130 mm
 
 
-def test_the_surface_is_one_disc_open_only_at_its_rim(model):
+def test_the_surface_is_one_disc_open_only_at_its_boundary(model):
     triangles = model["triangles"].astype(np.int64)
     sides = np.stack([triangles, np.roll(triangles, -1, axis=1)], -1).reshape(-1, 2)
     assert len(np.unique(sides, axis=0)) == len(sides)  # wound alike: each direction once
     edges, count = np.unique(np.sort(sides, axis=1), axis=0, return_counts=True)
     assert count.max() == 2
-    rim = edges[count == 1]
-    assert (np.unique(rim, return_counts=True)[1] == 2).all()
+    boundary = edges[count == 1]
+    assert (np.unique(boundary, return_counts=True)[1] == 2).all()
     assert np.array_equal(np.unique(triangles), np.arange(len(model["mean_shape"])))
     assert len(model["mean_shape"]) - len(edges) + len(triangles) == 1  # Euler: a disc
-    following = {a: b for a, b in _directed_rim(sides)}
+    following = {a: b for a, b in _directed_boundary(sides)}
     start = vertex = next(iter(following))
     steps = 0
     while steps == 0 or vertex != start:
         vertex, steps = following[vertex], steps + 1
-    assert steps == len(rim)  # one loop
+    assert steps == len(boundary)  # one loop
 
 
-def _directed_rim(sides):
+def _directed_boundary(sides):
     present = {tuple(side) for side in sides.tolist()}
     return [(a, b) for a, b in present if (b, a) not in present]
 
@@ -120,13 +120,13 @@ def test_texture_coordinates_lie_in_the_unit_square_upright_and_without_folds(mo
 
 
 def test_the_average_reflectance_has_the_parts_of_a_face(model):
-    points, colour = model["mean_shape"], model["mean_reflectance"]
-    assert colour.min() >= 0 and colour.max() <= 1
+    points, color = model["mean_shape"], model["mean_reflectance"]
+    assert color.min() >= 0 and color.max() <= 1
     marks = points[model["landmarks"]]
 
     def patch(place, radius):
         near = np.linalg.norm(points[:, :2] - place[:2], axis=1) < radius
-        return colour[near & (points[:, 2] > -0.2)].mean(0)
+        return color[near & (points[:, 2] > -0.2)].mean(0)
 
     forehead = patch(marks[[21, 22]].mean(0) + np.array([0, 0.25, 0]), 0.08)
     lips = patch(marks[[57, 66]].mean(0), 0.02)

@@ -57,15 +57,15 @@ def test_extension_need_not_tell_the_truth(tmp_path):
     np.testing.assert_array_equal(read_photograph(path), gradient())
 
 
-def test_grey_is_the_same_in_all_channels(tmp_path):
+def test_gray_is_the_same_in_all_channels(tmp_path):
     path = save(tmp_path / "a.png", Image.fromarray(gradient()[..., 0]))
     np.testing.assert_array_equal(read_photograph(path), gradient()[..., [0, 0, 0]])
 
 
-def test_sixteen_bit_grey_is_rounded_to_eight(tmp_path):
-    grey = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
-    path = save(tmp_path / "a.png", Image.fromarray(grey))
-    np.testing.assert_array_equal(read_photograph(path)[..., 1], np.rint(grey / 257))
+def test_sixteen_bit_gray_is_rounded_to_eight(tmp_path):
+    gray = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+    path = save(tmp_path / "a.png", Image.fromarray(gray))
+    np.testing.assert_array_equal(read_photograph(path)[..., 1], np.rint(gray / 257))
 
 
 def test_sixteen_bit_color_keeps_its_brightness(tmp_path):
@@ -95,7 +95,7 @@ def test_cmyk_looks_like_its_rgb(tmp_path):
     assert np.abs(read_photograph(path).astype(int) - gradient()).mean() < 4
 
 
-# Where the upright picture's top-left corner and its right neighbour are in the stored one.
+# Where the upright picture's top-left corner and its right neighbor are in the stored one.
 STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],

@@ -252,7 +252,7 @@ def test_bad_files_are_named_and_the_others_used(tmp_path):
     expected = broken_files(folder)
     save(folder / "cmyk.png")
     Image.fromarray(ASTRONAUT).convert("CMYK").save(folder / "cmyk.jpg")
-    Image.fromarray(ASTRONAUT).convert("L").save(folder / "grey.png")
+    Image.fromarray(ASTRONAUT).convert("L").save(folder / "gray.png")
     Image.fromarray(ASTRONAUT).convert("RGBA").save(folder / "alpha.png")
     save(folder / "wrong_extension.jpg", format="WEBP")
     save(folder / "still.gif")
@@ -270,7 +270,7 @@ def test_bad_files_are_named_and_the_others_used(tmp_path):
     assert "animation of 3 frames" in found["animated.gif"][1]
     kept = {r["name"].decode() for split in ("train", "eval") for r in records(prepared, split)}
     assert kept == {
-        *("good.jpg", "cmyk.png", "cmyk.jpg", "grey.png", "alpha.png", "wrong_extension.jpg"),
+        *("good.jpg", "cmyk.png", "cmyk.jpg", "gray.png", "alpha.png", "wrong_extension.jpg"),
         *("still.gif", "turned.jpg", "caf\\xe9.png", "nested/deeper/x.JPG"),
     }
     page = (tmp_path / "out/report.html").read_text()

@@ -110,7 +110,7 @@ def test_a_triangle_facing_away_is_not_drawn():
     assert (ids == -1).all()
 
 
-def test_pixel_centres_are_at_a_half():
+def test_pixel_centers_are_at_a_half():
     screen, depth, triangles = quad(2.6, 5.4, 5.0)
     ids, _ = rasterize_ids(screen, depth, triangles, image_size=(10, 10))
     rows, columns = np.nonzero(np.asarray(ids) >= 0)
@@ -255,7 +255,7 @@ def test_supersampling_measures_the_covered_area(tiny_model):
     np.testing.assert_allclose(mask.sum(), area, rtol=5e-3)
 
 
-def test_colours_pass_a_gradient_and_the_geometry_none(rendering, tiny_model, small_cam):
+def test_colors_pass_a_gradient_and_the_geometry_none(rendering, tiny_model, small_cam):
     total = jax.grad(lambda r: rasterize(r, tiny_model, small_cam)[0].sum(), allow_int=True)
     gradient = jax.jit(total)(rendering)
     _, mask = rasterize(rendering, tiny_model, small_cam)

@@ -14,10 +14,10 @@ def test_sampling_equals_a_loop_over_points_also_beyond_the_border(float64):
     np.testing.assert_allclose(sampled, oracle.bilinear(image, points), atol=1e-12)
 
 
-def test_pixel_centres_lie_at_half_integers():
+def test_pixel_centers_lie_at_half_integers():
     image = jnp.arange(12.0).reshape(3, 4, 1)
-    centres = jnp.array([[0.5, 0.5], [3.5, 0.5], [1.5, 2.5]])
-    np.testing.assert_array_equal(sample_bilinear(image, centres)[:, 0], [0, 3, 9])
+    centers = jnp.array([[0.5, 0.5], [3.5, 0.5], [1.5, 2.5]])
+    np.testing.assert_array_equal(sample_bilinear(image, centers)[:, 0], [0, 3, 9])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5, 3), (5, 1, 3)])

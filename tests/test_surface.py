@@ -5,9 +5,9 @@ import pytest
 from face_files import small_face
 
 from mofa_jax.face_models import surface
+from mofa_jax.face_models.frontal_face import frontal_face
 from mofa_jax.face_models.loop_subdivision import loop_subdivision
 from mofa_jax.face_models.nearest import nearest_on_surface
-from mofa_jax.face_models.region import frontal_face
 
 
 def grid(size):
@@ -71,24 +71,24 @@ def test_rims_are_followed_in_the_winding_and_the_longest_comes_first():
 def test_a_rim_that_touches_itself_is_cleaned():
     _, triangles = grid(6)
     bow_tie = triangles[(triangles < 12).all(axis=1) | (triangles >= 11).all(axis=1)]
-    clean = surface.with_clean_rim(bow_tie)
+    clean = surface.with_clean_boundary(bow_tie)
     edges, _, counts = surface.edge_ids(clean)
     assert (np.bincount(edges[counts == 1].ravel())[np.unique(clean)] <= 2).all()
 
 
-def test_degenerate_doubled_and_crowded_triangles_are_found():
+def test_degenerate_doubled_and_non_manifold_triangles_are_found():
     _, triangles = grid(4)
     dirty = np.concatenate([triangles, triangles[:2, [1, 2, 0]], [[3, 3, 5]]])
     np.testing.assert_array_equal(surface.without_degenerate(dirty), triangles)
     fin = np.concatenate([triangles, [[*triangles[0, :2], 16]], [[*triangles[0, 1::-1], 17]]])
-    assert len(surface.without_crowded_edges(fin)) < len(triangles)
-    np.testing.assert_array_equal(surface.without_crowded_edges(triangles), triangles)
+    assert len(surface.without_non_manifold_edges(fin)) < len(triangles)
+    np.testing.assert_array_equal(surface.without_non_manifold_edges(triangles), triangles)
 
 
-def test_the_largest_part_is_found():
+def test_the_largest_component_is_found():
     _, triangles = grid(5)
     both = np.concatenate([triangles, [[30, 31, 32]]])
-    np.testing.assert_array_equal(surface.largest_part(both), triangles)
+    np.testing.assert_array_equal(surface.largest_component(both), triangles)
 
 
 def test_the_frontal_face_of_a_face_is_one_part_with_its_landmarks():
@@ -107,12 +107,12 @@ def test_loop_subdivision_keeps_linear_fields_and_the_plane():
     a, b, c = (fine[refined[:, k]] for k in range(3))
     area = np.cross(b - a, c - a)[:, 2] / 2
     assert (area > 0).all()
-    # The rim's corners are rounded off; all else of the square is covered.
+    # The boundary's corners are rounded off; all else of the square is covered.
     assert 24.5 < area.sum() < 25
 
 
 def test_loop_subdivision_has_warrens_weights_inside():
-    """Valence 5: an old vertex is 5/8 of itself and 3/40 of each neighbour; edges 3/8 and 1/8."""
+    """Valence 5: an old vertex is 5/8 of itself and 3/40 of each neighbor; edges 3/8 and 1/8."""
     vertices, triangles = icosahedron()
     matrix, refined = loop_subdivision(triangles, 12)
     fine = matrix @ vertices

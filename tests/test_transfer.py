@@ -9,7 +9,7 @@ from face_files import small_face
 from mofa_jax.face_models.raw_model import RawModel, no_landmarks
 from mofa_jax.face_models.registration import register, similarity
 from mofa_jax.face_models.transfer import (
-    Donor,
+    ReferenceFace,
     spread_smoothly,
     transfer_landmarks,
     transfer_reflectance,
@@ -31,20 +31,22 @@ def another_person(points):
 
 
 def colors_of(points):
-    """Smooth colours that tell places on the neutral face apart, [N, 3]."""
+    """Smooth colors that tell places on the neutral face apart, [N, 3]."""
     return 0.5 + 0.3 * np.sin(3 * points + [0, 1, 2])
 
 
 @pytest.fixture(scope="module")
-def donor():
+def reference():
     face = small_face(41)
     basis = np.stack([colors_of(2 * face.mean), colors_of(3 * face.mean)], axis=-1)
     color = colors_of(face.mean)
-    return Donor(face.mean, face.triangles, face.landmarks, color, basis, "donor", "CC0")
+    return ReferenceFace(
+        face.mean, face.triangles, face.landmarks, color, basis, "reference", "CC0"
+    )
 
 
 def person(resolution=33):
-    """Another mesh of another person, and where its vertices lie on the donor's neutral face."""
+    """Another mesh of another person, and where its vertices lie on the reference face."""
     face = small_face(resolution)
     raw = RawModel(
         another_person(face.mean) + SHIFT,
@@ -74,51 +76,51 @@ def test_a_mirror_image_is_no_rotation():
     assert np.linalg.det(rotation) == pytest.approx(1)
 
 
-def test_registration_lays_the_face_on_the_other_one(donor):
+def test_registration_lays_the_face_on_the_other_one(reference):
     raw, _ = person()
-    laid = donor.laid_on(raw)
-    expected = another_person(donor.vertices) + SHIFT
+    laid = reference.laid_on(raw)
+    expected = another_person(reference.vertices) + SHIFT
     away = np.linalg.norm(laid - expected, axis=1)
     assert np.median(away) < 0.03 and np.quantile(away, 0.95) < 0.08  # dm
 
 
-def test_reflectance_is_that_of_the_same_place(donor):
+def test_reflectance_is_that_of_the_same_place(reference):
     raw, places = person()
-    model = transfer_reflectance(raw, donor)
+    model = transfer_reflectance(raw, reference)
     middle = np.linalg.norm(places[:, :2], axis=1) < 0.6
     error = np.abs(model.mean_reflectance - colors_of(places))[middle]
     assert np.median(error) < 0.01 and np.quantile(error, 0.95) < 0.03
     expected = np.stack([colors_of(2 * places), colors_of(3 * places)], axis=-1)
     error = np.abs(model.reflectance_basis - expected)[middle]
     assert np.median(error) < 0.02
-    assert model.licence == "geometry: MIT; reflectance: CC0"
+    assert model.license == "geometry: MIT; reflectance: CC0"
     assert "mm away in the middle" in model.notes[-1]
 
 
 @pytest.mark.parametrize("known", [[], [8, 30, 36, 39, 42, 45, 48, 54, 51, 57, 62, 66]])
-def test_missing_landmarks_are_found_with_few_or_none_known(donor, known):
+def test_missing_landmarks_are_found_with_few_or_none_known(reference, known):
     raw, _ = person()
     landmarks = no_landmarks()
     landmarks[known] = raw.landmarks[known]
-    found = transfer_landmarks(replace(raw, landmarks=landmarks), donor)
+    found = transfer_landmarks(replace(raw, landmarks=landmarks), reference)
     away = np.linalg.norm(found.mean_shape[found.landmarks] - raw.mean_shape[raw.landmarks], axis=1)
     assert (found.landmarks[known] == raw.landmarks[known]).all()
     assert np.median(away[17:]) < 0.03 and np.quantile(away[17:], 0.9) < 0.1  # dm
 
 
-def test_a_turned_and_scaled_face_is_registered_by_its_landmarks(donor):
+def test_a_turned_and_scaled_face_is_registered_by_its_landmarks(reference):
     raw, _ = person()
     turn = rotation_z(0.4)
     moved = 1.2 * raw.mean_shape @ turn.T
     landmarks = moved[raw.landmarks]
-    source = donor.vertices, donor.triangles, donor.vertices[donor.landmarks]
+    source = reference.vertices, reference.triangles, reference.vertices[reference.landmarks]
     laid = register(*source, moved, raw.triangles, landmarks)
-    expected = 1.2 * (another_person(donor.vertices) + SHIFT) @ turn.T
+    expected = 1.2 * (another_person(reference.vertices) + SHIFT) @ turn.T
     assert np.median(np.linalg.norm(laid - expected, axis=1)) < 0.03
 
 
 def test_values_are_spread_harmonically():
-    """Each unknown value is its neighbours' mean; known ones stay."""
+    """Each unknown value is its neighbors' mean; known ones stay."""
     face = small_face(21)
     values = np.random.default_rng(3).normal(size=(face.count, 2))
     known = np.arange(face.count) % 21 < 8
@@ -126,5 +128,5 @@ def test_values_are_spread_harmonically():
     np.testing.assert_array_equal(spread[known], values[known])
     for vertex in np.flatnonzero(~known)[::17]:
         ring = np.unique(face.triangles[(face.triangles == vertex).any(axis=1)])
-        neighbours = spread[ring[ring != vertex]]
-        np.testing.assert_allclose(spread[vertex], neighbours.mean(axis=0), atol=1e-6)
+        neighbors = spread[ring[ring != vertex]]
+        np.testing.assert_allclose(spread[vertex], neighbors.mean(axis=0), atol=1e-6)

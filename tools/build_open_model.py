@@ -22,7 +22,7 @@ from tools.open_model.modes import (
     smooth_modes,
     without_rigid_motion,
 )
-from tools.open_model.packing import LICENCE, pack_reflectance, quantise, write
+from tools.open_model.packing import LICENSE, pack_reflectance, quantize, write
 from tools.open_model.places import Places
 from tools.open_model.population import Population, average_adult
 from tools.open_model.refine import FineMesh, refine
@@ -59,9 +59,9 @@ def build(wheel: Path, seed: int = 0) -> dict[str, np.ndarray]:
     mean_reflectance, reflectance = _reflectance(places, fine, coarse, complexion_rng)
     landmarks = find_landmarks(region, coarse, places.points)
     scaled = mean * TO_TRUE_SIZE
-    centre = (fine.matrix @ scaled)[landmarks[17:]].mean(0)
-    shape, shape_scale = quantise(shape * TO_TRUE_SIZE, np.int16)
-    expression, expression_scale = quantise(expression * TO_TRUE_SIZE, np.int16)
+    center = (fine.matrix @ scaled)[landmarks[17:]].mean(0)
+    shape, shape_scale = quantize(shape * TO_TRUE_SIZE, np.int16)
+    expression, expression_scale = quantize(expression * TO_TRUE_SIZE, np.int16)
     patterns, mixing = pack_reflectance(reflectance, REFLECTANCE_PATTERNS)
     mixing[..., 0] *= TONE_RANGE
     return {
@@ -70,7 +70,7 @@ def build(wheel: Path, seed: int = 0) -> dict[str, np.ndarray]:
         "border": fine.border.astype(np.uint16),
         "triangles": fine.triangles.astype(np.uint16),
         "landmarks": landmarks.astype(np.int32),
-        "mean_shape": (scaled - centre + [0, 0.04, 0]).astype(np.float32),
+        "mean_shape": (scaled - center + [0, 0.04, 0]).astype(np.float32),
         "shape_basis": shape,
         "shape_basis_scale": shape_scale,
         "expression_basis": expression,
@@ -80,7 +80,7 @@ def build(wheel: Path, seed: int = 0) -> dict[str, np.ndarray]:
         "pattern_mixing": mixing,
         "uv": _texture_coordinates(region, fine, places.points[:, 1]),
         "name": np.array("open face"),
-        "licence": np.array(LICENCE),
+        "licence": np.array(LICENSE),
     }
 
 

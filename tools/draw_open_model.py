@@ -71,7 +71,7 @@ def soft_light() -> np.ndarray:
 
 
 def random_light(rng: np.random.Generator) -> np.ndarray:
-    """[9, 3]: light from a random direction in front, a little coloured."""
+    """[9, 3]: light from a random direction in front, a little colored."""
     direction = rng.normal(size=3) * [1, 0.8, 0.5] + [0, 0.4, 1]
     direction /= np.linalg.norm(direction)
     light = np.zeros((9, 3))

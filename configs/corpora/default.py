@@ -49,5 +49,5 @@ def _pruning() -> ConfigDict:
     pruning.min_confidence = 0.6  # mean over the 68 landmarks; 0 = off
     pruning.second_opinion = True  # on all but the largest face, and where landmarks are unsure
     pruning.min_sharpness = 0.06  # of the crop: its fine detail over its contrast; 0 = off
-    pruning.min_change = 4.0  # from a clip's last kept face, grey levels of 255; 0 = off
+    pruning.min_change = 4.0  # from a clip's last kept face, gray levels of 255; 0 = off
     return pruning

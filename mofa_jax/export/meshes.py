@@ -1,6 +1,6 @@
-"""Meshes as OBJ and PLY files, in millimetres: x right, y up, z towards the viewer.
+"""Meshes as OBJ and PLY files, in millimeters: x right, y up, z towards the viewer.
 
-A mesh comes in decimetres, the model's unit, and is written in millimetres; a comment in the file
+A mesh comes in decimeters, the model's unit, and is written in millimeters; a comment in the file
 says so. Files are written to a temporary name first, so that no half file is left behind.
 """
 
@@ -25,7 +25,7 @@ def write_obj(
     colors: np.ndarray | None = None,
     uv: np.ndarray | None = None,
 ) -> None:
-    """Writes a Wavefront OBJ file, with vertex colours behind the positions (`v x y z r g b`).
+    """Writes a Wavefront OBJ file, with vertex colors behind the positions (`v x y z r g b`).
 
     Args:
       path: the file.
@@ -43,7 +43,7 @@ def write_obj(
     corner = "%d" if uv is None else "%d/%d"
     indices = np.repeat(triangles + 1, 1 if uv is None else 2, axis=1)
     blocks = [
-        "# unit: millimetre; x right, y up, z towards the viewer\n",
+        "# unit: millimeter; x right, y up, z towards the viewer\n",
         _format_rows(positions, np.concatenate(columns, axis=1)),
         "" if uv is None else _format_rows("vt %.6f %.6f\n", uv),
         _format_rows(f"f {corner} {corner} {corner}\n", indices),
@@ -57,7 +57,7 @@ def write_ply(
     triangles: np.ndarray,
     colors: np.ndarray | None = None,
 ) -> None:
-    """Writes a binary (little-endian) PLY file, with 8-bit vertex colours if there are any.
+    """Writes a binary (little-endian) PLY file, with 8-bit vertex colors if there are any.
 
     Args:
       path: the file.
@@ -82,7 +82,7 @@ def write_ply(
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        "comment unit: millimetre; x right, y up, z towards the viewer",
+        "comment unit: millimeter; x right, y up, z towards the viewer",
         f"element vertex {len(points)}",
         *(f"property {types[kind]} {name}" for name, kind in position + channels),
         f"element face {len(faces)}",
@@ -103,7 +103,7 @@ def _write(path: str | os.PathLike, content: bytes) -> None:
 
 
 def _checked(path, vertices, triangles, colors, uv):
-    """The arrays as float64 and int64, colours clipped."""
+    """The arrays as float64 and int64, colors clipped."""
     count = len(vertices)
     floats = {}
     for name, array, width in (("vertices", vertices, 3), ("colors", colors, 3), ("uv", uv, 2)):

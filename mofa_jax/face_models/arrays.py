@@ -10,7 +10,7 @@ from mofa_jax.face_models.raw_model import RawModel, no_landmarks
 from mofa_jax.face_models.source_files import npz_keys, read_npz
 
 KIND = "npz"
-UNITS = {"um": 1e-5, "mm": 1e-2, "cm": 0.1, "dm": 1.0, "m": 10.0}  # in decimetres
+UNITS = {"um": 1e-5, "mm": 1e-2, "cm": 0.1, "dm": 1.0, "m": 10.0}  # in decimeters
 _REQUIRED = ("mean_shape", "shape_basis", "expression_basis", "triangles")
 _OPTIONAL = ("landmarks", "mean_reflectance", "reflectance_basis", "uv")
 _AXES = {"x": 0, "y": 1, "z": 2}
@@ -25,7 +25,7 @@ class ArrayFormat:
       axes: where the file's axes the project's right, up and out of the face are, such as "+x+y+z".
       keys: the file's names of the arrays, where they differ from the face-model format's.
       deviations: the file's names of standard deviations to multiply a basis by, by basis.
-      name, licence: texts.
+      name, license: texts.
     """
 
     unit: str = "dm"
@@ -33,13 +33,13 @@ class ArrayFormat:
     keys: dict[str, str] = field(default_factory=dict)
     deviations: dict[str, str] = field(default_factory=dict)
     name: str = ""
-    licence: str = "as the source states"
+    license: str = "as the source states"
 
 
 def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
     """An npz of a mean [V, 3] or [3 V], bases and triangles.
 
-    A basis is [V, 3, K], [3 V, K], [K, V, 3] or [K, 3 V]; colours are in [0, 1] or 0 to 255;
+    A basis is [V, 3, K], [3 V, K], [K, V, 3] or [K, 3 V]; colors are in [0, 1] or 0 to 255;
     landmarks are 68 vertex indices from zero.
 
     Raises:
@@ -73,7 +73,7 @@ def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
         landmarks=_landmarks(data.get("landmarks"), path),
         uv=data.get("uv"),
         name=how.name or path.stem,
-        licence=how.licence,
+        license=how.license,
         notes=(f"read {len(mean)} vertices, unit {how.unit}, axes {how.axes}",),
     )
 

@@ -7,13 +7,18 @@ import numpy as np
 
 from mofa_jax.face_model import FaceModel, face_model_from_arrays
 from mofa_jax.face_models import model_checks
+from mofa_jax.face_models.frontal_face import frontal_face
+from mofa_jax.face_models.holes import close_holes
 from mofa_jax.face_models.loop_subdivision import loop_subdivision
-from mofa_jax.face_models.modes import orthogonal_modes
-from mofa_jax.face_models.openings import close_openings
+from mofa_jax.face_models.orthogonal_modes import orthogonal_modes
 from mofa_jax.face_models.raw_model import RawModel
-from mofa_jax.face_models.region import frontal_face
-from mofa_jax.face_models.surface import facing_outwards, largest_part, sides, with_clean_rim
-from mofa_jax.face_models.transfer import Donor, transfer_landmarks, transfer_reflectance
+from mofa_jax.face_models.surface import (
+    facing_outwards,
+    half_edges,
+    largest_component,
+    with_clean_boundary,
+)
+from mofa_jax.face_models.transfer import ReferenceFace, transfer_landmarks, transfer_reflectance
 
 CENTROID = np.array([0, 0.04, 0])  # dm: of the average face's landmarks 17-67
 _MOUTH_INSIDE = np.array([0.22, 0.10, 0.09])  # RGB
@@ -27,7 +32,7 @@ class Assembly:
     Attributes:
       num_shape, num_expression, num_reflectance: at most so many modes of each.
       keep_all: the whole head, not only the frontal face.
-      keep_openings: leave eyes and mouth open.
+      keep_holes: leave eyes and mouth open.
       keep_modes: the publisher's modes in their order instead of orthogonal ones on the region.
       subdivisions: steps of Loop's scheme; None for as many as stay below 40,000 vertices.
     """
@@ -36,20 +41,20 @@ class Assembly:
     num_expression: int = 64
     num_reflectance: int = 80
     keep_all: bool = False
-    keep_openings: bool = False
+    keep_holes: bool = False
     keep_modes: bool = False
     subdivisions: int | None = None
 
 
 def assemble(
-    model: RawModel, source: str, donor: Callable[[], Donor], how: Assembly
+    model: RawModel, source: str, reference: Callable[[], ReferenceFace], how: Assembly
 ) -> tuple[FaceModel, list[str]]:
-    """Checks, cuts, closes, refines and centres a model, and fills in what it lacks.
+    """Checks, cuts, closes, refines and centers a model, and fills in what it lacks.
 
     Args:
       model: as read.
       source: what messages call it, such as the file's path.
-      donor: gives the face that landmarks and reflectance are taken from; asked only if needed.
+      reference: gives the face that landmarks and reflectance are taken from; asked only if needed.
       how: the choices.
 
     Returns:
@@ -61,16 +66,16 @@ def assemble(
     model_checks.check_arrays(model, source)
     model = _with_surface(model, source)
     if (model.landmarks < 0).any():
-        model = transfer_landmarks(model, donor())
+        model = transfer_landmarks(model, reference())
     model_checks.check_face(model, source)
     model_checks.check_scaled(model.shape_basis, "the shape basis", source)
     model_checks.check_scaled(model.expression_basis, "the expression basis", source)
     model = _cut(model, how.keep_all)
-    model = model if how.keep_openings else close_openings(model)
+    model = model if how.keep_holes else close_holes(model)
     model = _settle_landmarks(_subdivide(model, how.subdivisions))
     if model.mean_reflectance is None:
-        model = transfer_reflectance(model, donor())
-    model = _centred(_with_modes(_with_dark_mouth(model), how))
+        model = transfer_reflectance(model, reference())
+    model = _centered(_with_modes(_with_dark_mouth(model), how))
     return _to_face_model(model, source), list(model.notes)
 
 
@@ -95,13 +100,17 @@ def _turned_to_least(triangles: np.ndarray) -> np.ndarray:
 def _cut(model: RawModel, keep_all: bool) -> RawModel:
     before = model.num_vertices
     if keep_all or model.is_face_region:
-        triangles = with_clean_rim(largest_part(model.triangles))
+        triangles = with_clean_boundary(largest_component(model.triangles))
     else:
         landmarks = model.landmark_positions()
         triangles = frontal_face(model.mean_shape, model.triangles, landmarks)
     model = model.keep_triangles(triangles)
     if model.num_vertices < before:
-        what = "the largest part" if keep_all or model.is_face_region else "the frontal face"
+        what = (
+            "the largest connected component"
+            if keep_all or model.is_face_region
+            else "the frontal face"
+        )
         return model.noting(f"cut {what}: {model.num_vertices} of {before} vertices")
     return model
 
@@ -126,7 +135,7 @@ def _settle_landmarks(model: RawModel) -> RawModel:
     """Moves landmarks along the edges to the vertices nearest to their exact points."""
     if model.landmark_points is None:
         return model
-    edges = sides(model.triangles)
+    edges = half_edges(model.triangles)
     landmarks = model.landmarks.copy()
     for i in np.flatnonzero(np.isfinite(model.landmark_points).all(axis=1) & (landmarks >= 0)):
         for _ in range(8):
@@ -167,7 +176,7 @@ def _with_modes(model: RawModel, how: Assembly) -> RawModel:
     return model
 
 
-def _centred(model: RawModel) -> RawModel:
+def _centered(model: RawModel) -> RawModel:
     known = model.landmarks[17:][model.landmarks[17:] >= 0]
     shift = CENTROID - model.mean_shape[known].mean(axis=0)
     return replace(model, mean_shape=model.mean_shape + shift)
@@ -183,7 +192,7 @@ def _to_face_model(model: RawModel, source: str) -> FaceModel:
     )
     arrays = {key: getattr(model, key).astype(np.float32) for key in floats}
     arrays |= {key: getattr(model, key).astype(np.int32) for key in ("triangles", "landmarks")}
-    arrays |= {"name": np.array(model.name), "licence": np.array(model.licence)}
+    arrays |= {"name": np.array(model.name), "licence": np.array(model.license)}
     if model.uv is not None:
         arrays["uv"] = model.uv.astype(np.float32)
     return face_model_from_arrays(arrays, source)

@@ -1,13 +1,13 @@
 """The Basel Face Model 2009 (Paysan et al., 2009), with an expression basis of other people's.
 
-`01_MorphableModel.mat`: micrometres, +x the subject's left, y up, z out; `shapeMU` [3 N, 1],
+`01_MorphableModel.mat`: micrometers, +x the subject's left, y up, z out; `shapeMU` [3 N, 1],
 `shapePC` [3 N, K] of unit columns, `shapeEV` [K, 1] standard deviations, the same for `tex` (0 to
 255), `tl` [F, 3] counted from one; N = 53,490. It has no expressions. Either `Exp_Pca.bin` of
 coarse-to-fine face data (Guo et al., 2018: an int32 K, then float32: a mean and K components on
 53,215 vertices) with `std_exp.txt` and `BFM_exp_idx.mat` (`trimIndex`: which vertices those are),
 or blendshapes on the model's own vertices. `BFM_front_idx.mat` and `facemodel_info.mat` name the
 face region of 35,709 vertices, its triangles and 68 landmarks, counted from one.
-`BFM_model_front.mat` (Deng et al., 2019) is all of it ready: decimetres, bases scaled.
+`BFM_model_front.mat` (Deng et al., 2019) is all of it ready: decimeters, bases scaled.
 """
 
 from dataclasses import replace
@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from mofa_jax.face_model import FaceModelError
-from mofa_jax.face_models.modes import blendshape_modes, scaled_basis
 from mofa_jax.face_models.obj_files import read_obj_vertices
+from mofa_jax.face_models.orthogonal_modes import blendshape_modes, scaled_basis
 from mofa_jax.face_models.raw_model import RawModel, no_landmarks
 from mofa_jax.face_models.source_files import format_of, read_mat, read_numbers
 
 KIND = "bfm2009"
-_DM = 1e-5  # a micrometre
+_DM = 1e-5  # a micrometer
 _MODEL, _FRONT = "01_MorphableModel.mat", "BFM_model_front.mat"
 _MODEL_KEYS = ("shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV", "tl")
 _FRONT_KEYS = ("meanshape", "idBase", "exBase", "meantex", "texBase", "tri", "keypoints")
-_LICENCE = "Basel Face Model licence: non-commercial research, no redistribution"
+_LICENSE = "Basel Face Model license: non-commercial research, no redistribution"
 
 
 def read_bfm2009(
@@ -76,12 +76,12 @@ def _read_front(path: Path) -> RawModel:
         expression_basis=_on_vertices(data["exBase"], count, "exBase", path),
         triangles=_from_one(data["tri"], count, "tri", path).reshape(-1, 3),
         name="Basel Face Model 2009, frontal face",
-        licence=_LICENCE,
+        license=_LICENSE,
         landmarks=_from_one(data["keypoints"], count, "keypoints", path),
         mean_reflectance=data["meantex"].reshape(-1, 3).astype(np.float64) / 255,
         reflectance_basis=_on_vertices(data["texBase"], count, "texBase", path) / np.float32(255),
         is_face_region=True,
-        notes=(f"read the ready frontal model of {count} vertices, decimetres",),
+        notes=(f"read the ready frontal model of {count} vertices, decimeters",),
     )
 
 
@@ -106,11 +106,11 @@ def _read_model(path: Path) -> RawModel:
         expression_basis=np.zeros((count, 3, 0), np.float32),
         triangles=_from_one(data["tl"], count, "tl", path).reshape(-1, 3),
         name="Basel Face Model 2009",
-        licence=_LICENCE,
+        license=_LICENSE,
         landmarks=no_landmarks(),
         mean_reflectance=data["texMU"].astype(np.float64).reshape(-1, 3) / 255,
         reflectance_basis=bases["tex"] / np.float32(255),
-        notes=(f"read shape and texture of {count} vertices, micrometres",),
+        notes=(f"read shape and texture of {count} vertices, micrometers",),
     )
 
 
@@ -176,7 +176,7 @@ def _front_region(model: RawModel, indices: Path, info: Path) -> RawModel:
 
 
 def _with_blendshapes(model: RawModel, folder: Path) -> RawModel:
-    """Blendshapes as OBJ files on the model's own vertices, micrometres."""
+    """Blendshapes as OBJ files on the model's own vertices, micrometers."""
     files = sorted(folder.glob("*.obj"))
     neutral = [path for path in files if path.stem.lower() in ("neutral", "shape_0")]
     if not neutral or len(files) < 2:

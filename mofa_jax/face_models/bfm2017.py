@@ -1,6 +1,6 @@
 """The Basel Face Models 2017 and 2019 (Gerig et al., 2018): HDF5 files in Statismo's layout.
 
-Millimetres, +x the subject's left, y up, z out of the face. Each of shape, expression and color has
+Millimeters, +x the subject's left, y up, z out of the face. Each of shape, expression and color has
 `model/mean` [3 N], `model/pcaBasis` [3 N, K] and `model/pcaVariance` [K]; `shape/representer` has
 `points` [3, N] and `cells` [3, F]; `metadata/landmarks/json` is a list of named points. In version
 0.9 of the layout the basis has unit columns, in 0.8 they are multiplied by the standard deviations.
@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from mofa_jax.face_model import FaceModelError
-from mofa_jax.face_models.modes import scaled_basis
+from mofa_jax.face_models.orthogonal_modes import scaled_basis
 from mofa_jax.face_models.raw_model import RawModel, no_landmarks
 from mofa_jax.face_models.source_files import read_hdf5
 
 KIND = "bfm2017"
-_DM = 0.01  # a millimetre
+_DM = 0.01  # a millimeter
 _PARTS = ("shape", "expression", "color")
 _FIELDS = ("mean", "pcaBasis", "pcaVariance")
 _LANDMARKS = "metadata/landmarks/json"
@@ -71,12 +71,12 @@ def read_bfm2017(path: Path) -> RawModel:
         expression_basis=np.concatenate([expression, training_mean], axis=2) * np.float32(_DM),
         triangles=_columns_of_three(data["shape/representer/cells"]).astype(np.int64),
         name=f"Basel Face Model, {path.stem}",
-        licence="Basel Face Model licence: non-commercial research, no redistribution",
+        license="Basel Face Model license: non-commercial research, no redistribution",
         landmarks=landmarks,
         mean_reflectance=data["color/model/mean"].astype(np.float64).reshape(-1, 3) * color_scale,
         reflectance_basis=_basis(data, "color", len(vertices), path) * np.float32(color_scale),
         notes=(
-            f"read shape, expression and colour of {len(vertices)} vertices, millimetres",
+            f"read shape, expression and color of {len(vertices)} vertices, millimeters",
             f"found {count} of the 68 landmarks by their names in the file",
         ),
     )

@@ -20,8 +20,8 @@ KIND = "flame"
 _DM = 10.0  # a metre
 _IDENTITY, _MODES = 300, 400
 _JAW, _CORRECTED_JOINTS = 2, 4  # of the joints root, neck, jaw, left eye, right eye
-_LICENCE = "FLAME's licence of the release: 2023 Open CC BY 4.0, others non-commercial research"
-# Standard deviations of the jaw's rotation, rad: about x (opening), y (sideways), z (tilting).
+_LICENSE = "FLAME's license of the release: 2023 Open CC BY 4.0, others non-commercial research"
+# Standard deviations of the jaw's rotation, rad: about x (hole), y (sideways), z (tilting).
 # Normal speech and expressions open it by some ten degrees; the other two are small.
 JAW_DEVIATIONS = (0.12, 0.03, 0.015)
 _KEYS = ("v_template", "shapedirs", "posedirs", "weights", "J_regressor", "f")
@@ -56,7 +56,7 @@ def read_flame(path: Path, embedding: Path | None = None) -> RawModel:
         expression_basis=expression.astype(np.float32),
         triangles=triangles,
         name=f"FLAME, {path.stem}",
-        licence=_LICENCE,
+        license=_LICENSE,
         landmarks=landmarks,
         landmark_points=points,
         notes=(

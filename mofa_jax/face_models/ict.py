@@ -1,6 +1,6 @@
 """ICT-FaceKit (Li et al., 2020): a FaceXModel folder of OBJ files, one a morph target.
 
-Centimetres, +x the subject's left, y up, z out of the face. Vertices 0-6705 are the narrow face,
+Centimeters, +x the subject's left, y up, z out of the face. Vertices 0-6705 are the narrow face,
 0-9408 the face with ears and front of the neck, 0-11247 all skin. Identity targets are one standard
 deviation each; expression targets are blendshapes from 0 to 1.
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from mofa_jax.face_model import FaceModelError
-from mofa_jax.face_models.modes import blendshape_modes
 from mofa_jax.face_models.obj_files import ObjMesh, read_obj, read_obj_vertices
+from mofa_jax.face_models.orthogonal_modes import blendshape_modes
 from mofa_jax.face_models.raw_model import RawModel
 
-_DM = 0.1  # a centimetre
+_DM = 0.1  # a centimeter
 NARROW_FACE, SKIN = 6706, 11248  # how many of the first vertices
 _NEUTRAL, _INDICES = "generic_neutral_mesh.obj", "vertex_indices.json"
 
@@ -52,13 +52,13 @@ def read_ict(folder: Path, keep_all: bool = False, seed: int = 0) -> RawModel:
         expression_basis=blendshape_modes(blendshapes, expressions, seed),
         triangles=mesh.triangles[inside],
         name="ICT-FaceKit, " + ("all skin" if keep_all else "narrow face"),
-        licence="MIT, Copyright (c) 2020 USC Institute for Creative Technologies",
+        license="MIT, Copyright (c) 2020 USC Institute for Creative Technologies",
         landmarks=np.where(landmarks < kept, landmarks, -1),
         uv=_vertex_uv(mesh, kept, inside),
         is_face_region=not keep_all,
         notes=(
             f"read {len(identities)} identity and {len(expressions)} expression targets, "
-            "centimetres",
+            "centimeters",
             "took the second moment of 4000 plausible sparse expressions about the neutral face",
         ),
     )

@@ -1,7 +1,7 @@
 """Loop's subdivision of a triangle mesh as one fixed sparse matrix.
 
-Loop, "Smooth subdivision surfaces based on triangles", 1987, with Warren's weights inside; the rim
-follows the cubic B-spline's curve rule. The matrix maps any field on the coarse vertices.
+Loop, "Smooth subdivision surfaces based on triangles", 1987, with Warren's weights inside; the
+boundary follows the cubic B-spline's curve rule. The matrix maps any field on the coarse vertices.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ def loop_subdivision(triangles: np.ndarray, num_vertices: int) -> tuple[sp.csr_m
     """One step: N vertices and E edges become N + E vertices, each triangle four.
 
     Args:
-      triangles: [F, 3], a manifold with clean rims that uses every vertex.
+      triangles: [F, 3], a manifold with clean boundaries that uses every vertex.
       num_vertices: N.
 
     Returns:
@@ -34,19 +34,19 @@ def loop_subdivision(triangles: np.ndarray, num_vertices: int) -> tuple[sp.csr_m
 
 
 def _old_vertices(edges: np.ndarray, counts: np.ndarray, size: int) -> sp.csr_matrix:
-    """(1 - k w) v + w (sum of the k neighbours) inside, 3/4 v + 1/8 (two neighbours) on the rim."""
-    neighbours = _adjacency(edges, size)
-    along_rim = _adjacency(edges[counts == 1], size)
-    on_rim = np.asarray(along_rim.sum(axis=1)).ravel() > 0
-    valence = np.asarray(neighbours.sum(axis=1)).ravel()
+    """(1 - k w) v + w (sum of k neighbors) inside, 3/4 v + 1/8 (two neighbors) on the boundary."""
+    neighbors = _adjacency(edges, size)
+    along_boundary = _adjacency(edges[counts == 1], size)
+    on_boundary = np.asarray(along_boundary.sum(axis=1)).ravel() > 0
+    valence = np.asarray(neighbors.sum(axis=1)).ravel()
     weight = np.where(valence == 3, 3 / 16, 3 / (8 * np.maximum(valence, 1)))
-    inside = sp.diags(np.where(on_rim, 0, weight)) @ neighbours
-    rim = sp.diags(np.where(on_rim, 1 / 8, 0.0)) @ along_rim
-    return inside + rim + sp.diags(np.where(on_rim, 3 / 4, 1 - valence * weight))
+    inside = sp.diags(np.where(on_boundary, 0, weight)) @ neighbors
+    boundary = sp.diags(np.where(on_boundary, 1 / 8, 0.0)) @ along_boundary
+    return inside + boundary + sp.diags(np.where(on_boundary, 3 / 4, 1 - valence * weight))
 
 
 def _edge_points(triangles: np.ndarray, size: int) -> sp.csr_matrix:
-    """3/8 of the edge's ends and 1/8 of the two opposite corners; the middle on the rim."""
+    """3/8 of the edge's ends and 1/8 of the two opposite corners; the middle on the boundary."""
     edges, ids, counts = edge_ids(triangles)
     row = np.arange(len(edges))
     end_weight = np.where(counts == 1, 1 / 2, 3 / 8)

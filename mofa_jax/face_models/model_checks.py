@@ -4,7 +4,7 @@ import numpy as np
 
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.raw_model import RawModel
-from mofa_jax.face_models.surface import without_crowded_edges, without_degenerate, wound_alike
+from mofa_jax.face_models.surface import without_degenerate, without_non_manifold_edges, wound_alike
 
 _FEW = 1e-3  # the part of the triangles that may be dropped to mend a surface
 _MOST_MOTION = 0.5  # dm: no mode of a face moves it further at one standard deviation (r.m.s.)
@@ -57,13 +57,13 @@ def _check_indices(indices: np.ndarray, least: int, count: int, what: str, sourc
 def mended_surface(triangles: np.ndarray, source: str) -> tuple[np.ndarray, list[str]]:
     """A surface of consistently wound triangles, and what was done for it.
 
-    A few degenerate triangles or crowded edges are dropped; more of them are refused.
+    A few degenerate triangles or non-manifold edges are dropped; more of them are refused.
 
     Raises:
       FaceModelError: the mesh is no manifold surface.
     """
     proper = without_degenerate(triangles)
-    plain = without_crowded_edges(proper)
+    plain = without_non_manifold_edges(proper)
     dropped = len(proper) - len(plain)
     if dropped > max(_FEW * len(triangles), 2):
         raise FaceModelError(
@@ -137,6 +137,6 @@ def check_scaled(basis: np.ndarray, what: str, source: str) -> None:
     if not _LEAST_MOTION < motion.max() < _MOST_MOTION:
         raise FaceModelError(
             f"{source}: the strongest mode of {what} moves the face by {motion.max() * 100:.3g} "
-            "mm, expected some millimetres; it is not scaled by its standard deviations "
+            "mm, expected some millimeters; it is not scaled by its standard deviations "
             "(--deviations) or in another unit (--unit)."
         )

@@ -1,7 +1,7 @@
 """The open face model in the box: unpacks `open_face.npz` to the arrays of the face-model format.
 
-The file holds the coarse control mesh's bases, quantised; a fixed Catmull-Clark matrix refines
-them. Built by `tools/build_open_model.py` from CC0 assets; see `open_face_LICENCE.txt` and
+The file holds the coarse control mesh's bases, quantized; a fixed Catmull-Clark matrix refines
+them. Built by `tools/build_open_model.py` from CC0 assets; see `open_face_LICENSE.txt` and
 docs/open_model.md.
 """
 
@@ -22,7 +22,7 @@ class OpenFaceError(ValueError):
 
 
 def load_open_face(path: Path | str = ASSET) -> dict[str, np.ndarray]:
-    """The open model in the npz format of face models: float32, decimetres, N about 25,000.
+    """The open model in the npz format of face models: float32, decimeters, N about 25,000.
 
     Args:
       path: the packed file; the one in the box by default.
@@ -40,9 +40,9 @@ def load_open_face(path: Path | str = ASSET) -> dict[str, np.ndarray]:
 
 
 def unpack(packed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Refines and de-quantises the arrays of the packed file (keys as `load_open_face` returns)."""
+    """Refines and de-quantizes the arrays of the packed file (keys as `load_open_face` returns)."""
     matrix = refinement_matrix(packed["quads"], packed["rows"], packed["border"])
-    columns = [packed["mean_shape"][..., None], *map(_dequantise, *_pairs(packed))]
+    columns = [packed["mean_shape"][..., None], *map(_dequantize, *_pairs(packed))]
     sizes = [column.shape[-1] for column in columns]
     coarse = np.concatenate(columns, axis=-1).astype(np.float32)
     fine = (matrix @ coarse.reshape(len(coarse), -1)).reshape(-1, 3, sum(sizes))
@@ -78,6 +78,6 @@ def _pairs(packed: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.nda
     return [packed[key] for key in keys], [packed[f"{key}_scale"] for key in keys]
 
 
-def _dequantise(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _dequantize(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Integers [n, 3, K] times each mode's step [K]."""
     return values.astype(np.float32) * scale

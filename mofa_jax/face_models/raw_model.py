@@ -15,7 +15,7 @@ def no_landmarks() -> np.ndarray:
 
 @dataclass(frozen=True)
 class RawModel:
-    """N vertices in decimetres and the project's axes (x to the viewer's right, y up, z out).
+    """N vertices in decimeters and the project's axes (x to the viewer's right, y up, z out).
 
     Bases are scaled: a coefficient of one is one standard deviation of independent coefficients.
     They need not be orthogonal, and the origin is anywhere.
@@ -25,7 +25,7 @@ class RawModel:
       shape_basis: [N, 3, S], dm.
       expression_basis: [N, 3, X], dm.
       triangles: [F, 3], wound either way.
-      name, licence: texts.
+      name, license: texts.
       landmarks: [68] vertices, -1 where unknown.
       landmark_points: [68, 3] the exact points near them, dm, NaN where unknown; None if none is.
       mean_reflectance: [N, 3], RGB in [0, 1], and
@@ -41,7 +41,7 @@ class RawModel:
     expression_basis: np.ndarray
     triangles: np.ndarray
     name: str
-    licence: str
+    license: str
     landmarks: np.ndarray
     landmark_points: np.ndarray | None = None
     mean_reflectance: np.ndarray | None = None

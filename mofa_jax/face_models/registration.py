@@ -17,7 +17,7 @@ _SMOOTHING = (3e-3, 1e-3, 3e-4, 1e-4)  # of the deformation, a round each
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale s, rotation R and translation t that minimise sum |s R x + t - y|^2 (Umeyama, 1991).
+    """Scale s, rotation R and translation t that minimize sum |s R x + t - y|^2 (Umeyama, 1991).
 
     Args:
       source: x [P, 3].
@@ -46,12 +46,12 @@ def register(
       source, target: [N, 3] and [M, 3] vertices, dm, x to the viewer's right, y up, z out.
       source_triangles, target_triangles: wound outwards.
       source_landmarks, target_landmarks: [68, 3], NaN where unknown. With fewer than four known in
-        both, the surfaces alone decide (`align_blindly`).
+        both, the surfaces alone decide (`iterative_closest_point`).
     """
     known = ANCHORS[np.isfinite(source_landmarks + target_landmarks)[ANCHORS].all(axis=1)]
     if len(known) < 4:
         known = known[:0]
-        scale, rotation, shift = align_blindly(source, target)
+        scale, rotation, shift = iterative_closest_point(source, target)
     else:
         scale, rotation, shift = similarity(source_landmarks[known], target_landmarks[known])
     moved = scale * source @ rotation.T + shift
@@ -70,7 +70,7 @@ def register(
 def _pull(moved, triangles, anchors, target, target_triangles, target_anchors) -> np.ndarray:
     """Deforms smoothly towards the target's nearest points, ever less stiffly."""
     normals = vertex_normals(target, target_triangles)
-    rim = np.concatenate([*boundary_loops(target_triangles), [-1]])
+    boundary = np.concatenate([*boundary_loops(target_triangles), [-1]])
     for smoothing in _SMOOTHING:
         chosen = _spread(moved, _CONTROLS)
         own = vertex_normals(moved, triangles)[chosen]
@@ -79,7 +79,9 @@ def _pull(moved, triangles, anchors, target, target_triangles, target_anchors) -
         )
         goal = np.einsum("pk,pkd->pd", weights, target[corners])
         facing = np.einsum("pd,pkd->p", own, normals[corners]) / 3
-        trusted = (distance < _REACH) & (facing > _SAME_SIDE) & ~np.isin(corners, rim).all(axis=1)
+        trusted = (
+            (distance < _REACH) & (facing > _SAME_SIDE) & ~np.isin(corners, boundary).all(axis=1)
+        )
         points = np.concatenate([anchors, moved[chosen][trusted]])
         offsets = np.concatenate([target_anchors - anchors, (goal - moved[chosen])[trusted]])
         points, unique = np.unique(points, axis=0, return_index=True)
@@ -99,7 +101,9 @@ def _spread(points: np.ndarray, count: int) -> np.ndarray:
     return np.unique(keys, axis=0, return_index=True)[1]
 
 
-def align_blindly(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def iterative_closest_point(
+    source: np.ndarray, target: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
     """A similarity without landmarks: noses first, then the nearest points, worst fifth left out.
 
     Both faces look along +z with y up. Scale is left to the nearest points.

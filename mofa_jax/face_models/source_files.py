@@ -62,7 +62,7 @@ def expect_format(path: Path, expected: Iterable[str], kind: str) -> str:
     if found == "HTML page":
         raise FaceModelError(
             f"{path}: an HTML page, expected a {' or '.join(expected)}; the download was answered "
-            "by a web page (a login or a licence form): download it again with a browser."
+            "by a web page (a login or a license form): download it again with a browser."
         )
     if found not in expected:
         raise FaceModelError(

@@ -33,8 +33,8 @@ def catmull_clark(quads: np.ndarray, num_vertices: int) -> tuple[sp.csr_matrix, 
     vertex_points = _vertex_points(quads, edges, faces_of_edge, to_faces)
     matrix = sp.vstack([vertex_points, edge_points, to_faces])
     corner, side = quads, num_vertices + edge_of_side
-    centre = np.broadcast_to(num_vertices + num_edges + np.arange(num_faces)[:, None], quads.shape)
-    refined = np.stack([corner, side, centre, np.roll(side, 1, axis=1)], axis=-1)
+    center = np.broadcast_to(num_vertices + num_edges + np.arange(num_faces)[:, None], quads.shape)
+    refined = np.stack([corner, side, center, np.roll(side, 1, axis=1)], axis=-1)
     return sp.csr_matrix(matrix), refined.reshape(-1, 4)
 
 
@@ -62,13 +62,13 @@ def _vertex_points(quads, edges, faces_of_edge, to_faces) -> sp.csr_matrix:
     around = _incidence(quads, np.arange(len(quads)), to_faces.shape).T
     ends = _incidence(edges, np.arange(len(edges)), (len(edges), n))
     border_ends = ends[faces_of_edge == 1]
-    neighbours = ends.T @ ends
-    neighbours.setdiag(0)
-    valence = np.asarray(neighbours.sum(axis=1)).ravel()
+    neighbors = ends.T @ ends
+    neighbors.setdiag(0)
+    valence = np.asarray(neighbors.sum(axis=1)).ravel()
     on_border = np.asarray(border_ends.sum(axis=0)).ravel() > 0
     inside = (
         sp.diags(1 / valence**2) @ (around @ to_faces)
-        + sp.diags(1 / valence**2) @ (neighbours + sp.diags(valence))
+        + sp.diags(1 / valence**2) @ (neighbors + sp.diags(valence))
         + sp.diags((valence - 3) / valence)
     )
     along = border_ends.T @ border_ends

@@ -1,4 +1,4 @@
-"""Triangle surfaces: their rims and parts, and how their triangles are wound.
+"""Triangle surfaces: their boundaries and parts, and how their triangles are wound.
 
 Throughout, `triangles` is [F, 3] vertex indices and a side of a triangle is a pair of its corners
 in the triangle's winding.
@@ -9,15 +9,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 
-def sides(triangles: np.ndarray) -> np.ndarray:
-    """[3 F, 2] the directed sides; rows 3 f to 3 f + 2 belong to triangle f."""
+def half_edges(triangles: np.ndarray) -> np.ndarray:
+    """[3 F, 2] the directed half_edges; rows 3 f to 3 f + 2 belong to triangle f."""
     return np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=-1).reshape(-1, 2)
 
 
 def edge_ids(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Undirected edges [E, 2], the edge of each side [F, 3], the triangles at each edge [E]."""
     edges, ids, counts = np.unique(
-        np.sort(sides(triangles), axis=1), axis=0, return_inverse=True, return_counts=True
+        np.sort(half_edges(triangles), axis=1), axis=0, return_inverse=True, return_counts=True
     )
     return edges, ids.reshape(triangles.shape), counts
 
@@ -29,23 +29,23 @@ def without_degenerate(triangles: np.ndarray) -> np.ndarray:
     return proper[np.sort(first)]
 
 
-def without_crowded_edges(triangles: np.ndarray) -> np.ndarray:
+def without_non_manifold_edges(triangles: np.ndarray) -> np.ndarray:
     """The triangles none of whose edges is shared by more than two (a surface has one or two)."""
     _, ids, counts = edge_ids(triangles)
     return triangles[(counts[ids] <= 2).all(axis=1)]
 
 
-def largest_part(triangles: np.ndarray) -> np.ndarray:
-    """The triangles of the largest part that hangs together by vertices."""
+def largest_component(triangles: np.ndarray) -> np.ndarray:
+    """The triangles of the largest connected component that hangs together by vertices."""
     size = int(triangles.max()) + 1
-    ends = sides(triangles).T
+    ends = half_edges(triangles).T
     _, part = connected_components(coo_matrix((np.ones(ends.shape[1]), ends), (size, size)))
     of_triangle = part[triangles[:, 0]]
     return triangles[of_triangle == np.bincount(of_triangle).argmax()]
 
 
-def with_clean_rim(triangles: np.ndarray, smooth: bool = False) -> np.ndarray:
-    """Without the triangles at rims that touch themselves, so that each rim is a plain loop.
+def with_clean_boundary(triangles: np.ndarray, smooth: bool = False) -> np.ndarray:
+    """Without the triangles at boundaries that touch themselves: each boundary is a plain loop.
 
     Args:
       triangles: [F, 3].
@@ -65,11 +65,11 @@ def with_clean_rim(triangles: np.ndarray, smooth: bool = False) -> np.ndarray:
 
 
 def boundary_loops(triangles: np.ndarray) -> list[np.ndarray]:
-    """The open rims' vertices in the order of the winding, the longest first.
+    """The open boundaries' vertices in the order of the winding, the longest first.
 
-    The surface must be wound consistently and have clean rims.
+    The surface must be wound consistently and have clean boundaries.
     """
-    directed = sides(triangles)
+    directed = half_edges(triangles)
     size = int(triangles.max()) + 1
     forward, backward = directed @ [size, 1], directed @ [1, size]
     following = dict(directed[~np.isin(forward, backward)].tolist())
@@ -84,7 +84,7 @@ def boundary_loops(triangles: np.ndarray) -> list[np.ndarray]:
 
 
 def wound_alike(triangles: np.ndarray) -> np.ndarray | None:
-    """The triangles turned so that neighbours agree in each part; None if no such turning exists.
+    """The triangles turned so that neighbors agree in each part; None if no such turning exists.
 
     Each triangle and its turned copy are two nodes of a graph; an edge joins the two pairs that
     agree. Where no turning exists (as on a Moebius strip) the two nodes hang together.
@@ -94,7 +94,7 @@ def wound_alike(triangles: np.ndarray) -> np.ndarray | None:
     order = np.argsort(ids.ravel(), kind="stable")
     shared = ids.ravel()[order][1:] == ids.ravel()[order][:-1]
     one, other = order[:-1][shared], order[1:][shared]
-    directed = sides(triangles)
+    directed = half_edges(triangles)
     agree = directed[one, 0] != directed[other, 0]
     f, g = one // 3, other // 3
     upright = np.concatenate([f, f + count])
@@ -114,7 +114,7 @@ def facing_outwards(triangles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     the same: its signed volume is positive).
     """
     size = len(vertices)
-    ends = sides(triangles).T
+    ends = half_edges(triangles).T
     _, part = connected_components(coo_matrix((np.ones(ends.shape[1]), ends), (size, size)))
     part = part[triangles[:, 0]]
     used = vertices[np.unique(triangles)]

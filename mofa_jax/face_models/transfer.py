@@ -12,17 +12,17 @@ from mofa_jax.face_models.raw_model import RawModel
 from mofa_jax.face_models.registration import register
 from mofa_jax.face_models.surface import edge_ids, vertex_normals
 
-_COVERED = 0.03  # dm: a vertex farther from the donor's surface is beyond its rim
+_COVERED = 0.03  # dm: a vertex farther from the reference face's surface is beyond its boundary
 
 
 @dataclass(frozen=True)
-class Donor:
+class ReferenceFace:
     """The face that gives, as NumPy.
 
     Attributes:
       vertices: [M, 3], dm; triangles: [F, 3]; landmarks: [68], -1 where unknown.
       mean_reflectance: [M, 3]; reflectance_basis: [M, 3, R].
-      name, licence: texts.
+      name, license: texts.
     """
 
     vertices: np.ndarray
@@ -31,10 +31,10 @@ class Donor:
     mean_reflectance: np.ndarray
     reflectance_basis: np.ndarray
     name: str
-    licence: str
+    license: str
 
     @classmethod
-    def from_model(cls, model: FaceModel) -> "Donor":
+    def from_model(cls, model: FaceModel) -> "ReferenceFace":
         arrays = {key: np.asarray(value) for key, value in model.to_arrays().items()}
         return cls(
             arrays["mean_shape"].astype(np.float64),
@@ -43,11 +43,11 @@ class Donor:
             arrays["mean_reflectance"].astype(np.float64),
             arrays["reflectance_basis"].astype(np.float64),
             model.name,
-            model.licence,
+            model.license,
         )
 
     def laid_on(self, model: RawModel) -> np.ndarray:
-        """[M, 3] the donor's vertices on the other model's surface, dm."""
+        """[M, 3] the reference face's vertices on the other model's surface, dm."""
         landmarks = np.where((self.landmarks >= 0)[:, None], self.vertices[self.landmarks], np.nan)
         return register(
             self.vertices,
@@ -59,49 +59,49 @@ class Donor:
         )
 
 
-def transfer_landmarks(model: RawModel, donor: Donor) -> RawModel:
-    """Gives the landmarks that the model does not name, from the donor laid on it."""
-    missing = (model.landmarks < 0) & (donor.landmarks >= 0)
+def transfer_landmarks(model: RawModel, reference: ReferenceFace) -> RawModel:
+    """Gives the landmarks that the model does not name, from the reference laid on it."""
+    missing = (model.landmarks < 0) & (reference.landmarks >= 0)
     if not missing.any():
         return model
-    points = donor.laid_on(model)[donor.landmarks[missing]]
+    points = reference.laid_on(model)[reference.landmarks[missing]]
     corners, weights, _ = nearest_on_surface(points, None, model.mean_shape, model.triangles)
     landmarks = model.landmarks.copy()
     landmarks[missing] = corners[np.arange(len(corners)), weights.argmax(axis=1)]
     return replace(model, landmarks=landmarks).noting(
-        f"took {missing.sum()} of the 68 landmarks from '{donor.name}' by registration"
+        f"took {missing.sum()} of the 68 landmarks from '{reference.name}' by registration"
     )
 
 
-def transfer_reflectance(model: RawModel, donor: Donor) -> RawModel:
-    """Gives the donor's reflectance to a model without one, from the donor laid on it.
+def transfer_reflectance(model: RawModel, reference: ReferenceFace) -> RawModel:
+    """Gives the reference face's reflectance to a model without one, from the reference laid on it.
 
-    Both keep their geometry; beyond the donor's rim the colours go on smoothly.
+    Both keep their geometry; beyond the reference face's boundary the colors go on smoothly.
     """
-    laid = donor.laid_on(model)
+    laid = reference.laid_on(model)
     normals = vertex_normals(model.mean_shape, model.triangles)
     corners, weights, distance = nearest_on_surface(
-        model.mean_shape, normals, laid, donor.triangles
+        model.mean_shape, normals, laid, reference.triangles
     )
     blend = {
-        key: np.einsum("pk,pk...->p...", weights, getattr(donor, key)[corners])
+        key: np.einsum("pk,pk...->p...", weights, getattr(reference, key)[corners])
         for key in ("mean_reflectance", "reflectance_basis")
     }
     covered = distance < _COVERED
     blend = {key: spread_smoothly(value, covered, model.triangles) for key, value in blend.items()}
-    licence = f"geometry: {model.licence}; reflectance: {donor.licence}"
+    license = f"geometry: {model.license}; reflectance: {reference.license}"
     near = distance[covered] * 100
     median, most = (np.quantile(near, share) if near.size else np.inf for share in (0.5, 0.95))
-    return replace(model, **blend, licence=licence).noting(
-        f"took the reflectance from '{donor.name}', whose surface lies on {covered.mean():.0%} of "
-        f"the vertices, {median:.2f} mm away in the middle, {most:.2f} mm at 95 %"
+    return replace(model, **blend, license=license).noting(
+        f"took the reflectance from '{reference.name}', whose surface lies on {covered.mean():.0%} "
+        f"of the vertices, {median:.2f} mm away in the middle, {most:.2f} mm at 95 %"
     )
 
 
 def spread_smoothly(values: np.ndarray, known: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """The values [N, ...] with the unknown ones replaced by harmonic ones over the mesh.
 
-    Each unknown value is the mean of its neighbours' values; the known ones stay.
+    Each unknown value is the mean of its neighbors' values; the known ones stay.
 
     Args:
       values: [N, ...].

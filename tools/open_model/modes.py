@@ -47,10 +47,10 @@ def without_rigid_motion(
 ) -> np.ndarray:
     """Directions [D, n, 3] less their small translation and rotation of `positions` [n, 3]."""
     fine = refinement @ positions
-    centred = positions - fine.mean(0)
+    centered = positions - fine.mean(0)
     axes = np.eye(3)
     rigid = [np.broadcast_to(axis, positions.shape) for axis in axes]
-    rigid = np.stack([*rigid, *(np.cross(axis, centred) for axis in axes)])
+    rigid = np.stack([*rigid, *(np.cross(axis, centered) for axis in axes)])
     inside = _dot_products(rigid, refinement)
     across = _dot_products(directions, refinement, rigid)
     share = np.linalg.solve(inside, across.T)  # [6, D]

@@ -9,10 +9,10 @@ import scipy.linalg
 
 from mofa_jax.files import atomic_write
 
-LICENCE = "CC0 1.0 (made from MakeHuman's CC0 assets)"
+LICENSE = "CC0 1.0 (made from MakeHuman's CC0 assets)"
 
 
-def quantise(values: np.ndarray, kind: type[np.integer]) -> tuple[np.ndarray, np.ndarray]:
+def quantize(values: np.ndarray, kind: type[np.integer]) -> tuple[np.ndarray, np.ndarray]:
     """(integers, step of each mode [K]) of [..., K]; error at most half a step."""
     steps = np.abs(values).reshape(-1, values.shape[-1]).max(0) / np.iinfo(kind).max
     steps = np.where(steps > 0, steps, 1).astype(np.float32)
@@ -20,7 +20,7 @@ def quantise(values: np.ndarray, kind: type[np.integer]) -> tuple[np.ndarray, np
 
 
 def pack_reflectance(basis: np.ndarray, patterns: int) -> tuple[np.ndarray, np.ndarray]:
-    """The basis [N, 3, R] as few scalar patterns and their colours.
+    """The basis [N, 3, R] as few scalar patterns and their colors.
 
     Returns:
       patterns: [N, K] int8; mixing: [K, 3, R] float32; `patterns @ mixing` is nearly the basis.
@@ -28,7 +28,7 @@ def pack_reflectance(basis: np.ndarray, patterns: int) -> tuple[np.ndarray, np.n
     flat = basis.reshape(len(basis), -1)
     values, vectors = scipy.linalg.eigh(flat.T @ flat)
     chosen = vectors[:, np.argsort(-values)[:patterns]]
-    packed, _ = quantise(flat @ chosen, np.int8)
+    packed, _ = quantize(flat @ chosen, np.int8)
     fit = scipy.linalg.lstsq(packed.astype(np.float32), flat)[0]
     return packed, fit.reshape(patterns, *basis.shape[1:]).astype(np.float32)
 

@@ -31,13 +31,13 @@ class Places:
         self.side = np.abs(self.points[:, 0])
         self._assets, self._region, self._fine, self._coarse = assets, region, fine, coarse
         self._uv = fine.matrix @ region.uv
-        self._neighbours = _averaging(fine.triangles, len(self.points))
+        self._neighbors = _averaging(fine.triangles, len(self.points))
         self.normals = _normals(self.points, fine.triangles)
 
     def smooth(self, values: np.ndarray, passes: int) -> np.ndarray:
         """`values` [N, ...] averaged with their one-ring `passes` times."""
         for _ in range(passes):
-            values = 0.5 * values + 0.5 * (self._neighbours @ values)
+            values = 0.5 * values + 0.5 * (self._neighbors @ values)
         return values
 
     def concavity(self, passes: int) -> np.ndarray:
@@ -59,7 +59,7 @@ class Places:
         return values * (1 - self.patch(self._region.mouth)[0])
 
     def patch(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
-        """(inside the patch, share of the way from its upper to its lower rim)."""
+        """(inside the patch, share of the way from its upper to its lower boundary)."""
         inside, share = (np.zeros(len(self._coarse)) for _ in range(2))
         inside[patch.rows[1:-1]] = 1
         share[patch.rows] = np.linspace(0, 1, len(patch.rows))[:, None]
@@ -75,17 +75,17 @@ class Places:
         return self.patch(self._region.mouth)
 
     def iris(self, shift: tuple[float, float], radius: float) -> np.ndarray:
-        """Distance from the centre of the nearer iris over its radius; eyes move together."""
-        centre = np.where(self.points[:, 0] > 0, 1, -1) * IRIS_CENTRE[0] + shift[0]
-        dx = self.points[:, 0] - centre
+        """Distance from the center of the nearer iris over its radius; eyes move together."""
+        center = np.where(self.points[:, 0] > 0, 1, -1) * IRIS_CENTRE[0] + shift[0]
+        dx = self.points[:, 0] - center
         return np.hypot(dx, self.points[:, 1] - IRIS_CENTRE[1] - shift[1]) / radius
 
     def lid_line(self, upper: bool, width: float, offset: float = 0.0) -> np.ndarray:
         """Around the lid's margin, `offset` dm away from the eye."""
         patch = self._region.eyes[0]
-        rim = self._coarse[patch.rows[0 if upper else -1]]
-        rim = rim[np.argsort(rim[:, 0])][:, :2] + [0, offset if upper else -offset]
-        distance, _ = self._to_curve(rim)
+        boundary = self._coarse[patch.rows[0 if upper else -1]]
+        boundary = boundary[np.argsort(boundary[:, 0])][:, :2] + [0, offset if upper else -offset]
+        distance, _ = self._to_curve(boundary)
         front = self.points[:, 2] > 1.15
         return np.exp(-((distance / width) ** 2)) * front * (1 - self.eyes()[0])
 
@@ -103,7 +103,7 @@ class Places:
         return smoothstep(self._fine.matrix @ np.concatenate([inside, patches]), 0.15, 0.8)
 
     def beard(self) -> np.ndarray:
-        """Cheeks' lower part, jaw, chin and the rim under it, without lips and moustache."""
+        """Cheeks' lower part, jaw, chin and the boundary under it, without lips and moustache."""
         x, y = self.side, self.points[:, 1]
         upper = 6.66 + 0.62 * np.clip((x - 0.22) / 0.42, 0, None) ** 1.8
         below = smoothstep(upper - y, -0.05, 0.07)
@@ -125,10 +125,10 @@ class Places:
         sunny = self.bump(0.28, 7.08, 0.22, 0.16) + 0.6 * self.bump(0, 7.1, 0.12, 0.2)
         sunny += 0.35 * self.bump(0.2, 7.75, 0.4, 0.2)
         sunny *= 1 - np.clip(self.eyes()[0] + self.lips(), 0, 1)
-        centres = rng.choice(len(self.points), count, p=sunny / sunny.sum())
+        centers = rng.choice(len(self.points), count, p=sunny / sunny.sum())
         spots = np.zeros(len(self.points))
-        for centre in centres:
-            squared = ((self.points - self.points[centre]) ** 2).sum(1)
+        for center in centers:
+            squared = ((self.points - self.points[center]) ** 2).sum(1)
             spot = rng.uniform(0.3, 1) * np.exp(-squared / rng.uniform(1e-4, 4e-4))
             spots = np.maximum(spots, spot)
         return spots

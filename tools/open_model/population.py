@@ -132,7 +132,7 @@ class Population:
 
 
 def _between(names: tuple[str, ...], position: float) -> dict[str, float]:
-    """Linear weights of the two neighbouring names at `position` in [0, 1]."""
+    """Linear weights of the two neighboring names at `position` in [0, 1]."""
     scaled = position * (len(names) - 1)
     lower = min(int(scaled), len(names) - 2)
     share = scaled - lower

@@ -22,8 +22,8 @@ class FineMesh:
 
     Attributes:
       rows: [N] indices into the twice subdivided mesh's vertices.
-      border: fine vertices along the outer rim, in order.
-      matrix: [N, n] sparse, from coarse to fine, the rim smoothed.
+      border: fine vertices along the outer boundary, in order.
+      matrix: [N, n] sparse, from coarse to fine, the boundary smoothed.
       triangles: [F, 3].
     """
 
@@ -76,16 +76,16 @@ def _triangulate(quads: np.ndarray, num_vertices: int, split: np.ndarray) -> np.
     for face, (corners, sides) in enumerate(zip(quads, edge_of_side, strict=True)):
         cut = is_cut[sides]
         middle = num_vertices + sides
-        centre = num_vertices + len(edges) + face
+        center = num_vertices + len(edges) + face
         before = np.roll(middle, 1)
         if split[face]:
             for k in range(4):
-                triangles += [(corners[k], middle[k], centre), (corners[k], centre, before[k])]
+                triangles += [(corners[k], middle[k], center), (corners[k], center, before[k])]
         elif cut.any():
             for k in range(4):
                 a, b = corners[k], corners[(k + 1) % 4]
                 pieces = [(a, middle[k]), (middle[k], b)] if cut[k] else [(a, b)]
-                triangles += [(*piece, centre) for piece in pieces]
+                triangles += [(*piece, center) for piece in pieces]
         else:
             triangles += [tuple(corners[[0, 1, 2]]), tuple(corners[[0, 2, 3]])]
     return np.array(triangles)

@@ -10,13 +10,13 @@ from tools.open_model.skin import decode, encode, skin_spectrum, to_srgb
 
 _LOG_MELANIN = np.linspace(np.log(0.002), np.log(0.8), 33)
 _LOG_BLOOD = np.linspace(np.log(0.0008), np.log(0.4), 25)
-# Hair from dark to light, and grey, sRGB.
+# Hair from dark to light, and gray, sRGB.
 _HAIR = np.array([[0.07, 0.06, 0.06], [0.15, 0.11, 0.09], [0.27, 0.19, 0.13], [0.50, 0.38, 0.25]])
-_GREY_HAIR = np.array([0.58, 0.57, 0.55])
+_GRAY_HAIR = np.array([0.58, 0.57, 0.55])
 _IRISES = np.array([[0.13, 0.08, 0.06], [0.27, 0.17, 0.10], [0.33, 0.33, 0.22], [0.36, 0.45, 0.53]])
 
 
-class SkinColours:
+class SkinColors:
     """Linear RGB of skin by melanin and blood, looked up in a table."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Complexions:
 
     def __init__(self, places: Places, fields: np.ndarray, rng: np.random.Generator):
         """`fields` [G, N]: modes of a smooth random field over the face, of unit variance."""
-        self._places, self._fields, self._skin = places, fields, SkinColours()
+        self._places, self._fields, self._skin = places, fields, SkinColors()
         self._lips, self._beard = places.lips(), places.beard()
         self._moustache = places.moustache()
         self._nostrils, self._eyes, self._mouth = places.nostrils(), places.eyes(), places.mouth()
@@ -64,16 +64,16 @@ class Complexions:
         """One person's reflectance [N, 3]."""
         tone = rng.beta(1.05, 0.95)  # from the lightest to the darkest skin
         male = rng.random() < 0.5
-        grey = max(rng.uniform(-4.0, 0.8), 0)
+        gray = max(rng.uniform(-4.0, 0.8), 0)
         lightness = rng.beta(1.2, 3.0) * (1 - tone) ** 0.7 + 0.04 * rng.normal()
-        hair = (1 - grey) * _ramp(_HAIR, np.clip(lightness, 0, 1)) + grey * _GREY_HAIR
-        colour = self._draw_skin(rng, tone)
-        colour = self._draw_beard(rng, colour, hair, male)
-        colour = self._draw_brows(rng, colour, hair * 0.9)
-        colour = self._draw_eyes(rng, colour, tone)
-        colour = self._blend(colour, self._mouth[0], self._draw_mouth(rng))
-        dark = colour * np.array([0.30, 0.20, 0.17])
-        return self._blend(colour, self._nostrils * rng.uniform(0.6, 1.0), dark)
+        hair = (1 - gray) * _ramp(_HAIR, np.clip(lightness, 0, 1)) + gray * _GRAY_HAIR
+        color = self._draw_skin(rng, tone)
+        color = self._draw_beard(rng, color, hair, male)
+        color = self._draw_brows(rng, color, hair * 0.9)
+        color = self._draw_eyes(rng, color, tone)
+        color = self._blend(color, self._mouth[0], self._draw_mouth(rng))
+        dark = color * np.array([0.30, 0.20, 0.17])
+        return self._blend(color, self._nostrils * rng.uniform(0.6, 1.0), dark)
 
     def _draw_skin(self, rng: np.random.Generator, tone: float) -> np.ndarray:
         melanin = np.log(0.004) + np.log(108.0) * tone + 0.12 * self._field(rng)
@@ -113,7 +113,7 @@ class Complexions:
         teeth = rng.uniform(0, 0.8) * smoothstep(-share, -0.56, -0.42)
         return self._blend(inside, teeth, [0.80, 0.76, 0.69])
 
-    def _draw_beard(self, rng, colour: np.ndarray, hair: np.ndarray, male: bool) -> np.ndarray:
+    def _draw_beard(self, rng, color: np.ndarray, hair: np.ndarray, male: bool) -> np.ndarray:
         stubble = rng.normal(0.10, 0.04) if male else rng.normal(0.02, 0.01)
         beard, moustache = np.clip(stubble * np.exp(0.2 * rng.normal(size=2)), 0, 1)
         bearded, moustached = rng.random(2) < [0.10, 0.10]
@@ -123,28 +123,28 @@ class Complexions:
             moustache = rng.uniform(0.2, 0.6)
         cover = np.maximum(self._beard * beard, self._moustache * moustache) * self._hairs[0]
         shadow = 0.75 * hair + 0.25 * np.array([0.24, 0.25, 0.27])
-        return self._blend(colour, np.clip(cover, 0, 0.95), shadow)
+        return self._blend(color, np.clip(cover, 0, 0.95), shadow)
 
-    def _draw_brows(self, rng, colour: np.ndarray, hair: np.ndarray) -> np.ndarray:
+    def _draw_brows(self, rng, color: np.ndarray, hair: np.ndarray) -> np.ndarray:
         strength = np.clip(rng.normal(0.66, 0.20), 0, 0.98)
         brow = self._places.brow(rng.uniform(0.88, 1.18), 0.004 * rng.normal())
-        return self._blend(colour, np.clip(brow * strength * self._hairs[1], 0, 0.96), hair)
+        return self._blend(color, np.clip(brow * strength * self._hairs[1], 0, 0.96), hair)
 
-    def _draw_eyes(self, rng, colour: np.ndarray, tone: float) -> np.ndarray:
+    def _draw_eyes(self, rng, color: np.ndarray, tone: float) -> np.ndarray:
         lash = self._lashes.T @ [rng.uniform(0.35, 0.95), rng.uniform(0.1, 0.5)]
-        colour = self._blend(colour, np.clip(lash, 0, 0.95), [0.09, 0.07, 0.065])
+        color = self._blend(color, np.clip(lash, 0, 0.95), [0.09, 0.07, 0.065])
         inside, share = self._eyes
         distance = self._places.iris((0.013 * rng.normal(), 0.004 * rng.normal()), IRIS_RADIUS)
         white = np.array([0.80, 0.76, 0.73]) * rng.uniform(0.85, 1.08)
-        ball = np.broadcast_to(white - tone * np.array([0.06, 0.08, 0.1]), colour.shape)
+        ball = np.broadcast_to(white - tone * np.array([0.06, 0.08, 0.1]), color.shape)
         iris = _ramp(_IRISES, np.clip(rng.beta(0.9, 1.3) * (1 - tone) ** 0.5 + 0.03, 0, 1))
         ball = self._blend(ball, 1 - smoothstep(distance, 0.88, 1.06), iris * 0.55)
         ball = self._blend(ball, 1 - smoothstep(distance, 0.70, 0.92), iris)
         ball = self._blend(ball, 1 - smoothstep(distance, 0.30, 0.46), [0.03, 0.03, 0.03])
         lid_shade = 0.45 * np.exp(-((share / 0.28) ** 2)) + 0.12 * smoothstep(share, 0.8, 1)
-        colour = self._blend(colour, inside, ball * (1 - lid_shade)[:, None])
+        color = self._blend(color, inside, ball * (1 - lid_shade)[:, None])
         flesh = np.array([0.62, 0.36, 0.33]) * (1 - 0.4 * tone)
-        return self._blend(colour, self._caruncle * 0.6, flesh)
+        return self._blend(color, self._caruncle * 0.6, flesh)
 
     @staticmethod
     def _blend(under: np.ndarray, cover: np.ndarray, over) -> np.ndarray:
@@ -152,7 +152,7 @@ class Complexions:
         return under + cover[:, None] * (np.asarray(over) - under)
 
 
-def _ramp(colours: np.ndarray, position: float) -> np.ndarray:
-    """The colour at `position` in [0, 1] along a row of colours."""
-    places = np.linspace(0, 1, len(colours))
-    return np.array([np.interp(position, places, colours[:, k]) for k in range(3)])
+def _ramp(colors: np.ndarray, position: float) -> np.ndarray:
+    """The color at `position` in [0, 1] along a row of colors."""
+    places = np.linspace(0, 1, len(colors))
+    return np.array([np.interp(position, places, colors[:, k]) for k in range(3)])

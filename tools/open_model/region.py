@@ -1,7 +1,7 @@
 """The frontal face cut out of the base mesh, its eyes and mouth closed by patches.
 
-A patch's vertices are fixed linear combinations of the rim's vertices (the lids, the lips), so a
-patch moves with its rim and a linear model of the rim is a linear model of the patch.
+A patch's vertices are fixed linear combinations of the boundary's vertices (the lids, the lips), so
+a patch moves with its boundary and a linear model of the boundary is a linear model of the patch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ EYEBALL_RADIUS = 0.125  # dm, of an adult eye
 
 @dataclass(frozen=True)
 class Patch:
-    """Vertices that close one opening: rows of ribs between the opposite sides of its rim.
+    """Vertices that close one hole: rows of ribs between the opposite sides of its boundary.
 
     Attributes:
-      rows: [R, C] vertex indices in the coarse mesh, from the upper rim to the lower one.
-      corners: the two coarse vertices where the rim's sides meet, x falling.
+      rows: [R, C] vertex indices in the coarse mesh, from the upper boundary to the lower one.
+      corners: the two coarse vertices where the boundary's sides meet, x falling.
     """
 
     rows: np.ndarray
@@ -38,8 +38,8 @@ class Region:
       kept: [K] base-mesh vertices of the skin, the coarse mesh's first K vertices.
       quads: [F, 4] over the n coarse vertices.
       same_axis: [n, K] sparse: coarse coordinates from the kept vertices', axis by axis.
-      depth_from_height: [n, K] sparse: what heights of the rim add to a patch's depth (z from y).
-      uv: [n, 2] MakeHuman's texture coordinates.
+      depth_from_height: [n, K] sparse: what heights of the boundary add to a patch's depth (z from
+      y). uv: [n, 2] MakeHuman's texture coordinates.
       eyes: patches of the subject's left (+x) and right eye.
       mouth: the patch between the lips.
     """
@@ -86,16 +86,16 @@ def border_loops(quads: np.ndarray) -> list[np.ndarray]:
 def cut_region(assets: MakeHumanAssets, mesh: BaseMesh, average: np.ndarray) -> Region:
     """The face without ears, neck and skull; `average` [19158, 3] is the shape that fixes it."""
     islands = uv_islands(mesh)
-    centre = average[mesh.quads].mean(1)
-    front = np.argmax(centre[:, 2] * (np.abs(centre[:, 0]) < 0.05) * (centre[:, 1] > 6.5))
+    center = average[mesh.quads].mean(1)
+    front = np.argmax(center[:, 2] * (np.abs(center[:, 0]) < 0.05) * (center[:, 1] > 6.5))
     ears = _sample(assets.mask("mpfb_ears"), mesh.uv[mesh.quads_uv].mean(1)) > 0.3
-    near = (centre[:, 2] > 0.33) & (centre[:, 1] < 8.25)
-    chosen, chosen_uv = _largest_part(mesh, (islands == islands[front]) & near & ~ears)
+    near = (center[:, 2] > 0.33) & (center[:, 1] < 8.25)
+    chosen, chosen_uv = _largest_component(mesh, (islands == islands[front]) & near & ~ears)
     kept = np.unique(chosen)
     place = np.full(len(average), -1)
     place[kept] = np.arange(len(kept))
     builder = _PatchBuilder(average[kept], len(kept))
-    patches = [builder.close(place[loop]) for loop in _openings(chosen, average)]
+    patches = [builder.close(place[loop]) for loop in _holes(chosen, average)]
     uv = np.zeros((len(average), 2))
     uv[chosen] = mesh.uv[chosen_uv]
     same, depth = builder.matrices()
@@ -109,7 +109,7 @@ def _sample(mask: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return mask[row, np.clip((uv[:, 0] * width).astype(int), 0, width - 1)]
 
 
-def _largest_part(mesh: BaseMesh, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _largest_component(mesh: BaseMesh, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Quads, and the same with indices into the texture's points, of the largest connected part."""
     quads = mesh.quads[wanted]
     sides = np.stack([quads, np.roll(quads, -1, axis=1)], -1).reshape(-1, 2)
@@ -120,7 +120,7 @@ def _largest_part(mesh: BaseMesh, wanted: np.ndarray) -> tuple[np.ndarray, np.nd
     return quads[largest], mesh.quads_uv[wanted][largest]
 
 
-def _openings(quads: np.ndarray, average: np.ndarray) -> list[np.ndarray]:
+def _holes(quads: np.ndarray, average: np.ndarray) -> list[np.ndarray]:
     """Rims of the left eye, the right eye and the mouth among the border's loops."""
     loops = sorted(border_loops(quads), key=lambda loop: np.ptp(average[loop], axis=0).max())
     eyes = sorted(loops[:2], key=lambda loop: -average[loop, 0].mean())
@@ -128,7 +128,7 @@ def _openings(quads: np.ndarray, average: np.ndarray) -> list[np.ndarray]:
 
 
 class _PatchBuilder:
-    """Adds patch vertices as combinations of rim vertices, and the quads between them."""
+    """Adds patch vertices as combinations of boundary vertices, and the quads between them."""
 
     def __init__(self, positions: np.ndarray, count: int):
         self.positions, self.count, self.next = positions, count, count
@@ -136,20 +136,20 @@ class _PatchBuilder:
         self._same: list[tuple[int, int, float]] = [(i, i, 1.0) for i in range(count)]
         self._depth: list[tuple[int, int, float]] = []
 
-    def close(self, rim: np.ndarray) -> Patch:
-        """A patch inside `rim`: three rows of vertices between the upper and the lower side."""
-        half = len(rim) // 2
-        spans = self.positions[rim, 0] - self.positions[np.roll(rim, -half), 0]
+    def close(self, boundary: np.ndarray) -> Patch:
+        """A patch inside `boundary`: three rows of vertices between upper and lower side."""
+        half = len(boundary) // 2
+        spans = self.positions[boundary, 0] - self.positions[np.roll(boundary, -half), 0]
         start = int(np.argmax(spans))
-        rim = np.roll(rim, -start)
-        sides = [rim[1:half], rim[half + 1 :][::-1]]
+        boundary = np.roll(boundary, -start)
+        sides = [boundary[1:half], boundary[half + 1 :][::-1]]
         upper, lower = sorted(sides, key=lambda side: -self.positions[side, 1].mean())
-        is_eye = np.ptp(self.positions[rim, 0]) < 0.3
+        is_eye = np.ptp(self.positions[boundary, 0]) < 0.3
         inner = [
             [self._rib_vertex(a, b, share, is_eye) for a, b in zip(upper, lower, strict=True)]
             for share in (0.25, 0.5, 0.75)
         ]
-        patch = Patch(np.array([upper, *inner, lower]), (int(rim[0]), int(rim[half])))
+        patch = Patch(np.array([upper, *inner, lower]), (int(boundary[0]), int(boundary[half])))
         self._add_quads(patch)
         return patch
 
@@ -157,10 +157,10 @@ class _PatchBuilder:
         """A vertex at `share` of the way down; eyes bulge like an eyeball, the mouth goes in."""
         vertex, self.next = self.next, self.next + 1
         self._same += [(vertex, upper, 1 - share), (vertex, lower, share)]
-        opening = self.positions[upper, 1] - self.positions[lower, 1]
+        hole = self.positions[upper, 1] - self.positions[lower, 1]
         if is_eye:
-            cap = opening * share * (1 - share) * opening / (2 * EYEBALL_RADIUS)
-            slope = np.clip(cap / max(opening, 1e-3), 0, 0.2)
+            cap = hole * share * (1 - share) * hole / (2 * EYEBALL_RADIUS)
+            slope = np.clip(cap / max(hole, 1e-3), 0, 0.2)
         else:
             slope = -1.8 * share * (1 - share)
         self._depth += [(vertex, upper, slope), (vertex, lower, -slope)]

@@ -1,4 +1,4 @@
-"""Colour of human skin from the absorption of melanin and haemoglobin.
+"""Color of human skin from the absorption of melanin and haemoglobin.
 
 Two layers: an absorbing epidermis that light crosses twice, and a dermis that scatters it back:
 R(wavelength) = T_epidermis^2 R_dermis, with R_dermis by Kubelka and Munk's infinitely thick layer,
@@ -95,8 +95,8 @@ def decode(values: np.ndarray) -> np.ndarray:
 def _matching_functions() -> np.ndarray:
     """CIE 1931 x, y, z [31, 3]: the analytic fit of Wyman, Sloan and Shirley, JCGT 2(2), 2013."""
 
-    def lobe(scale: float, centre: float, below: float, above: float) -> np.ndarray:
-        offset = WAVELENGTHS - centre
+    def lobe(scale: float, center: float, below: float, above: float) -> np.ndarray:
+        offset = WAVELENGTHS - center
         return scale * np.exp(-0.5 * (offset * np.where(offset < 0, below, above)) ** 2)
 
     x = (

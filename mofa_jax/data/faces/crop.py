@@ -1,7 +1,7 @@
 """Finding faces and cutting them out: detector, crops and the maps back into the photograph.
 
 Points are in continuous pixels everywhere: x right, y down, the image's top-left corner (0, 0),
-the centre of its top-left pixel (0.5, 0.5). An affine map is float64 [2, 3],
+the center of its top-left pixel (0.5, 0.5). An affine map is float64 [2, 3],
 `q = A[:, :2] p + A[:, 2]`.
 """
 
@@ -67,14 +67,14 @@ class FaceDetector:
     def detect(self, image: np.ndarray) -> np.ndarray:
         """Find faces in uint8 [H, W, 3] RGB: float32 [K, 4] (x, y, w, h), px, largest first."""
         height, width = image.shape[:2]
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         shrink = math.sqrt(self._max_pixels / (height * width))
         if shrink < 1.0:
             size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        found = self._cascade().detectMultiScale(grey, **self._options)
+            gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+        found = self._cascade().detectMultiScale(gray, **self._options)
         boxes = np.asarray(found, np.float64).reshape(-1, 4)
-        ratio = np.array([width / grey.shape[1], height / grey.shape[0]])
+        ratio = np.array([width / gray.shape[1], height / gray.shape[0]])
         boxes = boxes * np.tile(ratio, 2)
         order = np.lexsort((boxes[:, 0], boxes[:, 1], -boxes[:, 2]))
         return boxes[order].astype(np.float32)
@@ -90,7 +90,7 @@ class FaceDetector:
 def crop_from_box(image: np.ndarray, box: np.ndarray, size: int = CROP_SIZE) -> Crop:
     """Cut the square that belongs to a detector's box (x, y, w, w), in photograph pixels.
 
-    Centre (x + w/2, y + w/2 + 0.10 w), side 1.285 w: with it the average detected face lies on the
+    Center (x + w/2, y + w/2 + 0.10 w), side 1.285 w: with it the average detected face lies on the
     rendering of the zero code. A box that is not square counts with the mean of its sides.
     """
     x, y, width, height = np.asarray(box, np.float64)
@@ -102,8 +102,8 @@ def crop_from_box(image: np.ndarray, box: np.ndarray, size: int = CROP_SIZE) -> 
 def crop_from_landmarks(image: np.ndarray, points: np.ndarray, size: int = CROP_SIZE) -> Crop:
     """Cut the square that belongs to 68 landmarks [68, 2], photograph pixels (NaN = none).
 
-    Side 1.466 times the larger side of the points' bounding box, centre 0.094 of that larger side
-    above the box's centre.
+    Side 1.466 times the larger side of the points' bounding box, center 0.094 of that larger side
+    above the box's center.
     """
     points = np.asarray(points, np.float64)
     points = points[np.isfinite(points).all(axis=1)]
@@ -119,7 +119,7 @@ def crop_from_landmarks(image: np.ndarray, points: np.ndarray, size: int = CROP_
 def crop_square(image: np.ndarray, center, side: float, *, box, size: int = CROP_SIZE) -> Crop:
     """Cut the upright square about `center` (x, y) and scale it to size x size.
 
-    Beyond the border the edge's colour goes on. Raises FaceError for a square that is not finite,
+    Beyond the border the edge's color goes on. Raises FaceError for a square that is not finite,
     has no extent or does not touch the photograph.
     """
     center = np.asarray(center, np.float64)
@@ -139,7 +139,7 @@ def resample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
     """Sample `image` [H, W, 3] at the pixels of a size x size picture, `to_image` mapping to it.
 
     When the map shrinks, each pixel is the average of a grid of bilinear samples no coarser than
-    the image's own pixels, up to 16 x 16 of them. Outside, the edge's colour goes on.
+    the image's own pixels, up to 16 x 16 of them. Outside, the edge's color goes on.
     """
     scale = math.sqrt(abs(np.linalg.det(to_image[:, :2])))
     fine = min(_MAX_OVERSAMPLING, max(1, math.ceil(scale - 1e-9)))
@@ -152,9 +152,9 @@ def resample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
 def warp(image: np.ndarray, to_image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Sample `image` bilinearly at the pixels of a picture of `size` (width, height).
 
-    to_image: [2, 3], the picture's continuous px -> the image's. The edge's colour goes on outside.
+    to_image: [2, 3], the picture's continuous px -> the image's. The edge's color goes on outside.
     """
-    # A pixel's centre is at index + 0.5 in both pictures; OpenCV's maps speak of the index.
+    # A pixel's center is at index + 0.5 in both pictures; OpenCV's maps speak of the index.
     offset = to_image[:, 2] + to_image[:, :2] @ (0.5, 0.5) - 0.5
     return cv2.warpAffine(
         image,

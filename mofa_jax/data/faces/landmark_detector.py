@@ -15,7 +15,7 @@ from mofa_jax.data.faces.crop import crop_square
 from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS, FaceLandmarks
 
 # dlib's box about a face, in units of the side w of haarcascade_frontalface_alt2's: how far its
-# centre is below that box's, and its side. Measured on 600 photographs of LFW.
+# center is below that box's, and its side. Measured on 600 photographs of LFW.
 _DLIB_SHIFT_DOWN, _DLIB_SIDE = 0.093, 0.92
 # The second look: another box, by (right, down) of w, and its factor.
 _SECOND_SHIFT, _SECOND_FACTOR = (0.03, -0.03), 1.06
@@ -104,7 +104,7 @@ class DlibLandmarks:
         corners = [round(float(value)) for value in (*low, *high)]
         shape = self._predict(image, self._rectangle(*corners))
         points = [(shape.part(k).x, shape.part(k).y) for k in range(NUM_LANDMARKS)]
-        return np.array(points, np.float64) + 0.5  # dlib's pixel centres are integers
+        return np.array(points, np.float64) + 0.5  # dlib's pixel centers are integers
 
 
 class NoLandmarks:

@@ -23,7 +23,7 @@ REASONS = {
     "duplicate": "the face hardly differs from the last one kept of the clip",
 }
 # Where the landmarks' bounding box lies in the box (x, y, w, w) of haarcascade_frontalface_alt2:
-# its centre below that box's, and its larger side, both in units of w (600 photographs of LFW).
+# its center below that box's, and its larger side, both in units of w (600 photographs of LFW).
 _SHIFT_DOWN, _SIDE = 0.18, 0.88
 DOUBTFUL = 0.8  # mean confidence of the landmarks below which a face is doubtful
 _THUMBNAIL = 32  # px, side of the pictures that duplicates are told by
@@ -49,7 +49,7 @@ class Pruning:
     second_opinion: whether a second detector must confirm a face that is not the largest of its
       picture, or whose landmarks are less sure than `DOUBTFUL`.
     min_sharpness: see `sharpness`; 0 = off.
-    min_change: see `change`, grey levels of 255, from the last face kept of a clip; 0 = off.
+    min_change: see `change`, gray levels of 255, from the last face kept of a clip; 0 = off.
     """
 
     min_face: float = 40.0
@@ -92,7 +92,7 @@ def check_picture(image: np.ndarray, pruning: Pruning) -> None:
 def box_disagreement(points: np.ndarray, box: np.ndarray) -> float:
     """How far landmarks [K, 2] are from where a box (x, y, w, h) says, in units of its side.
 
-    The larger of the offset of their bounding box's centre and the difference of its side.
+    The larger of the offset of their bounding box's center and the difference of its side.
     """
     w = float(np.mean(box[2:]))
     low, high = points.min(axis=0), points.max(axis=0)
@@ -112,9 +112,9 @@ def sharpness(image: np.ndarray) -> float:
     height, width = image.shape[:2]
     top, left = round(_MARGIN * height), round(_MARGIN * width)
     face = image[top : height - top, left : width - left]
-    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    fine = grey - cv2.GaussianBlur(grey, (0, 0), 2.0)
-    contrast = float(grey.std())
+    gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine = gray - cv2.GaussianBlur(gray, (0, 0), 2.0)
+    contrast = float(gray.std())
     return float(fine.std()) / contrast if contrast > 1 else 0.0
 
 
@@ -126,7 +126,7 @@ def change(last: Crop, image: np.ndarray) -> float:
       image: uint8 [H, W, 3] RGB, a later picture of the clip.
 
     Returns:
-      The mean difference of the two squares, 32 x 32 grey pixels each, in grey levels of 255. The
+      The mean difference of the two squares, 32 x 32 gray pixels each, in gray levels of 255. The
       square stays where it was, since a detector's boxes jitter even on pictures that are alike.
     """
     size = last.image.shape[0]
@@ -135,6 +135,6 @@ def change(last: Crop, image: np.ndarray) -> float:
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     size = (_THUMBNAIL, _THUMBNAIL)
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -78,8 +78,8 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
 def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarray:
     """Decode a file's bytes as uint8 [H, W, 3] RGB, upright by its EXIF orientation.
 
-    Grey, palette, CMYK and 16-bit images are converted (16 bits to 8 by rounding); transparency is
-    laid on white. Colour profiles are not applied. `name` is for messages.
+    Gray, palette, CMYK and 16-bit images are converted (16 bits to 8 by rounding); transparency is
+    laid on white. Color profiles are not applied. `name` is for messages.
 
     Raises:
       PhotographError: empty, not an image, damaged, cut short or larger than `MAX_PIXELS`.
@@ -238,10 +238,10 @@ def _too_large(name: str | os.PathLike[str], size: str = "") -> str:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16-bit grey
-        grey = np.clip(np.asarray(image, np.int64), 0, 65535)
-        grey = ((grey + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode.startswith("I"):  # 16-bit gray
+        gray = np.clip(np.asarray(image, np.int64), 0, 65535)
+        gray = ((gray + 128) // 257).astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

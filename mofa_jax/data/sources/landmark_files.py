@@ -1,7 +1,7 @@
 """Landmarks beside the photographs: `.pts` files, `landmarks.json`, `landmarks.npz`.
 
 All points are returned in this project's continuous pixels of the upright photograph: x right, y
-down, the centre of the top-left pixel at (0.5, 0.5). Most files put pixel centres at integers
+down, the center of the top-left pixel at (0.5, 0.5). Most files put pixel centers at integers
 (`pixel_centers="integer"`, 0.5 is added); `"half"` says that a file follows this project.
 """
 
@@ -96,9 +96,9 @@ def read_landmark_file(
 
 
 def read_pts(path: str | os.PathLike[str]) -> FaceLandmarks:
-    """Read an iBUG `.pts` file: 68 points, counted from 1, pixel centres at integers.
+    """Read an iBUG `.pts` file: 68 points, counted from 1, pixel centers at integers.
 
-    The first pixel's centre is (1, 1) there and (0.5, 0.5) here.
+    The first pixel's center is (1, 1) there and (0.5, 0.5) here.
     """
     path = Path(path)
     try:

@@ -38,7 +38,7 @@ class SyntheticRanges:
       azimuth: of that direction, to the sides, degrees.
       elevation: its mean and spread, upwards, degrees.
       head: how often something like hair, neck and clothes is drawn around the face.
-      feather: greatest standard deviation of the softening of the face's rim, px.
+      feather: greatest standard deviation of the softening of the face's boundary, px.
       occluder: how often something is in front of the face.
       blur: greatest standard deviation of the blur, px.
       noise: greatest standard deviation of the pixel noise.

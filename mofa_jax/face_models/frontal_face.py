@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mofa_jax.face_models.surface import largest_part, with_clean_rim
+from mofa_jax.face_models.surface import largest_component, with_clean_boundary
 
 # In units of the distance between the outer eye corners, about 0.9 dm. Calibrated on ICT-FaceKit,
 # whose vertices 0 to 6705 are the narrow face.
@@ -14,7 +14,7 @@ _TEMPLE_CURVE = 1.34  # and, quadratically, towards the forehead
 
 
 def frontal_face(vertices: np.ndarray, triangles: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The triangles of the frontal face: one part with a clean rim.
+    """The triangles of the frontal face: one part with a clean boundary.
 
     Args:
       vertices: [N, 3], dm, any origin.
@@ -22,7 +22,7 @@ def frontal_face(vertices: np.ndarray, triangles: np.ndarray, landmarks: np.ndar
       landmarks: [68, 3], positions; needed are the jaw's ends, the chin, brows, eyes and mouth.
     """
     chosen = triangles[inside_contour(vertices, landmarks)[triangles].all(axis=1)]
-    return with_clean_rim(largest_part(chosen), smooth=True)
+    return with_clean_boundary(largest_component(chosen), smooth=True)
 
 
 def inside_contour(points: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

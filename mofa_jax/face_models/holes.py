@@ -1,8 +1,8 @@
-"""Closes the openings of a face (eyes, mouth, nostrils) by patches that move with their rims.
+"""Closes the holes of a face (eyes, mouth, nostrils) by patches that move with their boundaries.
 
-A patch's vertices are fixed linear combinations of the rim's vertices: rows between its upper and
-its lower side. Rows bulge out of an eye and go into a mouth by an amount that is linear in the
-height of the opening, so that a closed eye's patch lies on its lids.
+A patch's vertices are fixed linear combinations of the boundary's vertices: rows between its upper
+and its lower side. Rows bulge out of an eye and go into a mouth by an amount that is linear in the
+height of the hole, so that a closed eye's patch lies on its lids.
 """
 
 from dataclasses import dataclass, replace
@@ -15,18 +15,18 @@ from mofa_jax.face_models.raw_model import RawModel
 from mofa_jax.face_models.surface import boundary_loops, facing_outwards, wound_alike
 
 _EYEBALL_RADIUS = 0.125  # dm, of an adult
-_MOUTH_DEPTH = 0.45  # how deep the mouth's patch goes, of the opening's height
+_MOUTH_DEPTH = 0.45  # how deep the mouth's patch goes, of the hole's height
 _ROWS = 4  # between the lids, and between the lips
-_WIDE_ENOUGH = 12  # vertices of a rim that is worth rows; a smaller one is closed without
+_WIDE_ENOUGH = 12  # vertices of a boundary that is worth rows; a smaller one is closed without
 
 
 @dataclass(frozen=True)
 class Patch:
-    """P new vertices and the triangles that close one rim of a model of N vertices.
+    """P new vertices and the triangles that close one boundary of a model of N vertices.
 
     Attributes:
       weights: [P, N] sparse, rows sum to one.
-      depth: [P, N] sparse, what the rim's heights add to the depth: z += depth @ y.
+      depth: [P, N] sparse, what the boundary's heights add to the depth: z += depth @ y.
       triangles: [T, 3]; vertex N + p is the patch's vertex p.
     """
 
@@ -35,26 +35,30 @@ class Patch:
     triangles: np.ndarray
 
 
-def close_openings(model: RawModel) -> RawModel:
-    """The model with its eyes, its mouth and all other rims closed but the outer one, the longest.
+def close_holes(model: RawModel) -> RawModel:
+    """The model with all holes closed: every boundary but the outer one, the longest.
 
-    Its triangles must be wound outwards with clean rims, and are so afterwards.
+    Its triangles must be wound outwards with clean boundaries, and are so afterwards.
     """
-    rims = [(rim, _bulge_of(rim, model)) for rim in boundary_loops(model.triangles)]
-    lengths = [_length(model.mean_shape[rim]) * (bulge == "flat") for rim, bulge in rims]
+    boundaries = [
+        (boundary, _bulge_of(boundary, model)) for boundary in boundary_loops(model.triangles)
+    ]
+    lengths = [
+        _length(model.mean_shape[boundary]) * (bulge == "flat") for boundary, bulge in boundaries
+    ]
     outer = int(np.argmax(lengths)) if any(lengths) else -1
     closed = 0
-    for i, (rim, bulge) in enumerate(rims):
-        if i != outer and len(rim) >= 3:
+    for i, (boundary, bulge) in enumerate(boundaries):
+        if i != outer and len(boundary) >= 3:
             size = model.num_vertices
-            model, closed = _append(model, patch_for(model.mean_shape, rim, bulge)), closed + 1
+            model, closed = _append(model, patch_for(model.mean_shape, boundary, bulge)), closed + 1
             if bulge == "mouth":
                 inside = np.arange(model.num_vertices) >= size
                 model = replace(model, mouth_inside=inside.astype(np.float64))
     if not closed:
         return model
     triangles = facing_outwards(wound_alike(model.triangles), model.mean_shape)
-    what = "opening" if closed == 1 else "openings"
+    what = "hole" if closed == 1 else "holes"
     return replace(model, triangles=triangles).noting(f"closed {closed} {what} by patches")
 
 
@@ -62,9 +66,9 @@ def _length(points: np.ndarray) -> float:
     return float(np.linalg.norm(points - np.roll(points, 1, axis=0), axis=1).sum())
 
 
-def _bulge_of(rim: np.ndarray, model: RawModel) -> str:
-    """Whether the rim is an eye's or the mouth's, by the landmarks around it."""
-    landmarks, middle = model.landmark_positions(), model.mean_shape[rim].mean(axis=0)
+def _bulge_of(boundary: np.ndarray, model: RawModel) -> str:
+    """Whether the boundary is an eye's or the mouth's, by the landmarks around it."""
+    landmarks, middle = model.landmark_positions(), model.mean_shape[boundary].mean(axis=0)
     for name, part in (("eye", slice(36, 42)), ("eye", slice(42, 48)), ("mouth", slice(48, 60))):
         around = landmarks[part]
         if np.isfinite(around).all():
@@ -74,20 +78,20 @@ def _bulge_of(rim: np.ndarray, model: RawModel) -> str:
     return "flat"
 
 
-def patch_for(positions: np.ndarray, rim: np.ndarray, bulge: str) -> Patch:
-    """A patch inside one rim.
+def patch_for(positions: np.ndarray, boundary: np.ndarray, bulge: str) -> Patch:
+    """A patch inside one boundary.
 
     Args:
       positions: [N, 3], dm.
-      rim: [n] vertices in order.
+      boundary: [n] vertices in order.
       bulge: "eye", "mouth" or "flat".
     """
     size = len(positions)
-    start, half = _corners(positions[rim])
-    rim = np.roll(rim, -start)
-    one, other = rim[: half + 1], np.append(rim[half:], rim[0])[::-1]
+    start, half = _corners(positions[boundary])
+    boundary = np.roll(boundary, -start)
+    one, other = boundary[: half + 1], np.append(boundary[half:], boundary[0])[::-1]
     upper, lower = sorted((one, other), key=lambda side: -positions[side, 1].mean())
-    rows = _ROWS if bulge != "flat" and len(rim) >= _WIDE_ENOUGH else 0
+    rows = _ROWS if bulge != "flat" and len(boundary) >= _WIDE_ENOUGH else 0
     columns = max(len(upper), len(lower)) - 2
     at = np.arange(1, columns + 1) / (columns + 1)
     above, below = (_along(positions, side, at, size) for side in (upper, lower))
@@ -110,13 +114,13 @@ def patch_for(positions: np.ndarray, rim: np.ndarray, bulge: str) -> Patch:
 
 
 def _corners(points: np.ndarray) -> tuple[int, int]:
-    """The rim's leftmost point, and how many steps from it the rightmost one is."""
+    """The boundary's leftmost point, and how many steps from it the rightmost one is."""
     start = int(np.argmin(points[:, 0]))
     return start, int((np.argmax(points[:, 0]) - start) % len(points))
 
 
 def _slope(bulge: str, share: float, heights: np.ndarray) -> np.ndarray:
-    """Depth per height of the opening: an eyeball between its lids, a parabola into a mouth."""
+    """Depth per height of the hole: an eyeball between its lids, a parabola into a mouth."""
     if bulge == "eye":
         return np.clip(share * (1 - share) * heights / (2 * _EYEBALL_RADIUS), 0, 0.2)
     return np.full(len(heights), -4 * share * (1 - share) * _MOUTH_DEPTH)
