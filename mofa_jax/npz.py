@@ -55,7 +55,10 @@ def read_npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool,
     version = npy_format.read_magic(stream)
     old = version == (1, 0)
     read = npy_format.read_array_header_1_0 if old else npy_format.read_array_header_2_0
-    shape, fortran_order, dtype = read(stream)
+    try:
+        shape, fortran_order, dtype = read(stream)
+    except Exception as error:  # headers are Python's literals: their tokenizer has its own types
+        raise ValueError(f"no header of an array ({error})") from error
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - stream.tell():
         raise ValueError(
             f"the header promises {shape} numbers of {dtype}, {size - stream.tell()} bytes follow"
