@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import zipfile
 from typing import BinaryIO
 
@@ -66,10 +67,24 @@ def read_npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool,
     return shape, fortran_order, dtype
 
 
+def values_of(content: bytes | bytearray, dtype: np.dtype) -> np.ndarray:
+    """The values [n] that bytes hold.
+
+    Raises:
+      ValueError: bytes of another length, pointers to objects, or texts that are not Unicode.
+    """
+    values = np.frombuffer(content, dtype)
+    if dtype.kind == "U" and values.size:
+        codes = np.frombuffer(content, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise ValueError("a text that is not Unicode")
+    return values
+
+
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with open_member(archive, info) as stream:
         shape, fortran_order, dtype = read_npy_header(stream, info.file_size)
         if dtype.hasobject:
             raise ValueError(f"{info.filename} holds pickled objects")
         content = bytearray(stream.read())  # to its end, where the archive checks its sum
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+    return values_of(content, dtype).reshape(shape, order="F" if fortran_order else "C")
