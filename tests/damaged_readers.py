@@ -148,12 +148,6 @@ def _write_caffemodel(folder: Path) -> None:
     write_caffemodel(folder / "old.caffemodel", _small_layers(), "AlexNet", v1=True, packed=False)
 
 
-def _read_caffemodel(folder: Path, file: Path) -> None:
-    from mofa_jax.encoders.pretrained.caffemodel import read_caffemodel
-
-    read_caffemodel(file)
-
-
 def _write_torch(folder: Path) -> None:
     import torch
 
@@ -165,12 +159,6 @@ def _write_torch(folder: Path) -> None:
     for form in ("zip", "legacy"):
         path = folder / f"{form}.pth"
         torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
-
-
-def _read_torch(folder: Path, file: Path) -> None:
-    from mofa_jax.encoders.pretrained.torch_file import read_state_dict
-
-    read_state_dict(file)
 
 
 def _write_matconvnet(folder: Path) -> None:
@@ -186,10 +174,22 @@ def _write_matconvnet(folder: Path) -> None:
         scipy.io.savemat(path, {"layers": layers, "meta": {}}, do_compression=compressed)
 
 
-def _read_matconvnet(folder: Path, file: Path) -> None:
+def _read_weights(folder: Path, file: Path) -> None:
+    """As an encoder reads them: by what the file says it is."""
+    from mofa_jax.encoders.pretrained import PretrainedWeightsError, file_kind
+    from mofa_jax.encoders.pretrained.caffemodel import read_caffemodel
     from mofa_jax.encoders.pretrained.matconvnet import read_matconvnet
+    from mofa_jax.encoders.pretrained.torch_file import read_state_dict
 
-    read_matconvnet(file)
+    readers = {
+        file_kind.CAFFE: read_caffemodel,
+        file_kind.MATCONVNET: read_matconvnet,
+        file_kind.TORCH: read_state_dict,
+    }
+    kind = file_kind.file_kind(file)
+    if kind not in readers:
+        raise PretrainedWeightsError(f"{file}: a {kind} file")
+    readers[kind](file)
 
 
 def _write_photographs(folder: Path) -> None:
@@ -264,11 +264,14 @@ def _read_landmarks(folder: Path, file: Path) -> None:
 
 
 def _write_corpus(folder: Path) -> None:
+    import shutil
+
     import tensorflow_datasets as tfds
     from test_corpus import Unnamed
 
     tfds.disable_progress_bar()
     Unnamed(data_dir=folder, file_format="array_record").download_and_prepare()
+    shutil.rmtree(folder / "downloads")
 
 
 def _read_corpus(folder: Path, file: Path) -> None:
@@ -320,9 +323,9 @@ READERS = {
     "BFM 2017": Reader(_write_bfm2017, _read_bfm2017, _FACE, 150),
     "OBJ": Reader(_write_obj, _read_obj, _FACE, 100),
     "GNM": Reader(_write_gnm, _read_gnm, _FACE, 150),
-    "Caffe": Reader(_write_caffemodel, _read_caffemodel, _WEIGHTS, 200),
-    "PyTorch": Reader(_write_torch, _read_torch, _WEIGHTS, 200),
-    "MatConvNet": Reader(_write_matconvnet, _read_matconvnet, _WEIGHTS, 150),
+    "Caffe": Reader(_write_caffemodel, _read_weights, _WEIGHTS, 200),
+    "PyTorch": Reader(_write_torch, _read_weights, _WEIGHTS, 200),
+    "MatConvNet": Reader(_write_matconvnet, _read_weights, _WEIGHTS, 150),
     "photographs": Reader(_write_photographs, _read_photograph, ("PhotographError",), 500),
     "video": Reader(_write_videos, _read_video, ("VideoError",), 150),
     "landmarks": Reader(_write_landmarks, _read_landmarks, ("LandmarkFileError",), 250),
