@@ -175,24 +175,11 @@ def objective(
     compared = blurred(images, pyramid_level(config, step), config.pyramid_levels)
     photometric, share = photometric_batch(params, decoder.bases, decoder.cam, compared)
     landmark, distance, _ = _landmark_terms(params, batch, decoder)
-    prior = jax.vmap(losses.regularizer, (0, None, None))(
-        params, config.reflectance, config.expression
-    )
-    prior_weight = regularizer_weight(config, step)
     terms = {  # Eq. 7
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
-        "regularizer": prior_weight * jnp.mean(prior),
+        **losses.prior_terms(params, config, regularizer_weight(config, step), axis_name),
     }
-    if config.light_color:
-        color = jnp.mean(jax.vmap(losses.light_color)(params))
-        terms["light_color"] = prior_weight * config.light_color * color
-    if config.population_shape:
-        squared = losses.squared_mean(params.shape, axis_name)
-        terms["population_shape"] = config.population_shape * squared
-    if config.population_pose:
-        pose = jnp.concatenate([params.rotation, params.translation], axis=-1)
-        terms["population_pose"] = config.population_pose * losses.squared_mean(pose, axis_name)
     errors = {
         "photometric_error": jnp.nanmean(photometric / share),
         "landmark_error": jnp.nanmean(distance),

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
@@ -106,6 +107,31 @@ def regularizer(
         + reflectance_weight * jnp.sum(params.reflectance**2)
         + expression_weight * jnp.sum(params.expression**2)
     )
+
+
+def prior_terms(
+    params: FaceParams, config: ConfigDict, regularizer_weight: jax.Array, axis_name: str | None
+) -> dict[str, jax.Array]:
+    """The terms of Eq. 7 that see the codes alone, by name, weighted; of weight 0 left out.
+
+    Args:
+      params: of a batch of B faces.
+      config: the default config's `loss`.
+      regularizer_weight: w_reg.
+      axis_name: of the devices that share the batch, if any.
+    """
+    prior = jax.vmap(regularizer, (0, None, None))(params, config.reflectance, config.expression)
+    terms = {"regularizer": regularizer_weight * jnp.mean(prior)}
+    if config.light_color:
+        color = jnp.mean(jax.vmap(light_color)(params))
+        terms["light_color"] = regularizer_weight * config.light_color * color
+    if config.population_shape:
+        squared = squared_mean(params.shape, axis_name)
+        terms["population_shape"] = config.population_shape * squared
+    if config.population_pose:
+        pose = jnp.concatenate([params.rotation, params.translation], axis=-1)
+        terms["population_pose"] = config.population_pose * squared_mean(pose, axis_name)
+    return terms
 
 
 def light_color(params: FaceParams) -> jax.Array:

@@ -19,7 +19,7 @@ from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.flame import JAW_DEVIATIONS, jaw_modes, read_flame
 from mofa_jax.face_models.transfer import ReferenceFace
 
-_M = 0.1  # metres in a decimeter
+_M = 0.1  # meters in a decimeter
 _PARENTS = [-1, 0, 1, 1, 1]  # root, neck, jaw, left eye, right eye
 _JAW = 2
 

@@ -7,7 +7,7 @@ from face_files import small_face
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.gnm import read_gnm
 
-_M = 0.1  # metres in a decimeter
+_M = 0.1  # meters in a decimeter
 
 
 def gnm_arrays():

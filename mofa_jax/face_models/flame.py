@@ -17,7 +17,7 @@ from mofa_jax.face_models.safe_pickle import load_object_npy, load_pickle
 from mofa_jax.face_models.source_files import expect_format, format_of, read_npz
 
 KIND = "flame"
-_DM = 10.0  # a metre
+_DM = 10.0  # a meter
 _IDENTITY, _MODES = 300, 400
 _JAW, _CORRECTED_JOINTS = 2, 4  # of the joints root, neck, jaw, left eye, right eye
 _LICENSE = "FLAME's license of the release: 2023 Open CC BY 4.0, others non-commercial research"
@@ -60,7 +60,7 @@ def read_flame(path: Path, embedding: Path | None = None) -> RawModel:
         landmarks=landmarks,
         landmark_points=points,
         notes=(
-            f"read {count} vertices, metres",
+            f"read {count} vertices, meters",
             "added three expression modes of the jaw's rotation, linear about the closed jaw "
             f"({', '.join(f'{np.degrees(d):.1f}' for d in JAW_DEVIATIONS)} degrees at one "
             "deviation)",

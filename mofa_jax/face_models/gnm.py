@@ -15,7 +15,7 @@ from mofa_jax.face_models.raw_model import RawModel, no_landmarks
 from mofa_jax.face_models.source_files import read_npz, read_numbers
 
 KIND = "gnm"
-_DM = 10.0  # a metre
+_DM = 10.0  # a meter
 _KEYS = (
     "template_vertex_positions",
     "vertex_identity_basis",
@@ -70,7 +70,7 @@ def read_gnm(path: Path, landmarks: Path | None = None) -> RawModel:
         landmark_points=points,
         uv=uv,
         notes=(
-            f"read the skin, {int(skin.sum())} of {len(vertices)} vertices, metres",
+            f"read the skin, {int(skin.sum())} of {len(vertices)} vertices, meters",
             f"found {(index >= 0).sum()} of the 68 landmarks"
             + (f" in {landmarks.name}" if landmarks else f": no {_LANDMARKS} beside the model"),
         ),

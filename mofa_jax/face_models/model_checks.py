@@ -123,7 +123,7 @@ def check_scaled(basis: np.ndarray, what: str, source: str) -> None:
 
     Raises:
       FaceModelError: all modes have the same length (an orthonormal basis), or they move the face
-        by metres or by nothing.
+        by meters or by nothing.
     """
     if basis.shape[-1] == 0:
         raise FaceModelError(f"{source}: {what} has no modes, expected at least one; add them.")
