@@ -13,7 +13,6 @@ import collections
 import io
 import math
 import pickle
-import pickletools
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,7 +22,8 @@ import numpy as np
 import scipy.sparse
 
 from mofa_jax.face_model import FaceModelError
-from mofa_jax.npz import read_npy_header, values_of
+from mofa_jax.npz import read_npy_header
+from mofa_jax.pickles import check_places, values_of
 
 _BROKEN = (
     pickle.UnpicklingError,
@@ -222,9 +222,9 @@ def load_pickle(path: Path) -> Any:
 def read_pickle(stream: BinaryIO, source: str) -> Any:
     """`load_pickle` from an open stream; `source` is what the messages call it."""
     try:
-        content = stream.read()
-        _check_places(content)
-        return plain(_Reader(io.BytesIO(content), encoding="latin1").load())
+        content = io.BytesIO(stream.read())
+        check_places(content)
+        return plain(_Reader(content, encoding="latin1").load())
     except _Forbidden as error:
         raise FaceModelError(
             f"{source}: the pickle names {error}, which could run code, expected arrays only; it "
@@ -235,13 +235,6 @@ def read_pickle(stream: BinaryIO, source: str) -> Any:
             f"{source}: cannot be read as a pickle of arrays ({error}); it is cut short or of "
             "another format: download it again."
         ) from error
-
-
-def _check_places(content: bytes) -> None:
-    """Refuses a pickle that keeps values at places far apart: a table is allocated up to there."""
-    for count, (opcode, place, _) in enumerate(pickletools.genops(content)):
-        if opcode.name.endswith("PUT") and place > count:
-            raise ValueError(f"value {count} is kept at place {place}")
 
 
 def load_object_npy(path: Path) -> Any:

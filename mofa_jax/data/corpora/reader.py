@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mofa_jax.data.faces.crop import CROP_SIZE
@@ -87,7 +88,14 @@ class Corpus:
 
     def _stored(self, i: int) -> Any:
         """An example's features by their names, as TensorFlow's protocol stores them."""
-        return tf_example_pb2.Example.FromString(self._records[i]).features.feature
+        try:
+            return tf_example_pb2.Example.FromString(self._records[i]).features.feature
+        except (RuntimeError, DecodeError) as error:  # of ArrayRecord, and of its content
+            reason = " ".join(str(error).split())[:200]
+            raise CorpusError(
+                f"{self._label}[{i}]: the record cannot be read ({reason}); a file of the corpus "
+                "is damaged: prepare it again, or copy it anew"
+            ) from error
 
 
 def open_corpus(name_or_folder: str | os.PathLike[str], split: str) -> Corpus:

@@ -5,6 +5,7 @@ default since PyTorch 1.6), and the stream of pickles followed by the storages o
 The unpickler knows the names below and refuses every other one, so that no file can run code.
 """
 
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -15,6 +16,8 @@ import ml_dtypes
 import numpy as np
 
 from mofa_jax.encoders.pretrained.errors import PretrainedWeightsError, damaged, refuse
+from mofa_jax.npz import open_member
+from mofa_jax.pickles import check_places
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _EXPECTED = "a PyTorch state dict (.pth)"
@@ -72,8 +75,12 @@ class _Unpickler(pickle.Unpickler):
 
     def __init__(self, file: BinaryIO, path: str | Path):
         super().__init__(file, encoding="utf-8")
-        self._path = path
+        self._file, self._path = file, path
         self.storages: dict[str, _Storage] = {}
+
+    def load(self) -> object:
+        check_places(self._file)
+        return super().load()
 
     def find_class(self, module: str, name: str):
         if (module, name) not in _ALLOWED:
@@ -106,16 +113,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
             return {name: _array(tensor, storages) for name, tensor in tensors.items()}
     except PretrainedWeightsError:
         raise
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:
+    except Exception as error:  # pickles, zip archives and numbers fail with a dozen types
         raise damaged(path, _EXPECTED, f"unreadable content ({error})") from error
 
 
@@ -129,13 +127,13 @@ def _read_zip(file: BinaryIO, path: str | Path) -> tuple[object, dict[str, np.nd
             order = archive.read(f"{folder}/byteorder")
             if order != b"little":
                 raise refuse(path, "little-endian numbers", f"{order!r}", _MEND)
-        with archive.open(names[0]) as data:
+        with open_member(archive, archive.getinfo(names[0])) as data:
             unpickler = _Unpickler(data, path)
             content = unpickler.load()
-        arrays = {
-            key: _numbers(archive.read(f"{folder}/data/{key}"), storage)
-            for key, storage in unpickler.storages.items()
-        }
+        arrays = {}
+        for key, storage in unpickler.storages.items():
+            with open_member(archive, archive.getinfo(f"{folder}/data/{key}")) as data:
+                arrays[key] = _numbers(data.read(), storage)
     return content, arrays
 
 
@@ -178,7 +176,8 @@ def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
     """The array of a tensor, checked to lie inside its storage."""
     flat, shape, strides = storages[tensor.storage.key], tensor.shape, tensor.strides
     last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-    if min((tensor.offset, *shape, *strides)) < 0 or (0 not in shape and last >= flat.size):
+    outside = min((tensor.offset, *shape, *strides)) < 0 or (0 not in shape and last >= flat.size)
+    if outside or math.prod(shape) > flat.size:
         raise EOFError("a tensor beyond its storage")
     if 0 in shape:
         return np.zeros(shape, flat.dtype)
