@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import zipfile
 from typing import BinaryIO
 
@@ -55,12 +56,29 @@ def read_npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool,
     version = npy_format.read_magic(stream)
     old = version == (1, 0)
     read = npy_format.read_array_header_1_0 if old else npy_format.read_array_header_2_0
-    shape, fortran_order, dtype = read(stream)
+    try:
+        shape, fortran_order, dtype = read(stream)
+    except Exception as error:  # headers are Python's literals: their tokenizer has its own types
+        raise ValueError(f"no header of an array ({error})") from error
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - stream.tell():
         raise ValueError(
             f"the header promises {shape} numbers of {dtype}, {size - stream.tell()} bytes follow"
         )
     return shape, fortran_order, dtype
+
+
+def values_of(content: bytes | bytearray, dtype: np.dtype) -> np.ndarray:
+    """The values [n] that bytes hold.
+
+    Raises:
+      ValueError: bytes of another length, pointers to objects, or texts that are not Unicode.
+    """
+    values = np.frombuffer(content, dtype)
+    if dtype.kind == "U" and values.size:
+        codes = np.frombuffer(content, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise ValueError("a text that is not Unicode")
+    return values
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -69,4 +87,4 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         if dtype.hasobject:
             raise ValueError(f"{info.filename} holds pickled objects")
         content = bytearray(stream.read())  # to its end, where the archive checks its sum
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+    return values_of(content, dtype).reshape(shape, order="F" if fortran_order else "C")

@@ -23,7 +23,7 @@ import numpy as np
 import scipy.sparse
 
 from mofa_jax.face_model import FaceModelError
-from mofa_jax.npz import read_npy_header
+from mofa_jax.npz import read_npy_header, values_of
 
 _BROKEN = (
     pickle.UnpicklingError,
@@ -82,7 +82,7 @@ class _Array:
             values = np.empty(len(content), object)
             values[:] = list(content)
         else:
-            values = np.frombuffer(_as_bytes(content), kind.dtype)
+            values = values_of(_as_bytes(content), kind.dtype)
         self.value = values.reshape(shape, order=order)
 
 
@@ -117,11 +117,11 @@ def _empty_array(*_: Any) -> _Array:
 
 
 def _array_from_buffer(buffer: Any, kind: _DType, shape: tuple, order: str) -> np.ndarray:
-    return np.frombuffer(buffer, kind.dtype).reshape(shape, order=order)  # refuses objects
+    return values_of(buffer, kind.dtype).reshape(shape, order=order)  # refuses objects
 
 
 def _array_scalar(kind: _DType, raw: bytes | str) -> Any:
-    return np.frombuffer(_as_bytes(raw), kind.dtype)[0]
+    return values_of(_as_bytes(raw), kind.dtype)[0]
 
 
 def _as_bytes(raw: Any) -> Any:
@@ -263,7 +263,7 @@ def read_object_npy(stream: BinaryIO, source: str, size: int) -> Any:
     try:
         shape, fortran_order, dtype = read_npy_header(stream, size)
         if not dtype.hasobject:
-            values = np.frombuffer(bytearray(stream.read()), dtype)
+            values = values_of(bytearray(stream.read()), dtype)
             return values.reshape(shape, order="F" if fortran_order else "C")
     except _BROKEN as error:
         raise FaceModelError(

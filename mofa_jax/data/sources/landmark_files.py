@@ -14,9 +14,12 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from mofa_jax.npz import read_npz
+
 NUM_LANDMARKS = 68
 PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
 FILE_NAMES = ("landmarks.json", "landmarks.npz")
+_KEYS = ("files", "landmarks", "confidence", "clean")
 
 
 class LandmarkFileError(ValueError):
@@ -102,7 +105,7 @@ def read_pts(path: str | os.PathLike[str]) -> FaceLandmarks:
     try:
         body = path.read_text(encoding="utf-8", errors="replace")
         numbers = body[body.index("{") + 1 : body.index("}")].split()
-        points = np.array(numbers, np.float64).reshape(-1, 2)
+        points = _within_float32(np.array(numbers, np.float64).reshape(-1, 2))
     except (OSError, ValueError) as error:
         raise LandmarkFileError(
             f"{path}: this is not an iBUG .pts file with lines 'x y' between braces; "
@@ -119,25 +122,31 @@ def read_pts(path: str | os.PathLike[str]) -> FaceLandmarks:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of either kind of file."""
+    if not path.is_file():
+        raise LandmarkFileError(f"{path}: there is no such file; check the path")
     try:
         if path.suffix.lower() == ".npz":
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-                return dict(stored.items())
+            return {k: _array(k, v) for k, v in read_npz(path).items() if k in _KEYS}
         content = json.loads(path.read_text(encoding="utf-8"))
         faces = content.get("faces")
         if faces is None:
-            return {k: _array(k, v) for k, v in content.items() if isinstance(v, list)}
+            return {k: _array(k, v) for k, v in content.items() if k in _KEYS}
         return _arrays_of_faces(faces)
-    except FileNotFoundError as error:
-        raise LandmarkFileError(f"{path}: there is no such file; check the path") from error
     except Exception as error:  # zip, JSON, dtype and shape errors alike
         raise LandmarkFileError(
             f"{path}: this is not a landmark file (.json or .npz with files and landmarks): {error}"
         ) from error
 
 
-def _array(key: str, values: list) -> np.ndarray:
-    return np.array(values, str if key == "files" else np.float64)
+def _array(key: str, values: list | np.ndarray) -> np.ndarray:
+    """Names, or numbers of which those beyond float32 are NaN."""
+    if key == "files":
+        return np.array([str(value) for value in values], str)
+    return _within_float32(np.array(values, np.float64))
+
+
+def _within_float32(numbers: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(numbers) <= np.finfo(np.float32).max, numbers, np.nan)
 
 
 def _arrays_of_faces(faces: list[dict]) -> dict[str, np.ndarray]:
