@@ -22,8 +22,8 @@ import numpy as np
 import scipy.sparse
 
 from mofa_jax.face_model import FaceModelError
-from mofa_jax.npz import read_npy_header
-from mofa_jax.pickles import check_places, values_of
+from mofa_jax.npz import read_npy_header, values_of
+from mofa_jax.pickles import check_places
 
 _BROKEN = (
     pickle.UnpicklingError,
