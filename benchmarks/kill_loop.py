@@ -53,13 +53,14 @@ class Job:
 
 def jobs(photographs: str) -> dict[str, Job]:
     """The commands that go on where they were killed."""
-    python, tiny = sys.executable, ["--config.batch_size=4", "--config.data.num_eval=4"]
-    synthetic = ["--config=configs/compact_synthetic.py", *tiny]
+    python, small_face = sys.executable, "--config.face_model=analytic"
     return {
         "training": Job(
             lambda folder: [
-                *(python, "main.py", *synthetic, f"--workdir={folder}", "--config.num_steps=30"),
-                *("--config.checkpoint_every_minutes=0.02", "--config.eval_every=30"),
+                *(python, "main.py", "--config=configs/compact_synthetic.py", small_face),
+                *(f"--workdir={folder}", "--config.num_steps=60", "--config.eval_every=60"),
+                *("--config.batch_size=4", "--config.data.num_eval=4"),
+                "--config.checkpoint_every_minutes=0.02",
             ],
             _weights,
         ),
@@ -74,7 +75,7 @@ def jobs(photographs: str) -> dict[str, Job]:
         "rendering": Job(
             lambda folder: [
                 *(python, "-m", "mofa_jax.render_corpus", f"--output={folder}"),
-                *("--config=configs/synthetic.py", "--count=2040", "--eval_count=40"),
+                *("--config=configs/synthetic.py", small_face, "--count=2040", "--eval_count=40"),
             ],
             _files,
         ),
