@@ -1,6 +1,8 @@
 """Landmark files: every format ends in this project's continuous pixels."""
 
 import json
+import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -124,6 +126,34 @@ def test_broken_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(LandmarkFileError, match=name):
         read_landmark_file(tmp_path / name)
+
+
+def test_npz_with_a_text_beyond_unicode_is_named(tmp_path):
+    path = tmp_path / "landmarks.npz"
+    np.savez(path, files=np.array([2**31 - 1], np.uint32).view("U1"), landmarks=points(n=1))
+    with pytest.raises(LandmarkFileError, match=re.escape(str(path))):
+        read_landmark_file(path)
+
+
+def test_npz_with_an_empty_member_is_named(tmp_path):
+    path = tmp_path / "landmarks.npz"
+    np.savez(path, files=np.array(["a"]))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("landmarks.npy", b"")
+    with pytest.raises(LandmarkFileError, match=re.escape(str(path))):
+        read_landmark_file(path)
+
+
+def test_numbers_beyond_float32_are_no_landmark(tmp_path):
+    path, values = tmp_path / "landmarks.npz", points(n=1)
+    values[0, 3, 1], confidence = 1e300, np.full((1, 68), 0.5)
+    confidence[0, 5] = 1e300
+    np.savez(path, files=["a"], landmarks=values, confidence=confidence)
+    write_pts(tmp_path / "a.pts", values[0])
+    table, pts = read_landmark_file(path).find("a")[0], read_pts(tmp_path / "a.pts")
+    assert np.flatnonzero(table.confidence == 0).tolist() == [3, 5]
+    assert np.flatnonzero(pts.confidence == 0).tolist() == [3]
+    assert np.isfinite(table.points).all() and np.isfinite(pts.points).all()
 
 
 def test_missing_file_and_wrong_option_are_named(tmp_path):
