@@ -5,24 +5,13 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from mofa_jax.checkpoint import CheckpointError
-from mofa_jax.data.sources.images import PhotographError
-from mofa_jax.encoders.pretrained import PretrainedWeightsError
-from mofa_jax.face_model import FaceModelError
+from mofa_jax.errors import InputError
 from mofa_jax.processes import configure_logging
 from mofa_jax.reconstruct import reconstruct_after_training
 from mofa_jax.train import TrainingDivergedError, run_experiment
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and pictures go.")
-
-_ERRORS = (
-    CheckpointError,
-    FaceModelError,
-    PhotographError,
-    PretrainedWeightsError,
-    TrainingDivergedError,
-)
 
 
 def main(argv: list[str]) -> None:
@@ -33,7 +22,7 @@ def main(argv: list[str]) -> None:
         errors = run_experiment(_CONFIG.value, _WORKDIR.value)
         if errors is not None:  # not stopped by a signal
             reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
-    except _ERRORS as error:
+    except (InputError, TrainingDivergedError) as error:
         sys.exit(f"error: {error}")
 
 

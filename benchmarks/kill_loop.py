@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -27,6 +26,8 @@ from pathlib import Path
 
 from absl import app, flags
 from tqdm import tqdm
+
+from mofa_jax.files import write_json
 
 _KILLS = flags.DEFINE_integer("kills", 102, "SIGKILLs in all, divided among the jobs.")
 _A_ROUND = flags.DEFINE_integer("a_round", 4, "SIGKILLs before a round is left to end.")
@@ -181,7 +182,7 @@ def main(argv: list[str]) -> None:
             f"{result['bit_equal']} rounds ended bit-equal"
         )
     if _OUTPUT.value:
-        Path(_OUTPUT.value).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(_OUTPUT.value, report)
     sys.exit(any(result["bit_equal"] < result["rounds"] for result in report.values()))
 
 

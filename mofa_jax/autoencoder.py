@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from mofa_jax import losses, metrics
 from mofa_jax.camera import REFERENCE_SIZE, Camera
 from mofa_jax.checkpoint import Checkpoints, on_first_device
+from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.fused_photometric import (
     StackedBases,
@@ -99,17 +100,17 @@ def check_loss(config: ConfigDict, cam: Camera) -> None:
     """Refuses values of the default config's `loss` with which no loss can be computed.
 
     Raises:
-      ValueError: a geometric change from or to zero, or an image that cannot be halved so often.
+      InputError: a geometric change from or to zero, or an image that cannot be halved so often.
     """
     ends = (config.regularizer_start, config.regularizer)
     if config.regularizer_steps and min(ends) <= 0:
-        raise ValueError(
+        raise InputError(
             f"loss.regularizer_start and loss.regularizer are {ends[0]:g} and {ends[1]:g}: a "
             "weight changes geometrically between positive numbers only; set "
             "loss.regularizer_steps to 0."
         )
     if any(side % 2**config.pyramid_levels for side in cam.image_size):
-        raise ValueError(
+        raise InputError(
             f"loss.pyramid_levels is {config.pyramid_levels}, but an image of "
             f"{cam.image_size[0]} px cannot be halved so often; give fewer levels, or a "
             f"camera.image_size that is a multiple of {2**config.pyramid_levels}."

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 from ml_collections import ConfigDict
 
+from mofa_jax.errors import InputError
 from mofa_jax.numerics import safe_norm
 
 REFERENCE_SIZE = 240  # px: the side of the crop in whose pixels focal length and errors are given
@@ -46,10 +47,10 @@ def make_camera(config: ConfigDict) -> Camera:
     """The camera of a config's `camera`: the same view whatever its `image_size`.
 
     Raises:
-      ValueError: the image size is no positive integer.
+      InputError: the image size is no positive integer.
     """
     if config.image_size < 1:
-        raise ValueError(f"camera.image_size is {config.image_size}; give a positive number of px.")
+        raise InputError(f"camera.image_size is {config.image_size}; give a positive number of px.")
     reference = Camera(focal=config.focal, distance=config.distance)
     return reference.scaled(config.image_size / REFERENCE_SIZE)
 

@@ -15,12 +15,14 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from mofa_jax.errors import InputError
+
 FORMAT = 2  # of what a checkpoint's metadata holds; 1 had no checksums, its weights can be read
 
 _logger = logging.getLogger(__name__)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint cannot be found, read or written; the message says what, where and the mend."""
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write
 from mofa_jax.mesh import Topology, build_topology
 
@@ -24,7 +25,7 @@ _INDEX_ARRAYS = ("triangles", "landmarks")
 _TEXTS = {"name": "name", "license": "licence"}  # fields, and their keys in the npz format
 
 
-class FaceModelError(ValueError):
+class FaceModelError(InputError):
     """A face model's file or arrays cannot be used; the message says what, where and the mend."""
 
 

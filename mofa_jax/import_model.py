@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mofa_jax.face_model import FaceModel, FaceModelError
+from mofa_jax.errors import InputError
+from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.arrays import UNITS, ArrayFormat, read_arrays
 from mofa_jax.face_models.assemble import Assembly, assemble
 from mofa_jax.face_models.bfm2009 import read_bfm2009
@@ -211,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model, notes = import_model(options.kind, options.source, options)
         options.output.parent.mkdir(parents=True, exist_ok=True)
         model.save(options.output)
-    except (FaceModelError, OSError) as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for note in notes:

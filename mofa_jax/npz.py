@@ -9,10 +9,12 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
+from mofa_jax.errors import InputError
+
 _MAX_DEFLATION = 1032  # bytes that one byte of a deflated stream can become at most
 
 
-class NpzError(ValueError):
+class NpzError(InputError):
     """A file cannot be read as npz; the message names the file, the fault and the mend."""
 
 

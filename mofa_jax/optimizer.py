@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import code_size, code_slices
 
@@ -18,7 +19,7 @@ def make_optimizer(config: ConfigDict, num_steps: int, model: FaceModel):
     """The gradient transformation that `config` (the default config's `optimizer`) describes.
 
     Raises:
-      ValueError: an unknown optimizer or schedule.
+      InputError: an unknown optimizer or schedule.
     """
     rate = _learning_rate(config, num_steps)
     if config.name == "adadelta":
@@ -27,7 +28,7 @@ def make_optimizer(config: ConfigDict, num_steps: int, model: FaceModel):
     elif config.name == "adam":
         update = optax.adam(rate)
     else:
-        raise ValueError(f"optimizer.name is {config.name!r}; choose adadelta or adam.")
+        raise InputError(f"optimizer.name is {config.name!r}; choose adadelta or adam.")
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     return optax.chain(clip, update, scale_code_updates(code_factors(config.factors, model)))
 
@@ -40,7 +41,7 @@ def _learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
         return optax.constant_schedule(rate)
     if config.schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, rate, warmup, max(num_steps, warmup + 1))
-    raise ValueError(f"optimizer.schedule is {config.schedule!r}; choose constant or cosine.")
+    raise InputError(f"optimizer.schedule is {config.schedule!r}; choose constant or cosine.")
 
 
 def code_factors(factors: Mapping[str, float], model: FaceModel) -> np.ndarray:

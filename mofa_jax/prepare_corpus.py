@@ -9,6 +9,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from mofa_jax.data.corpora.prepare import prepare_corpus
+from mofa_jax.errors import InputError
 from mofa_jax.processes import configure_logging
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The corpus.", lock_config=True)
@@ -27,8 +28,8 @@ def main(argv: list[str]) -> None:
         prepare_corpus(
             _CONFIG.value, _OUTPUT.value, num_workers=_NUM_WORKERS.value, beam_options=_BEAM.value
         )
-    except ValueError as error:
-        sys.exit(str(error))
+    except InputError as error:
+        sys.exit(f"error: {error}")
     except ImportError as error:
         sys.exit(f"{error.name} is missing: pip install -r requirements-corpus.txt")
     except KeyboardInterrupt:

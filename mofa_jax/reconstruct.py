@@ -20,11 +20,10 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import Crop, FaceDetector, crop_from_box
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
+from mofa_jax.errors import InputError
 from mofa_jax.export.meshes import write_obj
-from mofa_jax.face_model import FaceModelError
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.files import write_json
 from mofa_jax.inference import Predictor, load_for_inference
@@ -222,7 +221,7 @@ def main(argv: Sequence[str]) -> None:
     configure_logging()
     try:
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
-    except (CheckpointError, FaceModelError) as error:
+    except InputError as error:
         sys.exit(f"error: {error}")
     summary = reconstruct_all(predict, argv[1:], _OUTPUT.value)
     if summary.missing or not summary.photographs:

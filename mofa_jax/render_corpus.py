@@ -13,7 +13,6 @@ from tqdm import tqdm
 from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.record import ENCODINGS, SPLITS
 from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
-from mofa_jax.data.sources.images import PhotographError
 from mofa_jax.data.synthetic.corpus import (
     NAME,
     SHARD_SIZE,
@@ -24,7 +23,7 @@ from mofa_jax.data.synthetic.corpus import (
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.data.synthetic.photographs import backgrounds_from_config
-from mofa_jax.face_model import FaceModelError
+from mofa_jax.errors import InputError
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
 
@@ -106,7 +105,7 @@ def main(argv: list[str]) -> None:
             encoding=_ENCODING.value,
             vertices=_VERTICES.value,
         )
-    except (CorpusWriteError, PhotographError, FaceModelError) as error:
+    except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("Stopped; the same command goes on after the finished shards.")

@@ -13,6 +13,8 @@ from importlib import import_module
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from mofa_jax.errors import InputError
+
 _ENCODERS = {
     "alexnet": (".alexnet", "AlexNet"),
     "compact": (".compact", "Compact"),
@@ -29,7 +31,7 @@ def make_encoder(name: str, num_outputs: int, **kwargs) -> nn.Module:
       **kwargs: further fields of the encoder, such as `variant="torchvision"` of "alexnet".
 
     Raises:
-      ValueError: no encoder has this name.
+      InputError: no encoder has this name.
     """
     return _encoder_class(name)(num_outputs=num_outputs, **kwargs)
 
@@ -38,7 +40,7 @@ def encoder_from_config(config: ConfigDict, num_outputs: int) -> nn.Module:
     """The encoder that a config's `encoder` describes.
 
     Raises:
-      ValueError: no encoder has this name.
+      InputError: no encoder has this name.
     """
     cls = _encoder_class(config.name)
     fields = {key: config[key] for key in config if key in cls.__annotations__}
@@ -48,6 +50,6 @@ def encoder_from_config(config: ConfigDict, num_outputs: int) -> nn.Module:
 def _encoder_class(name: str) -> type[nn.Module]:
     if name not in _ENCODERS:
         known = ", ".join(f'"{known}"' for known in sorted(_ENCODERS))
-        raise ValueError(f'There is no encoder "{name}"; choose one of {known}.')
+        raise InputError(f'There is no encoder "{name}"; choose one of {known}.')
     module, cls = _ENCODERS[name]
     return getattr(import_module(module, __package__), cls)

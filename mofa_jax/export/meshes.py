@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write
 
 MM_PER_DM = 100.0
 
 
-class MeshError(ValueError):
+class MeshError(InputError):
     """A mesh cannot be written; the message names the file and what is wrong with the arrays."""
 
 

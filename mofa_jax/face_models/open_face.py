@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from mofa_jax.errors import InputError
 from mofa_jax.face_models.subdivision import catmull_clark, smooth_border
 from mofa_jax.npz import read_npz
 
@@ -17,7 +18,7 @@ ASSET = Path(__file__).with_name("open_face.npz")
 BORDER_PASSES = 8
 
 
-class OpenFaceError(ValueError):
+class OpenFaceError(InputError):
     """The open model's file is missing or damaged; the message names the file and the mend."""
 
 

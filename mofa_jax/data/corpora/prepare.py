@@ -41,6 +41,7 @@ from mofa_jax.data.corpora.writer import (
 from mofa_jax.data.faces.crop import CROP_SIZE
 from mofa_jax.data.sources.groups import group_rank
 from mofa_jax.data.sources.items import UNITS, Item, chunks_of, list_items
+from mofa_jax.errors import InputError
 from mofa_jax.files import locked, remove_temporaries
 
 NAME = "mofa_faces"
@@ -55,7 +56,7 @@ _EXPECTED = re.compile(
 _logger = logging.getLogger(__name__)
 
 
-class PreparationError(ValueError):
+class PreparationError(InputError):
     """A corpus cannot be made from what there is; the message says why and the mend."""
 
 

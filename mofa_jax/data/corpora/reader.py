@@ -16,6 +16,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from mofa_jax.data.faces.crop import CROP_SIZE
 from mofa_jax.data.sources.images import decode_photograph
 from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS
+from mofa_jax.errors import InputError
 
 SHAPES = {
     "landmarks": (NUM_LANDMARKS, 2),
@@ -24,7 +25,7 @@ SHAPES = {
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
-class CorpusError(ValueError):
+class CorpusError(InputError):
     """A data set cannot be opened or is not one of face crops; the message names it."""
 
 

@@ -23,11 +23,12 @@ from mofa_jax.data.sources.landmark_files import (
     find_landmark_file,
     read_landmark_file,
 )
+from mofa_jax.errors import InputError
 
 _FORMAT = 2  # of the staged chunks; a higher number makes every one anew
 
 
-class RecipeError(ValueError):
+class RecipeError(InputError):
     """A config asks for something impossible; the message says what and the mend."""
 
 

@@ -18,12 +18,13 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write, remove_temporaries, write_json
 
 SETTINGS = "settings.json"
 
 
-class CorpusWriteError(ValueError):
+class CorpusWriteError(InputError):
     """A data set cannot be written; the message says where, why and the mend."""
 
 

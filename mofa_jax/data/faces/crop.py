@@ -15,6 +15,8 @@ import threading
 import cv2
 import numpy as np
 
+from mofa_jax.errors import InputError
+
 CROP_SIZE = 240
 # Square about the box (x, y, w, w) of haarcascade_frontalface_alt2, in units of w.
 BOX_SIDE, BOX_SHIFT_DOWN = 1.285, 0.10
@@ -24,7 +26,7 @@ LANDMARKS_SIDE, LANDMARKS_SHIFT_UP = 1.466, 0.094
 _MAX_OVERSAMPLING = 16
 
 
-class FaceError(ValueError):
+class FaceError(InputError):
     """A face cannot be cut out: its box or landmarks make no square in the photograph."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mofa_jax.data.faces.crop import crop_square
 from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS, FaceLandmarks
+from mofa_jax.errors import InputError
 
 # dlib's box about a face, in units of the side w of haarcascade_frontalface_alt2's: how far its
 # center is below that box's, and its side. Measured on 600 photographs of LFW.
@@ -25,7 +26,7 @@ _MODEL_PACKAGE = "face_recognition_models"
 _MODEL_FILE = "models/shape_predictor_68_face_landmarks.dat"
 
 
-class LandmarkDetectorError(ValueError):
+class LandmarkDetectorError(InputError):
     """A landmark detector cannot be had; the message says why and the mend."""
 
 

@@ -14,13 +14,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mofa_jax.errors import InputError
+
 Example = dict[str, Any]
 SMALLEST_SHARE = 1e-3  # of a mixture's weights; a corpus of a smaller one would hardly be seen
 _MAX_REPLACEMENTS = 1000
 _logger = logging.getLogger(__name__)
 
 
-class FeedError(ValueError):
+class FeedError(InputError):
     """A feed cannot be made from these sources and sizes, or nothing in them can be read."""
 
 

@@ -22,6 +22,7 @@ from mofa_jax.data.feeds.mixture import (
 )
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed, eval_batches
+from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 
 _NUM_EXAMPLES = 4
@@ -72,7 +73,7 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     """The data that `config.data` names.
 
     Raises:
-      ValueError: an unknown kind, or a missing path; and the errors of the sources.
+      InputError: an unknown kind, or a missing path; and the errors of the sources.
       FeedError: pictures of another size than the camera's, no landmarks for a loss that needs
         them, or a batch that the devices do not divide.
     """
@@ -80,13 +81,13 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     if kind == "synthetic":
         return _synthetic(config, model, cam)
     if kind not in ("photographs", "tfds"):
-        raise ValueError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
+        raise InputError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
     if config.data.mixture and (kind != "tfds" or config.data.path):
-        raise ValueError(
+        raise InputError(
             "data.mixture names corpora of kind tfds instead of data.path; leave one of them empty."
         )
     if not config.data.path and not config.data.mixture:
-        raise ValueError(
+        raise InputError(
             f"data.path is empty; give the {kind} to train on: --config.data.path=FOLDER."
         )
     if kind == "photographs":

@@ -4,6 +4,8 @@ import hashlib
 import re
 from collections.abc import Callable
 
+from mofa_jax.errors import InputError
+
 
 def group_finder(pattern: str) -> Callable[[str, str], str]:
     """(text, otherwise) -> who a photograph shows: what the expression finds in the text.
@@ -12,18 +14,18 @@ def group_finder(pattern: str) -> Callable[[str, str], str]:
       pattern: a regular expression with one group; "" always gives `otherwise`.
 
     Raises:
-      ValueError: it is not one.
+      InputError: it is not one.
     """
     if not pattern:
         return lambda text, otherwise: otherwise
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ValueError(
+        raise InputError(
             f"group_pattern {pattern!r} is no regular expression: {error}; such as r'(.+)_\\d+'"
         ) from error
     if expression.groups != 1:
-        raise ValueError(
+        raise InputError(
             f"group_pattern {pattern!r} has {expression.groups} groups; it needs exactly one, "
             r"such as r'(.+)_\d+'"
         )

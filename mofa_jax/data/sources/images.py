@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mofa_jax.errors import InputError
+
 try:  # iPhones' photographs, where somebody has installed it
     import pillow_heif
 except ImportError:
@@ -53,7 +55,7 @@ _TRANSPOSES = {
 _WARNINGS_LOCK = threading.Lock()
 
 
-class PhotographError(ValueError):
+class PhotographError(InputError):
     """A photograph cannot be read or found; the message names the file, the reason, the mend."""
 
 

@@ -21,6 +21,7 @@ from mofa_jax.data.sources.images import (
     read_photograph,
     root_of,
 )
+from mofa_jax.errors import InputError
 
 KINDS = ("photographs", "videos", "tfds")
 UNITS = {"photographs": "photograph", "videos": "video", "tfds": "record"}  # one of each
@@ -28,7 +29,7 @@ GROUP_BY = ("name", "stem")
 PICTURES_A_CHUNK = 64
 
 
-class SourceError(ValueError):
+class SourceError(InputError):
     """A source names nothing that can be used; the message says what, where and the mend."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from mofa_jax.errors import InputError
 from mofa_jax.npz import NpzError, read_npz
 
 NUM_LANDMARKS = 68
@@ -22,7 +23,7 @@ FILE_NAMES = ("landmarks.json", "landmarks.npz")
 _KEYS = ("files", "landmarks", "confidence", "clean")
 
 
-class LandmarkFileError(ValueError):
+class LandmarkFileError(InputError):
     """A landmark file is not as expected; the message names the file, the fault and the mend."""
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mofa_jax.errors import InputError
+
 EXTENSIONS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
 
 
-class VideoError(ValueError):
+class VideoError(InputError):
     """A video cannot be read; the message names it."""
 
 

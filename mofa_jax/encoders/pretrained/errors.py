@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from mofa_jax.errors import InputError
 
-class PretrainedWeightsError(ValueError):
+
+class PretrainedWeightsError(InputError):
     """A file of pretrained weights that cannot be used; one sentence says why and what to do."""
 
 

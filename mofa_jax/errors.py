@@ -1,0 +1,8 @@
+"""What people are told when something that they gave cannot be used."""
+
+
+class InputError(ValueError):
+    """A file, a folder, a config or an argument cannot be used.
+
+    The message is one sentence that says what, where and the mend; commands print it and end.
+    """
