@@ -9,6 +9,7 @@ import math
 import pickle
 import zipfile
 from collections import OrderedDict
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -106,9 +107,12 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """
     try:
         with open(path, "rb") as file:
-            read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
-            file.seek(0)
-            content, storages = read(file, path)
+            if zipfile.is_zipfile(file):
+                content, storages = _read_zip(file, path)
+            else:
+                # Of a map, unlike a file, no more is ever read, or allocated, than is there.
+                with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+                    content, storages = _read_legacy(mapped, path)
             tensors = _state_dict(content, path)
             return {name: _array(tensor, storages) for name, tensor in tensors.items()}
     except PretrainedWeightsError:
@@ -137,7 +141,7 @@ def _read_zip(file: BinaryIO, path: str | Path) -> tuple[object, dict[str, np.nd
     return content, arrays
 
 
-def _read_legacy(file: BinaryIO, path: str | Path) -> tuple[object, dict[str, np.ndarray]]:
+def _read_legacy(file: mmap, path: str | Path) -> tuple[object, dict[str, np.ndarray]]:
     """Pickles of magic number, protocol, system, content and storage keys, then the storages."""
     if _Unpickler(file, path).load() != _LEGACY_MAGIC:
         raise refuse(path, _EXPECTED, "another kind of pickle", _MEND)
