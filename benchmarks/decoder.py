@@ -21,7 +21,7 @@ from mofa_jax.fused_photometric import photometric_batch, stack_bases
 from mofa_jax.illumination import AMBIENT
 from mofa_jax.params import code_size
 
-_MODEL = flags.DEFINE_string("model", "open", "Face model: an npz file or a name in the box.")
+_MODEL = flags.DEFINE_string("model", "open", "Face model: an npz file or a built-in name.")
 _BATCH = flags.DEFINE_list("batch", ["1", "5", "16"], "Batch sizes.")
 _RUNS = flags.DEFINE_integer("runs", 40, "Timed runs of each.")
 

@@ -31,7 +31,7 @@ from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.reader import open_corpus
 from mofa_jax.data.corpora.record import corpus_features
 from mofa_jax.data.feeds.augment import Augmentation, augment
-from mofa_jax.data.feeds.mixture import Source
+from mofa_jax.data.feeds.mixture import ExampleSource
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed
 from mofa_jax.encoders import encoder_from_config
@@ -105,7 +105,7 @@ def main(_):
             measure_waiting(source)
 
 
-def measure_feeds(source: Source) -> None:
+def measure_feeds(source: ExampleSource) -> None:
     """Prints images/s of both feeds, and what the augmentation takes of them."""
     batch_size, cache = _BATCH * jax.device_count(), load_cache(source)
     batch = {key: array[0, :_BATCH] for key, array in cache.share.arrays.items()}
@@ -126,7 +126,7 @@ def measure_feeds(source: Source) -> None:
         )
 
 
-def measure_memory(source: Source) -> None:
+def measure_memory(source: ExampleSource) -> None:
     """Prints resident memory in an epoch of the feed from files, from its tenth batch on."""
     batch_size = _BATCH * jax.device_count()
     resident = []
@@ -141,7 +141,7 @@ def measure_memory(source: Source) -> None:
     )
 
 
-def measure_waiting(source: Source) -> None:
+def measure_waiting(source: ExampleSource) -> None:
     """Prints how long a training with the compact config waits for its batches."""
     config = compact.get_config()
     config.batch_size *= jax.device_count()

@@ -18,7 +18,7 @@ from mofa_jax.data.synthetic.backgrounds import photograph_background, procedura
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params
 from mofa_jax.data.synthetic.examples import degrade, example_keys, synthetic_batch
 
-_MODEL = flags.DEFINE_string("model", "open", "Face model: an npz file or a name in the box.")
+_MODEL = flags.DEFINE_string("model", "open", "Face model: an npz file or a built-in name.")
 _BATCH = flags.DEFINE_list("batch", ["1", "16", "50"], "Faces rendered together.")
 _RUNS = flags.DEFINE_integer("runs", 10, "Timed runs of each.")
 _PAPER = 100_000  # images of the paper's synthetic corpus

@@ -1,4 +1,4 @@
-"""The open face model in the box: its arrays, its surface, its colors, and its subdivision."""
+"""The built-in open face model: its arrays, its surface, its colors, and its subdivision."""
 
 import time
 

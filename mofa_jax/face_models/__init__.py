@@ -1,1 +1,1 @@
-"""Face models in the box, and importers of those that people have."""
+"""Built-in face models, and importers of those that people have."""

@@ -1,4 +1,4 @@
-"""The open face model in the box: unpacks `open_face.npz` to the arrays of the face-model format.
+"""The built-in open face model: unpacks `open_face.npz` to the arrays of the face-model format.
 
 The file holds the coarse control mesh's bases, quantized; a fixed Catmull-Clark matrix refines
 them. Built by `tools/build_open_model.py` from CC0 assets; see `open_face_LICENSE.txt` and
@@ -26,7 +26,7 @@ def load_open_face(path: Path | str = ASSET) -> dict[str, np.ndarray]:
     """The open model in the npz format of face models: float32, decimeters, N about 25,000.
 
     Args:
-      path: the packed file; the one in the box by default.
+      path: the packed file; the built-in one by default.
 
     Raises:
       OpenFaceError: the file is absent, cut short or lacks an array.

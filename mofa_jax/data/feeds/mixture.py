@@ -26,7 +26,7 @@ class FeedError(InputError):
     """A feed cannot be made from these sources and sizes, or nothing in them can be read."""
 
 
-class Source(Protocol):
+class ExampleSource(Protocol):
     """Random access to examples."""
 
     def __len__(self) -> int: ...
@@ -40,7 +40,7 @@ class ForgivingSource:
     `log` is told of each of them once; `num_failed` counts them.
     """
 
-    def __init__(self, source: Source, log: Callable[[str], None] = _logger.warning):
+    def __init__(self, source: ExampleSource, log: Callable[[str], None] = _logger.warning):
         self._source, self._log = source, log
         self._failed: set[int] = set()
         self._lock = threading.Lock()
@@ -83,7 +83,7 @@ class Mixture:
         others.
     """
 
-    def __init__(self, sources: Sequence[Source], weights: Sequence[float]):
+    def __init__(self, sources: Sequence[ExampleSource], weights: Sequence[float]):
         if not all(0 < weight < math.inf for weight in weights):
             raise FeedError(f"the weights of a mixture are positive numbers, not {list(weights)}")
         if min(weights) < SMALLEST_SHARE * sum(weights):
@@ -100,7 +100,7 @@ class Mixture:
         return sum(map(len, self.sources))
 
 
-def as_mixture(source: Source | Mixture) -> Mixture:
+def as_mixture(source: ExampleSource | Mixture) -> Mixture:
     """A `Mixture` as it is; a single source as the whole of one."""
     return source if isinstance(source, Mixture) else Mixture([source], [1.0])
 
@@ -130,7 +130,7 @@ def parse_mixture(text: str) -> dict[str, float]:
 class Joined:
     """Sources one after another, as one source."""
 
-    def __init__(self, sources: Sequence[Source]):
+    def __init__(self, sources: Sequence[ExampleSource]):
         self._sources = tuple(sources)
         self._ends = np.cumsum([len(source) for source in self._sources])
 
@@ -146,7 +146,7 @@ class Joined:
 class Spread:
     """At most `count` examples of a source, evenly spread over it."""
 
-    def __init__(self, source: Source, count: int):
+    def __init__(self, source: ExampleSource, count: int):
         self._source = source
         self._indices = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)
 

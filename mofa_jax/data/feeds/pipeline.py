@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 from mofa_jax.camera import Camera
 from mofa_jax.data.feeds.augment import Augmentation
 from mofa_jax.data.feeds.mixture import (
+    ExampleSource,
     FeedError,
     ForgivingSource,
     Joined,
     Mixture,
-    Source,
     Spread,
     parse_mixture,
 )
@@ -63,8 +63,8 @@ class _Corpora:
       summary: see `Data`.
     """
 
-    train: Mapping[str, Source]
-    held_out: Mapping[str, Source]
+    train: Mapping[str, ExampleSource]
+    held_out: Mapping[str, ExampleSource]
     weights: Mapping[str, float]
     summary: str
 
@@ -196,7 +196,7 @@ def _check_landmarks(found: _Corpora) -> None:
             _logger.info(f"{path}: {annotated:,} of {asked:,} {kind} faces have landmarks")
 
 
-def _annotated(source: Source, split: str) -> tuple[int, int]:
+def _annotated(source: ExampleSource, split: str) -> tuple[int, int]:
     """How many faces of a source have landmarks, and of how many: all, or some spread over it."""
     counts = getattr(source, "metadata", {}).get("num_annotated", {})
     if split in counts:

@@ -22,10 +22,10 @@ from mofa_jax.data.feeds.augment import Augmentation, augment
 from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatch, local_sharding, part_of_batch
 from mofa_jax.data.feeds.mixture import (
     SMALLEST_SHARE,
+    ExampleSource,
     FeedError,
     ForgivingSource,
     Mixture,
-    Source,
     as_mixture,
 )
 from mofa_jax.data.feeds.shuffle import hashed, permuted
@@ -174,7 +174,7 @@ def _turns(weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return corpus, rank, is_of.sum(axis=0)
 
 
-def use_cache(mode: str, source: Source | Mixture) -> bool:
+def use_cache(mode: str, source: ExampleSource | Mixture) -> bool:
     """Whether the examples of `source` are to be held on the devices, the same on all processes.
 
     Raises:
@@ -198,7 +198,7 @@ def use_cache(mode: str, source: Source | Mixture) -> bool:
 
 
 def load_cache(
-    source: Source | Mixture,
+    source: ExampleSource | Mixture,
     num_threads: int | None = None,
     log: Callable[[str], None] = _logger.warning,
 ) -> Cache:
@@ -264,7 +264,7 @@ def _fill(
     return Share(arrays, *jax.device_put((counts, own), device)), names
 
 
-def _indices(number: int, source: Source) -> range:
+def _indices(number: int, source: ExampleSource) -> range:
     """The examples of a source that a device holds."""
     return range(number, len(source), jax.device_count())
 
@@ -287,7 +287,7 @@ def _rows_of_each(mixture: Mixture) -> list[int]:
     return [-(-len(source) // jax.device_count()) for source in mixture.sources]
 
 
-def _num_bytes(source: Source | Mixture) -> int:
+def _num_bytes(source: ExampleSource | Mixture) -> int:
     """What the examples take on each device."""
     mixture = as_mixture(source)
     example = ForgivingSource(mixture.sources[0], lambda _: None)[0]

@@ -15,10 +15,10 @@ from mofa_jax.data.feeds.augment import Augmentation, augment
 from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatch, part_of_batch, shard
 from mofa_jax.data.feeds.mixture import (
     Example,
+    ExampleSource,
     FeedError,
     ForgivingSource,
     Mixture,
-    Source,
     as_mixture,
 )
 
@@ -46,7 +46,7 @@ class StreamedFeed:
 
     def __init__(
         self,
-        source: Source | Mixture,
+        source: ExampleSource | Mixture,
         batch_size: int,
         seed: int,
         augmentation: Augmentation,
@@ -112,7 +112,7 @@ def training_batches(
 
 
 def eval_batches(
-    source: Source, batch_size: int, num_threads: int | None = None
+    source: ExampleSource, batch_size: int, num_threads: int | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
     """All examples of a source once, in its order, every key [B, ...].
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mofa_jax.errors import InputError
 
@@ -41,16 +41,6 @@ MAX_BYTES = 500_000_000
 """Size of a file above which it is refused unread."""
 
 _ANIMATED = ("GIF", "WEBP", "PNG")
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # The filters of `warnings` belong to the process: one thread at a time may exchange them.
 _WARNINGS_LOCK = threading.Lock()
 
@@ -89,7 +79,7 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
     if not content:
         raise PhotographError(f"{name}: the file is empty; copy or download it again")
     try:
-        image, orientation = _open(io.BytesIO(content))
+        image = _open(io.BytesIO(content))
         _check_size(name, image.width, image.height)
         if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
             raise PhotographError(
@@ -97,9 +87,7 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
                 "photograph, or prepare it as a video"
             )
         image.load()
-        if orientation in _TRANSPOSES:
-            image = image.transpose(_TRANSPOSES[orientation])
-        return _to_rgb(image)
+        return _to_rgb(_upright(image))
     except PhotographError:
         raise
     except UnidentifiedImageError as error:
@@ -214,17 +202,22 @@ def _read_bytes(path: Path) -> bytes:
     return content
 
 
-def _open(file: io.BytesIO) -> tuple[Image.Image, int]:
-    """Read the header: the image (not yet decoded) and its EXIF orientation."""
+def _open(file: io.BytesIO) -> Image.Image:
+    """Read the header: the image, not yet decoded."""
     with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.simplefilter("ignore", UserWarning)  # broken EXIF
-        image = Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         try:
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            return ImageOps.exif_transpose(image)
         except Exception:  # a broken EXIF block says nothing about the pixels
-            orientation = 1
-    return image, orientation
+            return image
 
 
 def _check_size(name: str | os.PathLike[str], width: int, height: int) -> None:
