@@ -263,7 +263,7 @@ def test_bad_files_are_named_and_the_others_used(tmp_path):
     save(folder / odd)
     folder_with_name = folder / "nested" / "deeper"
     save(folder_with_name / "x.JPG", format="JPEG")
-    prepared = prepare_quietly(config_of(folder), tmp_path / "out")
+    prepared = prepare_quietly(config_of(folder, eval_fraction=0.5), tmp_path / "out")
     found = left_out(tmp_path / "out")
     assert {name: reason for name, (reason, _) in found.items()} == expected
     assert "more than 150 million pixels" in found["bomb.png"][1]
