@@ -175,8 +175,8 @@ def _check_size(found: _Corpora, cam: Camera) -> None:
             wanted = " x ".join(map(str, cam.image_size))
             raise FeedError(
                 f"{path}: the faces have {height} x {width} px, but the camera's image has "
-                f"{wanted}; set config.camera.image_size to the faces' size, with "
-                "config.camera.focal in proportion, or prepare the faces in the camera's"
+                f"{wanted}; set config.camera.image_size to the faces' size, or prepare the faces "
+                "in the camera's"
             )
 
 
