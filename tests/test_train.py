@@ -337,9 +337,9 @@ def test_four_devices_give_the_gradients_of_one(config, tiny_model):
     config.loss.population_shape = config.loss.population_pose = 0.5
     four, four_metrics = train_step_gradients(tiny_model, config, 4)
     one, one_metrics = train_step_gradients(tiny_model, config, 1)
-    # Sums in another order: for the gain of a block, one number, 1.4e-5 of it were seen.
+    # A block's gain is one number, a sum of many of both signs: float32 leaves 2e-7 of it open.
     for a, b in zip(jax.tree.leaves(four), jax.tree.leaves(one), strict=True):
-        np.testing.assert_allclose(a, b, atol=3e-5 * max(np.abs(b).max(), 1e-3))
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 0.05))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), four_metrics, one_metrics
     )

@@ -42,7 +42,7 @@ def part_of_batch(batch_size: int) -> int:
     Raises:
       FeedError: the devices do not divide the batch.
     """
-    devices = jax.device_count()
+    devices = jax.local_device_count() * jax.process_count()
     if batch_size <= 0 or batch_size % devices:
         raise FeedError(
             f"a batch of {batch_size} photographs cannot be divided among {devices} devices; make "
