@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from mofa_jax.errors import InputError
+from mofa_jax.errors import InputError, one_line
 
 FORMAT = 2  # of what a checkpoint's metadata holds; 1 had no checksums, its weights can be read
 
@@ -186,7 +186,7 @@ class Checkpoints:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {one_line(error)[:200]}"
 
 
 def _parts(tree: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from mofa_jax.errors import InputError
+from mofa_jax.errors import InputError, one_line
 
 _MAX_DEFLATION = 1032  # bytes that one byte of a deflated stream can become at most
 
@@ -31,7 +31,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 info.filename.removesuffix(".npy"): _read_member(archive, info) for info in members
             }
     except Exception as error:  # zip files, zlib and headers fail with a dozen types
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise NpzError(
             f"{os.fspath(path)}: cannot be read as npz ({reason}); it is cut short, damaged or of "
             "another format: copy it again."

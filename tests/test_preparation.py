@@ -27,6 +27,7 @@ from mofa_jax.data.corpora.staging import Chunk, stage
 from mofa_jax.data.sources import items as sources
 from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items
 from mofa_jax.data.sources.landmark_files import read_landmark_file
+from mofa_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 ASTRONAUT = pictures.astronaut()[0:320, 60:380]  # one face (NASA, public domain)
@@ -305,6 +306,7 @@ def test_photographs_without_a_face_are_one_sentence(tmp_path):
         ({"source.group_pattern": "("}, ValueError, "no regular expression"),
         ({"source.group_pattern": "a"}, ValueError, "0 groups"),
         ({"source.group_file": "nothing.txt"}, SourceError, "nothing.txt"),
+        ({"crop": "face"}, InputError, "crop is 'face'"),
         ({"encoding": "gif"}, RecipeError, "choose one of jpeg, png"),
         ({"eval_count": 3}, RecipeError, "set one of them"),
         ({"landmarks": "nothing:here"}, ValueError, "choose dlib, none"),

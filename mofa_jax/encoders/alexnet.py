@@ -14,6 +14,7 @@ from mofa_jax.encoders.layers import (
     max_pool,
     preprocess,
 )
+from mofa_jax.errors import InputError
 
 
 class _Variant(NamedTuple):
@@ -73,7 +74,7 @@ class AlexNet(nn.Module):
     def __post_init__(self):
         if self.variant not in VARIANTS:
             known = " or ".join(f'"{known}"' for known in VARIANTS)
-            raise ValueError(f'AlexNet has no variant "{self.variant}"; choose {known}.')
+            raise InputError(f'AlexNet has no variant "{self.variant}"; choose {known}.')
         super().__post_init__()
 
     @nn.compact

@@ -13,8 +13,6 @@ import collections
 import io
 import math
 import pickle
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,23 +23,6 @@ from mofa_jax.face_model import FaceModelError
 from mofa_jax.npz import read_npy_header, values_of
 from mofa_jax.pickles import check_places
 
-_BROKEN = (
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    UnicodeDecodeError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    ImportError,
-    SyntaxError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 _MAX_DENSE = 10**8  # entries of a sparse matrix that is written out
 
 
@@ -230,7 +211,7 @@ def read_pickle(stream: BinaryIO, source: str) -> Any:
             f"{source}: the pickle names {error}, which could run code, expected arrays only; it "
             "was not opened: get the file again from its publisher."
         ) from error
-    except _BROKEN as error:
+    except Exception as error:  # of damaged files, a dozen types
         raise FaceModelError(
             f"{source}: cannot be read as a pickle of arrays ({error}); it is cut short or of "
             "another format: download it again."
@@ -258,7 +239,7 @@ def read_object_npy(stream: BinaryIO, source: str, size: int) -> Any:
         if not dtype.hasobject:
             values = values_of(bytearray(stream.read()), dtype)
             return values.reshape(shape, order="F" if fortran_order else "C")
-    except _BROKEN as error:
+    except Exception as error:  # of damaged files, a dozen types
         raise FaceModelError(
             f"{source}: cannot be read as .npy ({error}); it is cut short or of another format: "
             "download it again."

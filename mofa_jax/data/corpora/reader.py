@@ -15,8 +15,9 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from mofa_jax.data.faces.crop import CROP_SIZE
 from mofa_jax.data.sources.images import decode_photograph
+from mofa_jax.data.sources.items import SourceError, open_prepared
 from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS
-from mofa_jax.errors import InputError
+from mofa_jax.errors import InputError, one_line
 
 SHAPES = {
     "landmarks": (NUM_LANDMARKS, 2),
@@ -92,7 +93,7 @@ class Corpus:
         try:
             return tf_example_pb2.Example.FromString(self._records[i]).features.feature
         except (RuntimeError, DecodeError) as error:  # of ArrayRecord, and of its content
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)[:200]
             raise CorpusError(
                 f"{self._label}[{i}]: the record cannot be read ({reason}); a file of the corpus "
                 "is damaged: prepare it again, or copy it anew"
@@ -114,29 +115,18 @@ def open_corpus(name_or_folder: str | os.PathLike[str], split: str) -> Corpus:
       CorpusError: no such data set or split, other features, or files that are not ArrayRecord.
     """
     label = os.fspath(name_or_folder)
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
     try:
-        folder = _builder_folder(label)
-        builder = tfds.builder_from_directory(folder) if folder else tfds.builder(label)
-        image_size = _check_features(label, builder.info.features)
-        serialized = tfds.decode.DeserializeMethod.RAW_BYTES
-        records = builder.as_data_source(split, deserialize_method=serialized)
-    except CorpusError:
-        raise
-    except Exception as error:  # TFDS raises its own types and NotImplementedError, all one here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CorpusError(
-            f"{label}: split {split!r} of this data set cannot be opened ({reason}); prepare it "
-            "with file_format='array_record' and give the folder of dataset_info.json"
-        ) from error
-    info = builder.info
+        info, records = open_prepared(_builder_folder(label), split, deserialize_method=raw)
+    except SourceError as error:
+        raise CorpusError(str(error)) from error
+    image_size = _check_features(label, info.features)
     has_code = "code" in info.features
     return Corpus(records, f"{label}/{split}", info.metadata or {}, image_size, has_code)
 
 
-def _builder_folder(label: str) -> str | None:
-    """The folder of dataset_info.json in or below `label`; None if `label` is no folder."""
-    if not os.path.isdir(label):
-        return None
+def _builder_folder(label: str) -> str:
+    """The folder of dataset_info.json, if it lies two below `label`; otherwise `label`."""
     below = sorted(Path(label).glob("*/*/dataset_info.json"))
     if len(below) == 1 and not Path(label, "dataset_info.json").is_file():
         return str(below[0].parent)

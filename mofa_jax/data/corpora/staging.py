@@ -28,6 +28,7 @@ from mofa_jax.data.faces.find import Face, Finder, Finding
 from mofa_jax.data.faces.quality import change
 from mofa_jax.data.sources.images import encode_photograph
 from mofa_jax.data.sources.items import Item, Picture, SourceError, read_pictures
+from mofa_jax.errors import one_line
 from mofa_jax.files import atomic_write, write_json
 
 _PICTURE_SIZE = 96  # px, of the pictures in the report
@@ -132,12 +133,8 @@ def _search(item: Item, recipe: Recipe, finder: Finder, blob: _Blob) -> dict[str
                     outcome["kept"].append(kept)
     except SourceError:
         raise
-    except (
-        ValueError,
-        MemoryError,
-        cv2.error,
-    ) as error:  # all the errors of readers are ValueErrors
-        outcome["pruned"].append(_unreadable(item, " ".join(str(error).split())))
+    except (ValueError, MemoryError, cv2.error) as error:  # the errors of readers are ValueErrors
+        outcome["pruned"].append(_unreadable(item, one_line(error)))
     return outcome
 
 

@@ -33,6 +33,7 @@ from mofa_jax.data.sources.landmark_files import (
     LandmarkTable,
     read_pts,
 )
+from mofa_jax.errors import InputError
 
 CROPS = ("haar", "landmarks")
 FACES = ("all", "central")
@@ -86,7 +87,7 @@ class Options:
     def __post_init__(self):
         for name, value, allowed in (("crop", self.crop, CROPS), ("faces", self.faces, FACES)):
             if value not in allowed:
-                raise ValueError(f"{name} is {value!r}; it must be one of {list(allowed)}")
+                raise InputError(f"{name} is {value!r}; it must be one of {list(allowed)}")
 
 
 @dataclasses.dataclass(frozen=True)

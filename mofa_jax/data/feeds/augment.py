@@ -12,6 +12,7 @@ from jax import random
 
 from mofa_jax.data.feeds.jpeg import jpeg_noise
 from mofa_jax.data.synthetic.backgrounds import soft_cover
+from mofa_jax.errors import InputError
 from mofa_jax.landmarks import FLIP_PERMUTATION
 from mofa_jax.sampling import sample_bilinear
 
@@ -55,12 +56,12 @@ class Augmentation:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             if not 0 <= getattr(self, field.name) < float("inf"):
-                raise ValueError(f"augmentation.{field.name} must be finite and at least 0")
+                raise InputError(f"augmentation.{field.name} must be finite and at least 0")
         for name in ("flip", "occluder"):
             if getattr(self, name) > 1:
-                raise ValueError(f"augmentation.{name} is a probability, not {getattr(self, name)}")
+                raise InputError(f"augmentation.{name} is a probability, not {getattr(self, name)}")
         if self.jpeg > 99:
-            raise ValueError(f"augmentation.jpeg is {self.jpeg}; a quality is at least 1: use 0-99")
+            raise InputError(f"augmentation.jpeg is {self.jpeg}; a quality is at least 1: use 0-99")
 
     @property
     def moves(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mofa_jax.errors import InputError
+from mofa_jax.errors import InputError, one_line
 
 Example = dict[str, Any]
 SMALLEST_SHARE = 1e-3  # of a mixture's weights; a corpus of a smaller one would hardly be seen
@@ -71,7 +71,7 @@ class ForgivingSource:
             if index in self._failed:
                 return
             self._failed.add(index)
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         self._log(f"record {index}: replaced by the next one: {reason}")
 
 

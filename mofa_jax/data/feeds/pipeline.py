@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from mofa_jax.camera import Camera
 from mofa_jax.data.feeds.augment import Augmentation
 from mofa_jax.data.feeds.mixture import (
-    ExampleSource,
     FeedError,
     ForgivingSource,
     Joined,
@@ -24,6 +23,9 @@ from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed, eval_batches
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
+
+if TYPE_CHECKING:  # TFDS takes a second to import, and synthetic faces need none of it
+    from mofa_jax.data.corpora.reader import Corpus
 
 _NUM_EXAMPLES = 4
 _NUM_ASKED = 1000  # faces of a corpus that are asked for landmarks, where it does not say
@@ -63,8 +65,8 @@ class _Corpora:
       summary: see `Data`.
     """
 
-    train: Mapping[str, ExampleSource]
-    held_out: Mapping[str, ExampleSource]
+    train: Mapping[str, "Corpus"]
+    held_out: Mapping[str, "Corpus"]
     weights: Mapping[str, float]
     summary: str
 
@@ -170,11 +172,11 @@ def _train_feed(mixture: Mixture, config: ConfigDict) -> StreamedFeed | Resident
 
 def _check_size(found: _Corpora, cam: Camera) -> None:
     for path, source in (*found.train.items(), *found.held_out.items()):
-        height, width = ForgivingSource(source)[0]["image"].shape[:2]
-        if (height, width) != cam.image_size:
+        size = source.image_size
+        if (size, size) != cam.image_size:
             wanted = " x ".join(map(str, cam.image_size))
             raise FeedError(
-                f"{path}: the faces have {height} x {width} px, but the camera's image has "
+                f"{path}: the faces have {size} x {size} px, but the camera's image has "
                 f"{wanted}; set config.camera.image_size to the faces' size, or prepare the faces "
                 "in the camera's"
             )
@@ -196,9 +198,9 @@ def _check_landmarks(found: _Corpora) -> None:
             _logger.info(f"{path}: {annotated:,} of {asked:,} {kind} faces have landmarks")
 
 
-def _annotated(source: ExampleSource, split: str) -> tuple[int, int]:
+def _annotated(source: "Corpus", split: str) -> tuple[int, int]:
     """How many faces of a source have landmarks, and of how many: all, or some spread over it."""
-    counts = getattr(source, "metadata", {}).get("num_annotated", {})
+    counts = source.metadata.get("num_annotated", {})
     if split in counts:
         return counts[split], len(source)
     asked = Spread(ForgivingSource(source), _NUM_ASKED)

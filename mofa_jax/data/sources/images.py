@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mofa_jax.errors import InputError
+from mofa_jax.errors import InputError, one_line
 
 try:  # iPhones' photographs, where somebody has installed it
     import pillow_heif
@@ -99,7 +99,7 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
     except Image.DecompressionBombError as error:
         raise PhotographError(_too_large(name)) from error
     except Exception as error:  # decoders raise many types; every one means a damaged file
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise PhotographError(
             f"{name}: the image is damaged or cut short ({reason}); copy or download it again"
         ) from error

@@ -230,12 +230,26 @@ def _read_record(item: Item, source: Source) -> Picture:
 @functools.cache
 def _open_records(path: str, split: str, image: str) -> Any:
     """Return the records of a prepared TFDS data set, pictures still encoded."""
+    return open_prepared(path, split, decoders={image: tfds.decode.SkipDecoding()})[1]
+
+
+def open_prepared(path: str, split: str, **how: Any) -> tuple[tfds.core.DatasetInfo, Any]:
+    """What a prepared TFDS data set says of itself, and the records of a split.
+
+    Args:
+      path: the folder of its dataset_info.json, or its name in TFDS's own data folder.
+      split: in TFDS's words.
+      how: of TFDS's `as_data_source`.
+
+    Raises:
+      SourceError: there is no such data set or split, or its files are not ArrayRecord.
+    """
     try:
         builder = tfds.builder_from_directory(path) if os.path.isdir(path) else tfds.builder(path)
-        return builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
+        return builder.info, builder.as_data_source(split, **how)
     except Exception as error:  # TFDS raises its own types and NotImplementedError, all one here
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SourceError(
             f"{path}: split {split!r} of this data set cannot be opened ({reason}); prepare it "
-            "with TFDS, file_format='array_record'"
+            "with TFDS, file_format='array_record', and give the folder of dataset_info.json"
         ) from error
