@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,9 @@ class Checkpoints:
         checksums = {name: _checksum(part) for name, part in _parts(state).items()}
         metadata = {**content, "checksums": {**checksums, "metadata": _text_checksum(content)}}
         with self._writing():
+            # Where no folder can be made, Orbax's threads would wait five minutes for it.
+            with tempfile.TemporaryDirectory(".orbax-checkpoint-tmp", dir=self._directory):
+                pass
             self._checkpointer.save_async(
                 step, _of_all_processes(state), force=True, custom_metadata=metadata
             )

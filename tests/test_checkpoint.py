@@ -1,6 +1,8 @@
 """Checkpoints under damage and full disks: the very same arrays, or one sentence."""
 
+import gc
 import shutil
+import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +89,7 @@ def test_a_flipped_byte_gives_an_error_or_the_very_same_arrays(saved, tmp_path):
                 kept += 1
             shutil.rmtree(workdir)
     assert refused > 20 and kept > 0, (refused, kept)
+    gc.collect()
 
 
 @_orbax_threads
@@ -108,6 +111,7 @@ def test_a_damaged_file_gives_an_error_or_the_very_same_arrays(saved, tmp_path, 
             assert information == INFORMATION, path
             assert_same(whole["weights"], state()["weights"])
             assert_same(part["weights"], state()["weights"])
+    gc.collect()
 
 
 def test_other_weights_than_were_saved_are_refused(saved, tmp_path):
@@ -134,6 +138,7 @@ def test_checkpoint_without_checksums_is_still_read(tmp_path, monkeypatch):
 
 
 def test_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path):
+    threads = threading.active_count()
     checkpoints = Checkpoints(tmp_path, 3)
     (tmp_path / "checkpoints").rmdir()
     (tmp_path / "checkpoints").write_text("no folder")
@@ -141,6 +146,7 @@ def test_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path):
         checkpoints.save(4, state(), INFORMATION)
         checkpoints.wait()
     assert "\n" not in str(error.value)
+    assert threading.active_count() <= threads  # a waiting one would keep the command from ending
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_away(saved, tmp_path):
