@@ -75,7 +75,7 @@ def test_default_is_the_papers_recipe():
 
 def test_objective_is_the_weighted_sum_of_the_papers_terms(tiny_model):
     config = compact.get_config().loss
-    config.light_color, config.regularizer_start = 0.0, 2e-4
+    config.light, config.regularizer_start = 0.0, 2e-4
     cam = mofa_jax.Camera()
     rng = np.random.default_rng(0)
     codes = (0.3 * rng.normal(size=(2, code_size(tiny_model)))).astype(np.float32)
@@ -227,7 +227,7 @@ def test_a_batch_of_failed_faces_is_no_face_without_landmarks(tiny_model):
 def test_loss_is_the_sum_of_its_named_terms(tiny_model):
     decoder, batch = held_out(tiny_model)
     config = compact.get_config().loss
-    config.light_color = config.population_shape = config.population_pose = 0.5
+    config.light = config.population_shape = config.population_pose = 0.5
     rng = np.random.default_rng(0)
     codes = (0.3 * rng.normal(size=(2, code_size(tiny_model)))).astype(np.float32)
     loss, (terms, _) = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
@@ -235,7 +235,7 @@ def test_loss_is_the_sum_of_its_named_terms(tiny_model):
         "photometric",
         "landmark",
         "regularizer",
-        "light_color",
+        "light",
         "population_shape",
         "population_pose",
     }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+import mofa_jax
 from mofa_jax import losses, metrics
 from mofa_jax.renderer import Rendering
 
@@ -84,15 +85,27 @@ def test_image_of_a_wrong_shape_is_refused(tiny_model):
         losses.photometric(out, jnp.zeros((1, 8, 8, 3)))
 
 
-def test_gray_light_has_no_color_penalty(tiny_model):
-    from mofa_jax import FaceParams
+def test_light_of_the_measured_mean_costs_nothing_and_each_spread_one(tiny_model):
+    mean = np.zeros((9, 3))
+    mean[0], mean[1] = 0.95, 0.95 * 0.42
 
-    params = FaceParams.neutral(tiny_model)
-    gray = params.replace(illumination=jnp.ones((9, 3)) * jnp.arange(9.0)[:, None])
-    assert losses.light_color(gray) == pytest.approx(0, abs=1e-9)
-    red = params.replace(illumination=jnp.zeros((9, 3)).at[0, 0].set(3.0))
-    assert losses.light_color(red) == pytest.approx(6.0)
-    assert np.isfinite(jax.grad(losses.light_color)(params).illumination).all()
+    def prior(light):
+        gamma = jnp.asarray(light - 0.7 * np.eye(9)[:, :1], jnp.float32)
+        params = mofa_jax.FaceParams.neutral(tiny_model).replace(illumination=gamma)
+        return float(losses.light_prior(params))
+
+    assert prior(mean) == pytest.approx(0, abs=1e-6)
+    spreads = (0.18, 0.31, 0.31, 0.10, 0.10, 0.12, 0.12, 0.13)
+    for band, spread in enumerate(spreads, start=1):
+        light = mean.copy()
+        light[band, 1] += 0.95 * spread
+        assert prior(light) == pytest.approx(1, rel=1e-4)
+    assert prior(mean * np.exp(0.3)) == pytest.approx(1, rel=1e-4)  # twice as far is two spreads
+    assert prior(mean * np.exp(-0.6)) == pytest.approx(4, rel=1e-4)
+    color = np.array([0.22, 0.0, -0.22])
+    assert prior(mean * np.exp(color)) == pytest.approx(1 + (0.22 / 0.25) ** 2, rel=1e-4)
+    black = mofa_jax.FaceParams.neutral(tiny_model).replace(illumination=jnp.full((9, 3), -2.0))
+    assert np.isfinite(jax.grad(losses.light_prior)(black).illumination).all()
 
 
 def test_squared_mean_is_unbiased_and_the_same_over_devices(float64):
