@@ -71,7 +71,7 @@ class Complexions:
         color = self._draw_beard(rng, color, hair, male)
         color = self._draw_brows(rng, color, hair * 0.9)
         color = self._draw_eyes(rng, color, tone)
-        color = self._blend(color, self._mouth[0], self._draw_mouth(rng))
+        color = self._blend(color, self._mouth[0], self._inside_mouth())
         dark = color * np.array([0.30, 0.20, 0.17])
         return self._blend(color, self._nostrils * rng.uniform(0.6, 1.0), dark)
 
@@ -106,12 +106,14 @@ class Complexions:
     def _field(self, rng: np.random.Generator) -> np.ndarray:
         return rng.normal(size=len(self._fields)) @ self._fields
 
-    def _draw_mouth(self, rng: np.random.Generator) -> np.ndarray:
-        """[N, 3] the mouth's inside: dark, the upper teeth more or less bright."""
-        share = self._mouth[1]
-        inside = np.outer(1 - 0.5 * share, [0.24, 0.10, 0.09])
-        teeth = rng.uniform(0, 0.8) * smoothstep(-share, -0.56, -0.42)
-        return self._blend(inside, teeth, [0.80, 0.76, 0.69])
+    def teeth(self) -> np.ndarray:
+        """[N, 3]: what the upper teeth add to the inside of the mouth, which `draw` leaves dark."""
+        shown = self._mouth[0] * smoothstep(-self._mouth[1], -0.72, -0.56)
+        return shown[:, None] * (np.array([0.80, 0.76, 0.69]) - self._inside_mouth())
+
+    def _inside_mouth(self) -> np.ndarray:
+        """[N, 3]."""
+        return np.outer(1 - 0.5 * self._mouth[1], [0.24, 0.10, 0.09])
 
     def _draw_beard(self, rng, color: np.ndarray, hair: np.ndarray, male: bool) -> np.ndarray:
         stubble = rng.normal(0.10, 0.04) if male else rng.normal(0.02, 0.01)
