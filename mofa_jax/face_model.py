@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +98,14 @@ class FaceModel:
                 digest.update(f"{key} {array.shape} {array.dtype}".encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """Which model it is: what checkpoints and corpora keep to be compared, JSON-able."""
+        return {
+            "name": self.name,
+            "checksum": self.checksum(),
+            "code_sizes": list(self.code_sizes),
+        }
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the npz format, to a temporary name first, so that no half file is left behind."""

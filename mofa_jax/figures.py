@@ -29,7 +29,7 @@ _SUPERSAMPLE = 2
 _CLAY = (0.74, 0.75, 0.78)
 _CLAY_LIGHT = (-0.25, 0.35, 0.90)  # from above, a little from the left, camera space
 _GRAY = 0.6  # reflectance of the face that shows the light
-_OVERLAY_FACTORS = (1, 2, 3, 4)  # an overlay is drawn at one of these multiples of the crop's size
+_OVERLAY_FACTORS = (1, 1.5, 2, 3, 4)  # of the crop's size: one of them is an overlay's
 _LANDMARK_COLOR = (40, 230, 90)
 _TEXT_HEIGHT = 22  # px
 

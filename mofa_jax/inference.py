@@ -1,9 +1,10 @@
-"""A trained encoder, restored from a run's newest checkpoint on any number of devices."""
+"""Trained encoders: from photographs to faces, on any number of devices."""
 
+import dataclasses
+import functools
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -11,33 +12,66 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from mofa_jax.autoencoder import Decoder, make_decoder
 from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
+from mofa_jax.data.faces.crop import (
+    Crop,
+    FaceError,
+    crop_from_box,
+    crop_from_landmarks,
+    transform_points,
+)
+from mofa_jax.data.faces.second_detector import TwoDetectors
+from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.encoders import encoder_from_config
+from mofa_jax.encoders.trained import read_trained
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.params import FaceParams, code_size
+from mofa_jax.refine import refine
+from mofa_jax.renderer import project_vertices
 
 _logger = logging.getLogger(__name__)
 
+_BATCH = 16  # faces that go through the encoder at once
 
-@dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """A face of a photograph.
+
+    Attributes:
+      params: its code; fields without a batch axis.
+      crop: the square that the code describes, and the map back into the photograph; its box is the
+        detector's.
+      source: the photograph's path, or its place in the list of arrays.
+    """
+
+    params: FaceParams
+    crop: Crop
+    source: str | int
+
+
+@dataclasses.dataclass(frozen=True)
 class Predictor:
-    """Call it with face crops to get their codes.
+    """A trained encoder. Call it with face crops to get their codes, or see `photographs`.
 
     Attributes:
       model: the face model that the encoder was trained with.
       cam: the camera that it was trained with.
       config: the run's resolved config.
       step: optimizer steps of the checkpoint.
+      weights: the encoder's variables.
     """
 
     model: FaceModel
     cam: Camera
     config: ConfigDict
     step: int
+    weights: Any
     _encode: Callable[[Any, jax.Array], jax.Array]
-    _weights: Any
+    _detector: TwoDetectors = dataclasses.field(default_factory=TwoDetectors)
 
     def __call__(self, images: np.ndarray | jax.Array) -> FaceParams:
         """The codes of crops [B, H, W, 3], RGB, uint8 or floats in [0, 1]; fields have B in front.
@@ -50,41 +84,138 @@ class Predictor:
         if images.ndim != 4 or images.shape[1:] != (height, width, 3):
             raise ValueError(
                 f"images have shape {images.shape}, expected [B, {height}, {width}, 3]: crop the "
-                "faces with mofa_jax.data.faces.crop first."
+                "faces with mofa_jax.data.faces.crop first, or use `photographs`."
             )
         if images.dtype == np.uint8:
             images = images.astype(np.float32) / 255.0
         elif not (images.min(initial=0) >= 0 and images.max(initial=0) <= 1):
             raise ValueError("images must be uint8, or floats in [0, 1] without NaN.")
-        codes = self._encode(self._weights, jnp.asarray(images, jnp.float32))
+        codes = self._encode(self.weights, jnp.asarray(images, jnp.float32))
         return FaceParams.from_code(codes, self.model)
+
+    def photographs(
+        self,
+        photographs: str | os.PathLike | Iterable[str | os.PathLike] | Sequence[np.ndarray],
+        refine_steps: int = 0,
+    ) -> list[Reconstruction]:
+        """All faces of some photographs, those of one photograph from the largest to the smallest.
+
+        Args:
+          photographs: files, folders and globs, or arrays uint8 [H, W, 3] RGB. A file that cannot
+            be read, or shows no face, is named in a warning and left out.
+          refine_steps: see `faces`.
+
+        Raises:
+          PhotographError: a path names nothing.
+        """
+        faces = []
+        for source, photograph in _each(photographs):
+            found = self.faces([photograph], refine_steps)[0]
+            if not found:
+                _logger.warning("%s: no face found", source)
+            faces += [dataclasses.replace(face, source=source) for face in found]
+        return faces
+
+    def faces(
+        self, photographs: Sequence[np.ndarray], refine_steps: int = 0
+    ) -> list[list[Reconstruction]]:
+        """The faces of each photograph, uint8 [H, W, 3] RGB.
+
+        Faces are found by the detector; an encoder that was trained on moved crops sees each twice
+        more, cut out about the landmarks that it has given it, which takes out how the detector's
+        squares scatter.
+
+        Args:
+          photographs: of any sizes.
+          refine_steps: Adam's steps on each face's photometric energy after the encoder, see
+            `refine`; 0 = none.
+        """
+        size = self.cam.image_size[0]
+        owners, crops = [], []
+        for i, photograph in enumerate(photographs):
+            for box in self._detector.detect(photograph):
+                owners.append(i)
+                crops.append(crop_from_box(photograph, box, size))
+        codes = self._codes(crops)
+        for _ in range(self._recrops if crops else 0):
+            landmarks = self._landmarks(codes)
+            crops = [
+                _recropped(photographs[i], crop, points, size)
+                for i, crop, points in zip(owners, crops, landmarks, strict=True)
+            ]
+            codes = self._codes(crops)
+        if refine_steps and crops:
+            codes = self._refined(codes, crops, refine_steps)
+        found = [[] for _ in photographs]
+        for i, code, crop in zip(owners, codes, crops, strict=True):
+            params = FaceParams.from_code(jnp.asarray(code), self.model)
+            found[i].append(Reconstruction(params, crop, i))
+        return found
+
+    @functools.cached_property
+    def decoder(self) -> Decoder:
+        """The decoder of the face model and the camera, as training uses it."""
+        return make_decoder(self.model, self.cam)
+
+    @property
+    def _recrops(self) -> int:
+        """How often faces are cut out again; 0 of an encoder that knows the detector's squares."""
+        data = self.config.data
+        return 2 if data.crop == "landmarks" or data.augmentation.shift else 0
+
+    def _codes(self, crops: Sequence[Crop]) -> np.ndarray:
+        """[N, D]."""
+        images = np.array([crop.image for crop in crops])
+        return _in_batches(lambda batch: self(batch).to_code(), images)
+
+    def _landmarks(self, codes: np.ndarray) -> np.ndarray:
+        """The 68 landmarks [N, 68, 2] of codes [N, D], px of the crop, NaN where there is none."""
+        points = _in_batches(functools.partial(_project_landmarks, decoder=self.decoder), codes)
+        return np.where((np.asarray(self.model.landmarks) >= 0)[:, None], points, np.nan)
+
+    def _refined(self, codes: np.ndarray, crops: Sequence[Crop], num_steps: int) -> np.ndarray:
+        images = np.array([crop.image for crop in crops])
+        run = functools.partial(refine, decoder=self.decoder, num_steps=num_steps)
+        return _in_batches(run, codes, images)
 
 
 def load_for_inference(
-    workdir: str | os.PathLike, face_model: str | os.PathLike | None = None
+    workdir: str | os.PathLike | None = None, face_model: str | os.PathLike | None = None
 ) -> Predictor:
-    """Restores the encoder of a run's newest checkpoint.
+    """A trained encoder: the one in the box, or that of a run's newest checkpoint.
 
     Args:
-      workdir: of the run.
+      workdir: of the run; None or "open" for the encoder that is part of the package.
       face_model: where the face model is now; by default where it was in training.
 
     Raises:
       CheckpointError: no checkpoint there, or it does not fit the face model.
       FaceModelError: the face model cannot be loaded.
+      TrainedEncoderError: the encoder in the box is damaged.
     """
-    with Checkpoints.existing(workdir) as checkpoints:
-        step = checkpoints.latest_step
-        information = checkpoints.information(step)
-        config = ConfigDict(information["config"])
-        model = load_face_model(face_model or config.face_model)
-        check_face_model(information["face_model"], model)
-        cam = make_camera(config.camera)
-        encoder = encoder_from_config(config.encoder, code_size(model))
-        image = jax.ShapeDtypeStruct((1, *cam.image_size, 3), jnp.float32)
-        target = jax.eval_shape(encoder.init, jax.random.key(0), image)
-        weights = checkpoints.load_part(step, {"weights": on_first_device(target)})["weights"]
-    return Predictor(model, cam, config, step, jax.jit(encoder.apply), weights)
+    if workdir is None or workdir == "open":
+        weights, information = read_trained()
+        config, model, cam, encoder = _untrained(information, face_model)
+        step = information["step"]
+    else:
+        with Checkpoints.existing(workdir) as checkpoints:
+            step = checkpoints.latest_step
+            information = checkpoints.information(step)
+            config, model, cam, encoder = _untrained(information, face_model)
+            image = jax.ShapeDtypeStruct((1, *cam.image_size, 3), jnp.float32)
+            target = jax.eval_shape(encoder.init, jax.random.key(0), image)
+            weights = checkpoints.load_part(step, {"weights": on_first_device(target)})["weights"]
+    weights = jax.device_put(weights, jax.local_devices()[0])
+    return Predictor(model, cam, config, step, weights, jax.jit(encoder.apply))
+
+
+def _untrained(information: dict[str, Any], face_model: str | os.PathLike | None):
+    """The config, face model, camera and encoder that a checkpoint's information names."""
+    config = ConfigDict(information["config"])
+    model = load_face_model(face_model or config.face_model)
+    check_face_model(information["face_model"], model)
+    encoder = encoder_from_config(config.encoder, code_size(model))
+    return config, model, make_camera(config.camera), encoder
 
 
 def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
@@ -106,3 +237,48 @@ def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
             model.name,
             trained_with["name"],
         )
+
+
+def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:
+    """The arrays with their places, or the photographs of the files that can be read."""
+    if isinstance(photographs, (str, os.PathLike)):
+        photographs = [photographs]
+    photographs = list(photographs)
+    if all(isinstance(photograph, np.ndarray) for photograph in photographs):
+        yield from enumerate(photographs)
+        return
+    for path in list_photographs(photographs):
+        try:
+            yield str(path), read_photograph(path)
+        except PhotographError as error:
+            _logger.warning("%s", error)
+
+
+def _recropped(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray, size: int) -> Crop:
+    """The crop about landmarks that are given in px of `crop`; `crop` itself if there is none."""
+    points = transform_points(crop.to_photograph, landmarks)
+    try:
+        return dataclasses.replace(crop_from_landmarks(photograph, points, size), box=crop.box)
+    except FaceError:
+        return crop
+
+
+def _in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.ndarray:
+    """`function` of arrays with a common first axis, in batches of two sizes: each is compiled."""
+    count = len(arrays[0])
+    if not count:
+        return np.zeros((0, 0), np.float32)
+    size = 1 if count == 1 else _BATCH
+    parts = []
+    for first in range(0, count, size):
+        batch = [array[first : first + size] for array in arrays]
+        fill = size - len(batch[0])
+        batch = [np.concatenate([part, np.repeat(part[:1], fill, axis=0)]) for part in batch]
+        parts.append(np.asarray(function(*batch)))
+    return np.concatenate(parts)[:count]
+
+
+@jax.jit
+def _project_landmarks(codes: jax.Array, decoder: Decoder) -> jax.Array:
+    params = FaceParams.from_code(codes, decoder.landmarks)
+    return jax.vmap(project_vertices, (0, None, None))(params, decoder.landmarks, decoder.cam)

@@ -23,10 +23,10 @@ EXPRESSION_WEIGHT = 0.8  # w_delta
 
 # Real light: 18 CC0 panoramas in 16 turns each, cosine-filtered; the bands y, z, x, xy, yz,
 # 3z^2 - 1, xz, x^2 - y^2 relative to the ambient light, and the spread of its logarithm.
-_DIRECTED_MEAN = np.array([0.42, 0, 0, 0, 0, 0, 0, 0], np.float32)
-_DIRECTED_SPREAD = np.array([0.18, 0.31, 0.31, 0.10, 0.10, 0.12, 0.12, 0.13], np.float32)
-_COLOR_SPREAD = np.array([0.22, 0.09, 0.25], np.float32)
-_AMBIENT, _EXPOSURE_SPREAD = 0.95, 0.3  # photographs are exposed for faces to look like skin
+DIRECTED_MEAN = np.array([0.42, 0, 0, 0, 0, 0, 0, 0], np.float32)
+DIRECTED_SPREAD = np.array([0.18, 0.31, 0.31, 0.10, 0.10, 0.12, 0.12, 0.13], np.float32)
+COLOR_SPREAD = np.array([0.22, 0.09, 0.25], np.float32)
+AMBIENT_MEAN, EXPOSURE_SPREAD = 0.95, 0.3  # photographs are exposed for faces to look like skin
 _DARKEST = 0.05  # ambient light below which its logarithm falls no further
 
 
@@ -155,10 +155,10 @@ def light_prior(params: FaceParams) -> jax.Array:
     """
     light = with_ambient(params.illumination)
     ambient = jnp.maximum(light[0], _DARKEST)
-    directed = (light[1:] / ambient[None, :] - _DIRECTED_MEAN[:, None]) / _DIRECTED_SPREAD[:, None]
+    directed = (light[1:] / ambient[None, :] - DIRECTED_MEAN[:, None]) / DIRECTED_SPREAD[:, None]
     exposure = jnp.mean(jnp.log(ambient))
-    color = (jnp.log(ambient) - exposure) / _COLOR_SPREAD
-    exposure = (exposure - math.log(_AMBIENT)) / _EXPOSURE_SPREAD
+    color = (jnp.log(ambient) - exposure) / COLOR_SPREAD
+    exposure = (exposure - math.log(AMBIENT_MEAN)) / EXPOSURE_SPREAD
     return jnp.sum(directed**2) + exposure**2 + jnp.sum(color**2)
 
 

@@ -1,40 +1,47 @@
 """Faces of photographs, reconstructed: overlays, pictures, meshes and parameters.
 
-python -m mofa_jax.reconstruct --workdir=runs/x --output=out photo.jpg more/*.png
+python -m mofa_jax.reconstruct --output=out photo.jpg more/*.png
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import skimage.data
 from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mofa_jax.data.faces.crop import Crop, FaceDetector, crop_from_box
+from mofa_jax.camera import Camera
+from mofa_jax.data.faces.crop import Crop
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.errors import InputError
-from mofa_jax.export.meshes import write_obj
+from mofa_jax.export.meshes import write_glb, write_obj, write_ply
+from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.files import write_json
-from mofa_jax.inference import Predictor, load_for_inference
+from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
 from mofa_jax.params import FaceParams
 from mofa_jax.processes import configure_logging
 from mofa_jax.renderer import render
+from mofa_jax.texture import check_uv, photograph_texture
 
 _logger = logging.getLogger(__name__)
 
-_CHUNK_FACES = 16  # that go through the encoder at once
-_CHUNK_PIXELS = 50_000_000  # of the photographs that wait for it
+ASTRONAUT = "astronaut"
+MESHES = ("glb", "obj", "ply")
+_TEXTURE_SIZE = 512  # texels
+_CHUNK_PHOTOGRAPHS = 16  # whose faces go through the encoder together
+_CHUNK_PIXELS = 50_000_000  # of them
 
 
 class Summary(NamedTuple):
@@ -47,58 +54,77 @@ class Summary(NamedTuple):
     missing: int
 
 
-class _Found(NamedTuple):
-    """A photograph with its faces, the largest first, and the name of its results."""
+class _Photograph(NamedTuple):
+    """One that can be read, and the name of its results."""
 
-    photograph: np.ndarray
-    crops: list[Crop]
+    path: Path
+    pixels: np.ndarray
     name: str
 
 
 def reconstruct_all(
-    predict: Predictor, patterns: Sequence[str | os.PathLike], output: str | os.PathLike
+    predict: Predictor,
+    patterns: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    refine_steps: int = 0,
+    meshes: Sequence[str] = (),
 ) -> Summary:
     """Reconstructs every face of all photographs and writes the results.
 
     Of `name`.jpg they are, in the folder `output`: name.overlay.jpg (all faces, put back into the
     photograph), and for each face k from 0, the largest first, name.k.panels.jpg (input, overlay,
-    geometry, reflectance, light), name.k.obj (vertex colors: the reflectance under the estimated
-    light; millimeters) and name.k.json (the parameters). A path that names nothing, a photograph
+    geometry, reflectance, light), name.k.json (the parameters), and its mesh: name.k.glb (textured
+    by the photograph; meters), name.k.obj or name.k.ply (vertex colors: the reflectance under the
+    estimated light; millimeters). A path that names nothing, a photograph
     that cannot be read and one without a face are reported and skipped.
 
     Args:
       predict: a restored encoder.
-      patterns: photographs, folders and globs.
+      patterns: photographs, folders and globs; "astronaut" for NASA's portrait of Eileen Collins.
       output: a folder, made if need be.
+      refine_steps: see `Predictor.faces`.
+      meshes: kinds of `MESHES`; by default glTF, or OBJ if the model has no texture coordinates.
+
+    Raises:
+      TextureError: glTF files are wanted of a model without texture coordinates.
     """
-    if predict.config.data.crop != "haar":
-        _logger.warning(
-            "The run was trained on crops around known landmarks; here faces are cropped by the "
-            "detector's boxes, and the results may be worse."
-        )
-    paths, missing = _existing(patterns)
+    meshes = list(meshes) or ["obj" if predict.model.uv is None else "glb"]
+    if "glb" in meshes:
+        check_uv(predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
-    faces, photographs, waiting = 0, 0, []
+    paths, missing = _existing([_portrait(output) if p == ASTRONAUT else p for p in patterns])
     bar = tqdm(
         zip(paths, unique_names(paths), strict=True),
         desc="Reconstructing",
         unit="photo",
         total=len(paths),
     )
-    for found in _find(bar, predict):
-        faces, photographs = faces + len(found.crops), photographs + 1
-        waiting.append(found)
-        pixels = sum(other.photograph.shape[0] * other.photograph.shape[1] for other in waiting)
-        if sum(len(o.crops) for o in waiting) >= _CHUNK_FACES or pixels >= _CHUNK_PIXELS:
-            _reconstruct(waiting, predict, Path(output))
-            waiting = []
-    _reconstruct(waiting, predict, Path(output))
-    summary = Summary(faces, photographs, len(paths) - photographs, missing)
+    counts = []  # faces of each photograph that has some
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for chunk in _chunks(_readable(bar)):
+            faces = predict.faces([photograph.pixels for photograph in chunk], refine_steps)
+            for photograph, found in zip(chunk, faces, strict=True):
+                if found:
+                    counts.append(len(found))
+                else:
+                    bar.write(f"skipped: {photograph.path}: no face found", file=sys.stderr)
+            write = functools.partial(
+                _write_photograph, predict=predict, output=Path(output), meshes=meshes
+            )
+            list(pool.map(write, chunk, faces))
+    summary = Summary(sum(counts), len(counts), len(paths) - len(counts), missing)
     print(
-        f"{faces} faces in {photographs} of {len(paths)} photographs reconstructed into {output}; "
-        f"{summary.skipped} skipped; {missing} paths name no photograph."
+        f"{summary.faces} faces in {summary.photographs} of {len(paths)} photographs reconstructed "
+        f"into {output}; {summary.skipped} skipped; {missing} paths name no photograph."
     )
     return summary
+
+
+def _portrait(output: str | os.PathLike) -> Path:
+    """The file of a portrait in the public domain, which comes with scikit-image."""
+    path = Path(output) / f"{ASTRONAUT}.png"
+    write_image(path, skimage.data.astronaut())
+    return path
 
 
 def _existing(patterns: Sequence[str | os.PathLike]) -> tuple[list[Path], int]:
@@ -113,56 +139,69 @@ def _existing(patterns: Sequence[str | os.PathLike]) -> tuple[list[Path], int]:
     return list(paths), missing
 
 
-def _find(bar: tqdm, predict: Predictor) -> Iterator[_Found]:
-    """The photographs that can be read and show a face; the others are reported."""
-    detector, size = FaceDetector(), predict.cam.image_size[0]
+def _readable(bar: tqdm) -> Iterator[_Photograph]:
+    """The photographs that can be read; the others are reported."""
     for path, name in bar:
         try:
-            photograph = read_photograph(path)
+            yield _Photograph(path, read_photograph(path), name)
         except PhotographError as error:
             bar.write(f"skipped: {error}", file=sys.stderr)
-            continue
-        boxes = detector.detect(photograph)
-        if len(boxes):
-            crops = [crop_from_box(photograph, box, size) for box in boxes]
-            yield _Found(photograph, crops, name)
-        else:
-            bar.write(f"skipped: {path}: no face found", file=sys.stderr)
 
 
-def _reconstruct(waiting: Sequence[_Found], predict: Predictor, output: Path) -> None:
-    """Writes the results of some photographs, whose faces go through the encoder together."""
-    images = [crop.image for found in waiting for crop in found.crops]
-    codes = iter(_codes(images, predict))
-    for found in waiting:
-        overlay = found.photograph
-        for k, crop in enumerate(found.crops):
-            params = FaceParams.from_code(jnp.asarray(next(codes)), predict.model)
-            overlay = overlay_on_photograph(
-                overlay, crop.to_photograph, params, predict.model, predict.cam
-            )
-            _write_face(f"{output / found.name}.{k}", crop, params, predict)
-        write_image(f"{output / found.name}.overlay.jpg", overlay)
+def _chunks(photographs: Iterable[_Photograph]) -> Iterator[list[_Photograph]]:
+    """As many at a time as fill a batch of the encoder and fit into memory."""
+    chunk, pixels = [], 0
+    for photograph in photographs:
+        chunk.append(photograph)
+        pixels += photograph.pixels.shape[0] * photograph.pixels.shape[1]
+        if len(chunk) >= _CHUNK_PHOTOGRAPHS or pixels >= _CHUNK_PIXELS:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk
 
 
-def _codes(images: Sequence[np.ndarray], predict: Predictor) -> np.ndarray:
-    """[N, D] codes, in batches filled up to a power of two, so that few sizes are compiled."""
-    parts = []
-    for first in range(0, len(images), _CHUNK_FACES):
-        batch = np.stack(images[first : first + _CHUNK_FACES])
-        filled = np.zeros((1 << (len(batch) - 1).bit_length(), *batch.shape[1:]), batch.dtype)
-        filled[: len(batch)] = batch
-        parts.append(np.asarray(predict(filled).to_code())[: len(batch)])
-    return np.concatenate(parts) if parts else np.zeros((0, 0))
+def _write_photograph(
+    photograph: _Photograph,
+    faces: Sequence[Reconstruction],
+    predict: Predictor,
+    output: Path,
+    meshes: list[str],
+) -> None:
+    """Writes the results of a photograph, if it shows a face."""
+    overlay = photograph.pixels
+    for k, face in enumerate(faces):
+        overlay = overlay_on_photograph(
+            overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
+        )
+        stem = f"{output / photograph.name}.{k}"
+        _write_face(stem, face, photograph.pixels, predict, meshes)
+    if faces:
+        write_image(f"{output / photograph.name}.overlay.jpg", overlay)
 
 
-def _write_face(stem: str, crop: Crop, params: FaceParams, predict: Predictor) -> None:
-    model, cam = predict.model, predict.cam
+def _write_face(
+    stem: str, face: Reconstruction, photograph: np.ndarray, predict: Predictor, meshes: list[str]
+) -> None:
+    params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
     write_image(f"{stem}.panels.jpg", five_panels(crop.image, params, model, cam))
-    vertices = model.geometry(params.shape, params.expression)
-    color = render(params, model, cam).color
-    write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
     write_json(f"{stem}.json", describe(params, crop, predict))
+    vertices, color = _surface(params, model, cam)
+    if "glb" in meshes:
+        texture = photograph_texture(
+            photograph, crop.to_photograph, params, model, cam, _TEXTURE_SIZE
+        )
+        write_glb(f"{stem}.glb", vertices, model.triangles, model.uv, texture)
+    if "obj" in meshes:
+        write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
+    if "ply" in meshes:
+        write_ply(f"{stem}.ply", vertices, model.triangles, color)
+
+
+@jax.jit
+def _surface(params: FaceParams, model: FaceModel, cam: Camera) -> tuple[jax.Array, jax.Array]:
+    """The vertices [N, 3] in the face's own frame, dm, and their colors [N, 3] in its light."""
+    return model.geometry(params.shape, params.expression), render(params, model, cam).color
 
 
 def describe(params: FaceParams, crop: Crop, predict: Predictor) -> dict:
@@ -207,12 +246,8 @@ def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -
     """Reconstructs what `config.reconstruct` names into `<workdir>/reconstruction`, if anything."""
     if not config.reconstruct or jax.process_index() != 0:
         return
-    photograph, output = config.reconstruct, Path(workdir) / "reconstruction"
-    if photograph == "astronaut":
-        output.mkdir(parents=True, exist_ok=True)
-        photograph = output / "astronaut.png"
-        write_image(photograph, skimage.data.astronaut())
-    reconstruct_all(load_for_inference(workdir), [photograph], output)
+    output = Path(workdir) / "reconstruction"
+    reconstruct_all(load_for_inference(workdir), [config.reconstruct], output)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -221,18 +256,23 @@ def main(argv: Sequence[str]) -> None:
     configure_logging()
     try:
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
+        summary = reconstruct_all(predict, argv[1:], _OUTPUT.value, _REFINE.value, _MESH.value)
     except InputError as error:
         sys.exit(f"error: {error}")
-    summary = reconstruct_all(predict, argv[1:], _OUTPUT.value)
     if summary.missing or not summary.photographs:
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    _WORKDIR = flags.DEFINE_string("workdir", None, "Of the run whose encoder is used.")
+    _WORKDIR = flags.DEFINE_string(
+        "workdir", None, "Of a run whose encoder is used instead of the one in the box."
+    )
     _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
+    _REFINE = flags.DEFINE_integer(
+        "refine", 0, "Steps that make each face fit its photograph better; 50 take half a second."
+    )
+    _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
     _FACE_MODEL = flags.DEFINE_string(
         "face_model", None, "Where the face model is now, if not where it was in training."
     )
-    flags.mark_flag_as_required("workdir")
     app.run(main)

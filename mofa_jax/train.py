@@ -232,11 +232,7 @@ def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:
     """What a checkpoint and config.json say of the run, JSON-able."""
     return {
         "config": config.to_dict(),
-        "face_model": {
-            "name": model.name,
-            "checksum": model.checksum(),
-            "code_sizes": list(model.code_sizes),
-        },
+        "face_model": model.identity(),
     }
 
 

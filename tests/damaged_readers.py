@@ -309,8 +309,22 @@ def _read_checkpoint(folder: Path, file: Path) -> bytes:
     from mofa_jax import load_for_inference
 
     run = load_for_inference(folder / "run")
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run._weights)]
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run.weights)]
     return pickle.dumps((run.step, [(leaf.shape, leaf.tobytes()) for leaf in leaves]))
+
+
+def _write_trained(folder: Path) -> None:
+    from mofa_jax.encoders.trained import write_trained
+
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 40, 40))
+    weights = {"params": {"conv": {"kernel": kernel, "bias": np.zeros(40)}}}
+    write_trained(folder / "encoder.npz", weights, {"step": 3, "config": {"seed": 0}})
+
+
+def _read_trained(folder: Path, file: Path) -> None:
+    from mofa_jax.encoders.trained import read_trained
+
+    read_trained(file)
 
 
 _FACE, _WEIGHTS = ("FaceModelError",), ("PretrainedWeightsError",)
@@ -334,6 +348,7 @@ READERS = {
         *(_write_checkpoint, _read_checkpoint, ("CheckpointError", "FaceModelError"), 100),
         faithful=True,
     ),
+    "trained encoder": Reader(_write_trained, _read_trained, ("TrainedEncoderError",), 100),
 }
 
 

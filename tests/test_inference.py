@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+import skimage.data
 from ml_collections import ConfigDict
 
 import mofa_jax
@@ -43,7 +45,7 @@ def test_uint8_and_float_images_give_the_same_codes(run, tiny_model):
     same = predict(images(2).astype(np.float32) / 255)
     np.testing.assert_array_equal(params.to_code(), same.to_code())
     assert predict.step == 2 and predict.model.checksum() == tiny_model.checksum()
-    assert len(jax.tree.leaves(predict._weights)[0].devices()) == 1
+    assert len(jax.tree.leaves(predict.weights)[0].devices()) == 1
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_face_model_of_other_sizes_is_refused_and_a_changed_one_noticed(run, tin
 @pytest.fixture(scope="module")
 def results(run, tmp_path_factory):
     """Two astronauts in one photograph, one alone, one faceless, one broken, reconstructed."""
-    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1]
+    astronaut = skimage.data.astronaut()[..., ::-1]
     folder = tmp_path_factory.mktemp("photographs")
     cv2.imwrite(str(folder / "two.png"), np.concatenate([astronaut, astronaut], axis=1))
     cv2.imwrite(str(folder / "one.jpg"), astronaut)
@@ -95,9 +97,20 @@ def test_every_face_of_every_photograph_gets_all_results(results):
     assert summary == (3, 2, 2, 2)
     names = {path.name for path in output.iterdir()}
     for face in ("one.0", "two.0", "two.1"):
-        assert {f"{face}.panels.jpg", f"{face}.obj", f"{face}.json"} <= names
+        assert {f"{face}.panels.jpg", f"{face}.glb", f"{face}.json"} <= names
     assert {"one.overlay.jpg", "two.overlay.jpg"} <= names
     assert not any("none" in name or "text" in name or "tmp" in name for name in names)
+
+
+def test_the_command_writes_the_meshes_that_are_asked_for(run, tmp_path):
+    cv2.imwrite(str(tmp_path / "one.png"), skimage.data.astronaut()[..., ::-1])
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}", "--mesh=obj"]
+    command += ["--mesh=ply", f"--output={tmp_path / 'out'}", str(tmp_path / "one.png")]
+    subprocess.run(command, check=True, cwd=ROOT)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        f"one.{e}" for e in ("0.obj", "0.ply", "0.json", "0.panels.jpg", "overlay.jpg")
+    }
 
 
 def test_parameters_are_named_and_map_back_into_the_photograph(results):
@@ -118,7 +131,7 @@ def test_parameters_are_named_and_map_back_into_the_photograph(results):
 def test_overlay_has_the_photographs_size_and_changes_only_the_face(results):
     _, output = results
     overlay = cv2.imread(str(output / "one.overlay.jpg")).astype(float)
-    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1].astype(float)
+    astronaut = skimage.data.astronaut()[..., ::-1].astype(float)
     assert overlay.shape == astronaut.shape
     difference = np.abs(overlay - astronaut).mean(axis=-1)
     assert difference[60:180, 170:280].mean() > 5
@@ -133,7 +146,7 @@ def test_names_stay_apart_when_stems_repeat():
 
 
 def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_path):
-    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1]
+    astronaut = skimage.data.astronaut()[..., ::-1]
     cv2.imwrite(str(tmp_path / "one.png"), astronaut)
     command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}"]
     command += [f"--output={tmp_path / 'out'}", str(tmp_path / "no.png"), str(tmp_path / "one.png")]
@@ -143,26 +156,37 @@ def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_
     assert (tmp_path / "out" / "one.overlay.jpg").exists()
 
 
-def test_crops_around_landmarks_are_said_to_be_missing(run, tmp_path, caplog):
-    predict = mofa_jax.load_for_inference(run)
-    predict.config.data.crop = "landmarks"
-    reconstruct.reconstruct_all(predict, [], tmp_path)
-    assert "trained on crops around known landmarks" in caplog.text
-
-
-def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, tiny_model):
+def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, monkeypatch):
     predict, sizes = mofa_jax.load_for_inference(run), []
+    encode = predict._encode
 
-    class Counting:
-        def __call__(self, images):
-            sizes.append(len(images))
-            return predict(images)
+    def counted(weights, images):
+        sizes.append(len(images))
+        return encode(weights, images)
 
-    crops = list(images(19))
-    codes = reconstruct._codes(crops, Counting())
+    predict = dataclasses.replace(predict, _encode=counted)
+    astronaut = skimage.data.astronaut()
+    faces = predict.faces([astronaut, np.zeros((300, 300, 3), np.uint8)] + [astronaut] * 18)
     assert sizes == [16, 4]
-    for i in (0, 15, 18):
-        np.testing.assert_allclose(codes[i], predict(crops[i][None]).to_code()[0], atol=1e-5)
+    assert [len(found) for found in faces] == [1, 0] + [1] * 18
+    alone = predict(faces[0][0].crop.image[None])
+    for found in (faces[0], faces[2], faces[19]):
+        np.testing.assert_allclose(found[0].params.to_code(), alone.to_code()[0], atol=1e-5)
+
+
+def test_a_notebook_goes_from_files_to_codes_in_one_line(run, tmp_path, caplog):
+    astronaut = skimage.data.astronaut()
+    cv2.imwrite(str(tmp_path / "one.png"), astronaut[..., ::-1])
+    cv2.imwrite(str(tmp_path / "gray.png"), np.full((300, 300, 3), 90, np.uint8))
+    (tmp_path / "text.png").write_text("no picture")
+    predict = mofa_jax.load_for_inference(run)
+    (face,) = predict.photographs(tmp_path)
+    assert face.source == str(tmp_path / "one.png")
+    assert "text.png" in caplog.text and "gray.png: no face found" in caplog.text
+    (same,) = predict.photographs([astronaut])
+    assert same.source == 0
+    np.testing.assert_array_equal(same.params.to_code(), face.params.to_code())
+    np.testing.assert_array_equal(same.crop.image, face.crop.image)
 
 
 def test_crops_of_another_size_show_the_same_geometry(run, tmp_path):
@@ -172,7 +196,7 @@ def test_crops_of_another_size_show_the_same_geometry(run, tmp_path):
     small = train_and_evaluate(config, tmp_path / "run")
     assert small["landmark_error"] == pytest.approx(full["landmark_error"], rel=0.02)
     assert small["photometric_error"] == pytest.approx(full["photometric_error"], rel=0.1)
-    astronaut = pytest.importorskip("skimage.data").astronaut()[..., ::-1]
+    astronaut = skimage.data.astronaut()[..., ::-1]
     cv2.imwrite(str(tmp_path / "one.png"), astronaut)
     predict = mofa_jax.load_for_inference(tmp_path / "run")
     reconstruct.reconstruct_all(predict, [tmp_path / "one.png"], tmp_path / "out")

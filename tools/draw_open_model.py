@@ -107,12 +107,17 @@ def modes(pictures: Pictures, field: str) -> list[np.ndarray]:
     return [pictures(**{field: sign * np.eye(size)[mode]}) for sign in (-2, 2) for mode in range(8)]
 
 
-def monk_code(model: FaceModel, tone: str) -> np.ndarray:
-    """The reflectance code of least norm whose cheeks and forehead have the tone (sRGB hex)."""
+def skin_vertices(model: FaceModel) -> np.ndarray:
+    """[N] bool: cheeks and forehead."""
     points = np.asarray(model.mean_shape)
     marks = points[np.asarray(model.landmarks)]
     places = [marks[[2, 31]].mean(0), marks[[14, 35]].mean(0), marks[27] + [0, 0.4, 0]]
-    skin = np.any([np.linalg.norm(points[:, :2] - p[:2], axis=1) < 0.12 for p in places], axis=0)
+    return np.any([np.linalg.norm(points[:, :2] - p[:2], axis=1) < 0.12 for p in places], axis=0)
+
+
+def monk_code(model: FaceModel, tone: str) -> np.ndarray:
+    """The reflectance code of least norm whose cheeks and forehead have the tone (sRGB hex)."""
+    skin = skin_vertices(model)
     goal = np.array([int(tone[i : i + 2], 16) for i in (0, 2, 4)]) / 255
     effect = np.asarray(model.reflectance_basis, np.float64)[skin].mean(0)
     gap = goal - np.asarray(model.mean_reflectance)[skin].mean(0)

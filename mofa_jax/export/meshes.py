@@ -1,18 +1,23 @@
-"""Meshes as OBJ and PLY files, in millimeters: x right, y up, z towards the viewer.
+"""Meshes as OBJ, PLY and glTF files: x right, y up, z towards the viewer.
 
-A mesh comes in decimeters, the model's unit, and is written in millimeters; a comment in the file
-says so. Files are written to a temporary name first, so that no half file is left behind.
+A mesh comes in decimeters, the model's unit. OBJ and PLY have no unit of their own: they are
+written in millimeters, and a comment in the file says so. glTF's is the meter. Files are written to
+a temporary name first, so that no half file is left behind.
 """
 
+import functools
+import io
 import os
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write
 
 MM_PER_DM = 100.0
+METERS_PER_DM = 0.1
 
 
 class MeshError(InputError):
@@ -46,8 +51,8 @@ def write_obj(
     blocks = [
         "# unit: millimeter; x right, y up, z towards the viewer\n",
         _format_rows(positions, np.concatenate(columns, axis=1)),
-        "" if uv is None else _format_rows("vt %.6f %.6f\n", uv),
-        _format_rows(f"f {corner} {corner} {corner}\n", indices),
+        "" if uv is None else _format_again("vt %.6f %.6f\n", uv),
+        _format_again(f"f {corner} {corner} {corner}\n", indices),
     ]
     _write(path, "".join(blocks).encode("ascii"))
 
@@ -93,8 +98,56 @@ def write_ply(
     _write(path, "\n".join(header).encode("ascii") + points.tobytes() + faces.tobytes())
 
 
+def write_glb(
+    path: str | os.PathLike,
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    uv: np.ndarray,
+    texture: np.ndarray,
+) -> None:
+    """Writes a binary glTF 2.0 file with a texture, in meters, as the format wants it.
+
+    Args:
+      path: the file.
+      vertices: [N, 3], dm.
+      triangles: [F, 3] integers, counted from 0.
+      uv: [N, 2] texture coordinates, origin bottom-left.
+      texture: uint8 [T, T, 3], row 0 on top; stored as JPEG.
+
+    Raises:
+      MeshError: an array has another shape, holds NaN, or a triangle names a vertex that is not.
+    """
+    import trimesh  # takes longer to import than most of this package
+
+    vertices, triangles, _, uv = _checked(path, vertices, triangles, None, uv)
+    picture = io.BytesIO()
+    Image.fromarray(texture).save(picture, "JPEG", quality=92)
+    material = trimesh.visual.material.PBRMaterial(
+        baseColorTexture=Image.open(picture), metallicFactor=0.0, roughnessFactor=0.9
+    )
+    mesh = trimesh.Trimesh(
+        vertices * METERS_PER_DM,
+        triangles,
+        visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
+        process=False,
+    )
+    content = trimesh.exchange.gltf.export_glb(trimesh.Scene(mesh), include_normals=True)
+    _write(path, content)
+
+
 def _format_rows(row: str, values: np.ndarray) -> str:
     return (row * len(values)) % tuple(values.ravel().tolist())
+
+
+def _format_again(row: str, values: np.ndarray) -> str:
+    """As `_format_rows`, remembered: all meshes of a face model have them in common."""
+    return _formatted(row, values.tobytes(), values.dtype.str)
+
+
+@functools.lru_cache(maxsize=4)
+def _formatted(row: str, values: bytes, dtype: str) -> str:
+    columns = row.count("%")
+    return _format_rows(row, np.frombuffer(values, dtype).reshape(-1, columns))
 
 
 def _write(path: str | os.PathLike, content: bytes) -> None:

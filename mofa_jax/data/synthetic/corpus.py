@@ -98,11 +98,7 @@ def corpus_settings(
     """All that a corpus's content depends on, JSON-able: its metadata."""
     return {
         "format": _FORMAT,
-        "face_model": {
-            "name": scene.model.name,
-            "checksum": scene.model.checksum(),
-            "code_sizes": list(scene.model.code_sizes),
-        },
+        "face_model": scene.model.identity(),
         "camera": dataclasses.asdict(scene.cam),
         "ranges": dataclasses.asdict(scene.ranges),
         "backgrounds": {split: _digest(images) for split, images in scene.photographs.items()},

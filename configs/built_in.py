@@ -1,0 +1,46 @@
+"""The encoder in the box (`mofa_jax.load_for_inference()`): faces of all kinds, cut anyhow.
+
+Needs four prepared corpora and an encoder that has learned LFW:
+
+    P=FOLDER_OF_PHOTOGRAPHS
+    python -m mofa_jax.prepare_corpus --config=configs/corpora/lfw.py --output=corpora/lfw
+        --config.source.path=$P/lfw --config.landmarks.file=$P/lfw_landmarks.npz
+    python -m mofa_jax.prepare_corpus --config=configs/corpora/w300.py --output=corpora/w300
+        --config.source.path=$P/w300 --config.landmarks.file=$P/w300/landmarks.json
+    python -m mofa_jax.prepare_corpus --config=configs/corpora/folder.py --output=corpora/aaf
+        --config.source.path=$P/aaf
+    python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/rendered
+        --count=6000 --eval_count=300 --config.data.synthetic.yaw=28
+        --config.data.synthetic.roll=12
+    python main.py --config=configs/compact.py --workdir=runs/lfw ... (as its docstring says)
+    python main.py --config=configs/built_in.py --workdir=runs/built_in
+    python -m tools.export_encoder --workdir=runs/built_in
+
+Run time and scores: docs/model_card.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import compact
+
+
+def get_config() -> ConfigDict:
+    config = compact.get_config()
+    config.encoder.pretrained = "runs/lfw"
+    config.num_steps = 5500
+    config.eval_every = 1000
+    config.optimizer.learning_rate = 3e-4
+    config.loss.landmark = 4.0  # Eq. 8 alone draws faces too small
+    config.loss.regularizer = config.loss.regularizer_start = 1e-4
+    config.loss.reflectance = 0.3
+    config.loss.light = 10.0
+    config.data.kind = "tfds"
+    config.data.mixture = "corpora/lfw=0.5,corpora/w300=0.15,corpora/aaf=0.25,corpora/rendered=0.1"
+    config.data.augmentation.scale = 0.12
+    config.data.augmentation.shift = 24.0
+    config.data.augmentation.rotation = 30.0
+    config.data.augmentation.occluder = 0.2
+    config.data.augmentation.exposure = 0.4
+    config.data.augmentation.contrast = 0.2
+    config.data.augmentation.color = 0.08
+    return config

@@ -1,0 +1,126 @@
+"""A face's texture from its photograph, laid out in the model's texture coordinates."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+from mofa_jax.camera import Camera
+from mofa_jax.errors import InputError
+from mofa_jax.face_model import FaceModel
+from mofa_jax.params import FaceParams
+from mofa_jax.rasterizer import interpolate, rasterize_ids
+from mofa_jax.renderer import render
+from mofa_jax.sampling import sample_bilinear
+
+_SEEN_FROM, _SEEN_WHOLLY = 0.2, 0.5  # cosine of the angle between surface and view
+_BEHIND = 0.03  # dm that a point may lie behind the nearest surface and still be seen
+_MARGIN = 8  # texels around the charts that are filled with the nearest color
+_DEPTH_FACTOR = 2  # of the picture in which what hides what is looked up
+
+
+class TextureError(InputError):
+    """No texture can be made: the face model has no texture coordinates."""
+
+
+def photograph_texture(
+    photograph: np.ndarray,
+    crop_to_photograph: np.ndarray,
+    params: FaceParams,
+    model: FaceModel,
+    cam: Camera,
+    size: int = 1024,
+) -> np.ndarray:
+    """The photograph where it shows the face, completed by the model's colors in its light.
+
+    Args:
+      photograph: uint8 [H, W, 3] RGB.
+      crop_to_photograph: [2, 3], the affine map from the crop's pixels to the photograph's.
+      params: one face's code.
+      model: with texture coordinates.
+      cam: the camera of the crop.
+      size: of the texture, texels.
+
+    Returns:
+      uint8 [size, size, 3], row 0 on top: texture coordinates have their origin at the bottom left.
+
+    Raises:
+      TextureError: the model has no texture coordinates.
+    """
+    check_uv(model)
+    drawn = _draw(params, model, cam, size)
+    inside, points, seen, color = (np.asarray(array) for array in drawn)
+    points = points @ crop_to_photograph[:, :2].T + crop_to_photograph[:, 2]
+    sampled = np.asarray(
+        _sample(jnp.asarray(photograph), jnp.asarray(points.reshape(-1, 2), jnp.float32))
+    ).reshape(size, size, 3)
+    height, width = photograph.shape[:2]
+    within = ((points >= 0) & (points <= [width, height])).all(axis=-1)
+    seen = np.where(inside & within, seen, 0.0)[..., None]
+    # The model's colors take the photograph's tone, so that the border does not show.
+    tone = (seen * sampled).sum((0, 1)) / np.maximum((seen * color).sum((0, 1)), 1e-3)
+    texture = seen * sampled + (1 - seen) * np.clip(color * np.where(tone > 0, tone, 1.0), 0, 1)
+    return np.rint(255 * _spread(texture, inside)).astype(np.uint8)
+
+
+def check_uv(model: FaceModel) -> None:
+    """Raises TextureError if the model has no texture coordinates."""
+    if model.uv is None:
+        raise TextureError(
+            f"face model '{model.name}' has no texture coordinates; write meshes with vertex "
+            "colors (--mesh=obj), or import the model with its uv."
+        )
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _draw(params: FaceParams, model: FaceModel, cam: Camera, size: int):
+    """Of each texel: whether the face is there [T, T], its place in the crop [T, T, 2], px, how
+    well it is seen [T, T], and the model's color [T, T, 3]."""
+    rendering = render(params, model, cam)
+    texels = jnp.stack([model.uv[:, 0], 1 - model.uv[:, 1]], axis=1) * size
+    triangles = _upright(model.triangles, texels)
+    ids, weights = rasterize_ids(texels, jnp.ones_like(texels[:, 0]), triangles, (size, size))
+    to_camera = -rendering.vertices
+    distance = jnp.sqrt(jnp.sum(to_camera**2, axis=-1, keepdims=True))
+    cosine = jnp.sum(rendering.normals * to_camera / distance, axis=-1, keepdims=True)
+    depth = to_camera[:, 2:]
+    attributes = (rendering.screen, depth, cosine, jnp.clip(rendering.color, 0, 1))
+    drawn = interpolate(jnp.concatenate(attributes, axis=1), triangles, ids, weights)
+    points, depth, cosine, color = jnp.split(drawn, [2, 3, 4], axis=-1)
+    facing = jnp.clip((cosine[..., 0] - _SEEN_FROM) / (_SEEN_WHOLLY - _SEEN_FROM), 0, 1)
+    nearest = _nearest_depth(rendering, model, cam, points.reshape(-1, 2)).reshape(size, size)
+    visible = depth[..., 0] < nearest + _BEHIND
+    return ids >= 0, points, facing * visible, color
+
+
+def _upright(triangles: jax.Array, texels: jax.Array) -> jax.Array:
+    """The triangles, all counter-clockwise for who looks at the texture."""
+    a, b, c = (texels[triangles[:, k]] for k in range(3))
+    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    return jnp.where((area > 0)[:, None], triangles[:, jnp.array([0, 2, 1])], triangles)
+
+
+def _nearest_depth(rendering, model: FaceModel, cam: Camera, points: jax.Array) -> jax.Array:
+    """[K]: the depth of the nearest surface at points [K, 2] of the crop, dm; far where none is."""
+    height, width = (_DEPTH_FACTOR * side for side in cam.image_size)
+    depth = -rendering.vertices[:, 2]
+    screen = rendering.screen * _DEPTH_FACTOR
+    ids, weights = rasterize_ids(screen, depth, model.triangles, (height, width))
+    picture = interpolate(depth[:, None], model.triangles, ids, weights)[..., 0]
+    picture = jnp.where(ids >= 0, picture, 1e6)
+    column = jnp.clip(points[:, 0] * _DEPTH_FACTOR, 0, width - 1).astype(jnp.int32)
+    row = jnp.clip(points[:, 1] * _DEPTH_FACTOR, 0, height - 1).astype(jnp.int32)
+    return picture[row, column]
+
+
+@jax.jit
+def _sample(photograph: jax.Array, points: jax.Array) -> jax.Array:
+    return sample_bilinear(photograph.astype(jnp.float32) / 255, points)
+
+
+def _spread(texture: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """`texture` with the charts' colors going on around them, so that no border bleeds in."""
+    distance, (row, column) = ndimage.distance_transform_edt(~inside, return_indices=True)
+    return np.where((distance <= _MARGIN)[..., None], texture[row, column], 0.0)
