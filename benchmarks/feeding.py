@@ -108,7 +108,7 @@ def main(_):
 def measure_feeds(source: ExampleSource) -> None:
     """Prints images/s of both feeds, and what the augmentation takes of them."""
     batch_size, cache = _BATCH * jax.device_count(), load_cache(source)
-    batch = {key: array[0, :_BATCH] for key, array in cache.share.arrays.items()}
+    batch = {key: array[0, :_BATCH] for key, array in cache.arrays.items()}
     keys = jax.random.split(jax.random.key(0), _BATCH)
     for name, options in _AUGMENTATIONS.items():
         change = jax.jit(jax.vmap(lambda e, key, options=options: augment(e, key, options)))

@@ -139,7 +139,7 @@ def test_faces_are_cached_whatever_the_size_of_a_chunk(cache, monkeypatch):
     monkeypatch.setattr(resident, "_CHUNK", 4)
     chunked = load_cache(Numbers(), num_threads=1)
     assert chunked.names == cache.names
-    jax.tree.map(np.testing.assert_array_equal, chunked.share, cache.share)
+    jax.tree.map(np.testing.assert_array_equal, chunked.arrays, cache.arrays)
 
 
 def test_processor_keeps_no_cache_by_itself():

@@ -1,4 +1,4 @@
-"""Batches drawn from faces that lie on the devices: a step costs the host one dispatch.
+"""Batches drawn from faces that lie on the devices: the host only says which.
 
 Device g of the G devices of all processes holds the examples g, g + G, g + 2 G, ... of each corpus.
 """
@@ -15,60 +15,41 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from tqdm import tqdm
 
 from mofa_jax.data.feeds.augment import Augmentation, augment
 from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatch, local_sharding, part_of_batch
 from mofa_jax.data.feeds.mixture import (
-    SMALLEST_SHARE,
     ExampleSource,
     FeedError,
     ForgivingSource,
     Mixture,
     as_mixture,
 )
-from mofa_jax.data.feeds.shuffle import hashed, permuted
-from mofa_jax.data.feeds.streamed import read_ahead
+from mofa_jax.data.feeds.streamed import endless, read_ahead
 from mofa_jax.processes import agree
 
 MODES = ("auto", "on", "off")
 _ROOM = 0.8  # of a device's free memory that the faces may take
 _CHUNK = 64  # examples moved to a device at once
-_PERIOD = round(4 / SMALLEST_SHARE)  # places after which the pattern of corpora comes again
 _logger = logging.getLogger(__name__)
-
-
-@struct.dataclass
-class Share:
-    """What each device holds: R rows, corpus after corpus.
-
-    Attributes:
-      arrays: dict(image uint8 [devices, R, H, W, 3], landmarks [devices, R, 68, 2], confidence
-        [devices, R, 68]).
-      count: [devices, C] uint32, examples of each corpus.
-      device: [devices] uint32, the devices' numbers among those of all processes.
-    """
-
-    arrays: dict[str, jax.Array]
-    count: jax.Array
-    device: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """Faces on this process's devices.
+    """Faces on this process's devices, R rows on each, corpus after corpus.
 
     Attributes:
-      share: each device's.
-      start: [C], the first row of each corpus, the same on all devices.
+      arrays: dict(image uint8 [devices, R, H, W, 3], landmarks [devices, R, 68, 2], confidence
+        [devices, R, 68]).
+      rows: rows[device][corpus], those that hold the corpus's examples.
       weights: [C], how often each corpus is drawn from.
       names: names[device][row].
       num_failed: records that could not be read and were replaced by the next one.
     """
 
-    share: Share
-    start: np.ndarray
+    arrays: dict[str, jax.Array]
+    rows: list[list[range]]
     weights: tuple[float, ...]
     names: list[list[str]]
     num_failed: int
@@ -78,8 +59,7 @@ class ResidentFeed:
     """Endless batches drawn and augmented on the devices, as `DeviceBatch`es.
 
     Batch k is a pure function of the seed and k. Each device goes through its examples of each
-    corpus in a new order every epoch; of several corpora, a pattern that repeats says whose turn it
-    is. The place is a number; after 2^32 examples on a device the sequence comes again.
+    corpus in a new order every epoch; of several corpora by turns, as their weights say.
 
     Args:
       cache: the faces.
@@ -92,17 +72,24 @@ class ResidentFeed:
     """
 
     def __init__(self, cache: Cache, batch_size: int, seed: int, augmentation: Augmentation):
-        self._cache, self._part, self._number = cache, part_of_batch(batch_size), 0
-        draw = _make_draw(cache, self._part, seed, augmentation)
-        self._draw = jax.pmap(draw, axis_name="batch", in_axes=(0, None, None))
+        self._cache, self._number, part = cache, 0, part_of_batch(batch_size)
+        self._devices = _numbers_of_devices()
+        self._rows = [
+            endless(rows, cache.weights, [seed, device])
+            .map_with_index(lambda place, row: (row, np.uint32(place % 2**32)))
+            .batch(part)
+            for device, rows in zip(self._devices.tolist(), cache.rows, strict=True)
+        ]
+        self._draw = jax.pmap(_make_draw(seed, augmentation), axis_name="batch")
 
     def __iter__(self) -> Iterator[DeviceBatch]:
         return self
 
     def __next__(self) -> DeviceBatch:
-        period, offset = divmod(self._number * self._part, _PERIOD)
-        batch, rows = self._draw(self._cache.share, np.uint32(period % 2**32), np.uint32(offset))
+        drawn = [rows[self._number] for rows in self._rows]
+        rows, places = (np.stack(values) for values in zip(*drawn, strict=True))
         self._number += 1
+        batch = self._draw(self._cache.arrays, rows, places, self._devices)
         return DeviceBatch(batch, lambda: self._names(rows))
 
     @property
@@ -130,48 +117,31 @@ class ResidentFeed:
     def close(self) -> None:
         """Nothing runs ahead: nothing to end."""
 
-    def _names(self, rows: jax.Array) -> list[str]:
-        pairs = zip(self._cache.names, np.asarray(rows), strict=True)
+    def _names(self, rows: np.ndarray) -> list[str]:
+        pairs = zip(self._cache.names, rows, strict=True)
         return [names[row] for names, some in pairs for row in some]
 
 
-def _make_draw(cache: Cache, part: int, seed: int, augmentation: Augmentation) -> Callable:
-    """(a device's share, place of a batch) -> (its part of the batch, the rows [part] drawn)."""
-    table = [jnp.asarray(array, jnp.uint32) for array in _turns(cache.weights)]
-    start = jnp.asarray(cache.start, jnp.uint32)
+def _make_draw(seed: int, augmentation: Augmentation) -> Callable:
+    """(a device's faces, rows [B] of them, the rows' places in its order [B], its number) -> its
+    part of the batch."""
 
-    def draw(share: Share, period: jax.Array, offset: jax.Array):
-        corpus_at, rank_at, places_of = table
-        place = offset + jnp.arange(part, dtype=jnp.uint32)
-        period, place = period + place // _PERIOD, place % _PERIOD
-        corpus = corpus_at[place]
-        position = period * places_of[corpus] + rank_at[place]
-        count = share.count[corpus]
-        stream = hashed(jnp.full_like(corpus, seed), corpus, jnp.full_like(corpus, share.device))
-        order = hashed(stream, position // count)
-        row = start[corpus] + permuted(position % count, count, order)
-        batch = {key: array[row] for key, array in share.arrays.items()}
-        if augmentation != Augmentation():
-            batch = jax.vmap(change)(batch, stream, position)
-        return batch, row
-
-    def change(example: dict, stream: jax.Array, position: jax.Array) -> dict:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), position)
-        return augment(example, key, augmentation)
+    def draw(arrays: dict, rows: jax.Array, places: jax.Array, device: jax.Array) -> dict:
+        batch = {key: array[rows] for key, array in arrays.items()}
+        if augmentation == Augmentation():
+            return batch
+        key = jax.random.fold_in(jax.random.key(seed), device)
+        return jax.vmap(lambda place, e: augment(e, jax.random.fold_in(key, place), augmentation))(
+            places, batch
+        )
 
     return draw
 
 
-def _turns(weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whose turn it is, by Grain's rule, as of the streamed feed: the corpus of each place of a
-    period [P], how many places before it are of the same corpus [P], and each corpus's number of
-    places [C]."""
-    numbers = [grain.MapDataset.source([number]).repeat() for number in range(len(weights))]
-    mixed = grain.MapDataset.mix(numbers, weights)
-    corpus = np.array([mixed[place] for place in range(_PERIOD)])
-    is_of = corpus[:, None] == np.arange(len(weights))[None, :]
-    rank = (is_of.cumsum(axis=0) - 1)[np.arange(_PERIOD), corpus]
-    return corpus, rank, is_of.sum(axis=0)
+def _numbers_of_devices() -> np.ndarray:
+    """[devices] uint32: those of this process among the devices of all."""
+    count = jax.local_device_count()
+    return np.arange(count, dtype=np.uint32) + np.uint32(jax.process_index() * count)
 
 
 def use_cache(mode: str, source: ExampleSource | Mixture) -> bool:
@@ -217,51 +187,47 @@ def load_cache(
                 f"{len(each)} examples cannot be divided among {jax.device_count()} devices; set "
                 "data.device_cache to off"
             )
-    rows = _rows_of_each(mixture)
-    start = np.cumsum([0, *rows[:-1]])
-    local = jax.local_devices()
-    first = jax.process_index() * len(local)
-    total = sum(len(_indices(first + k, each)) for k in range(len(local)) for each in sources)
+    num_rows = sum(_rows_of_each(mixture))
+    devices = dict(zip(_numbers_of_devices().tolist(), jax.local_devices(), strict=True))
+    total = sum(len(_indices(number, each)) for number in devices for each in sources)
     quiet = jax.process_index() > 0
     with tqdm(total=total, unit="face", desc="Filling the device cache", disable=quiet) as bar:
         filled = [
-            _fill(device, first + k, sources, start, sum(rows), num_threads, bar)
-            for k, device in enumerate(local)
+            _fill(device, number, sources, num_rows, num_threads, bar)
+            for number, device in devices.items()
         ]
-    share = jax.tree.map(_assemble, *(part for part, _ in filled))
+    arrays, rows, names = zip(*filled, strict=True)
     num_failed = sum(each.num_failed for each in sources)
-    return Cache(share, start, mixture.weights, [names for _, names in filled], num_failed)
+    assembled = jax.tree.map(_assemble, *arrays)
+    return Cache(assembled, list(rows), mixture.weights, list(names), num_failed)
 
 
 def _fill(
     device: jax.Device,
     number: int,
     sources: list[ForgivingSource],
-    start: np.ndarray,
     num_rows: int,
     num_threads: int | None,
     bar: tqdm,
-) -> tuple[Share, list[str]]:
-    """One device's share, as the only row of its arrays, and the rows' names."""
+) -> tuple[dict[str, jax.Array], list[range], list[str]]:
+    """A device's faces, as the only row of its arrays, each corpus's rows, and the rows' names."""
     example = sources[0][0]
     shapes = {key: (1, num_rows, *example[key].shape) for key in KEYS}
     arrays = {
         key: jnp.zeros(shape, example[key].dtype, device=device) for key, shape in shapes.items()
     }
-    names = [""] * num_rows
-    for source, at in zip(sources, start.tolist(), strict=True):
+    rows, names = [], []
+    for source in sources:
+        start = len(names)
         own = grain.MapDataset.source(source)[number :: jax.device_count()]
         with closing(iter(read_ahead(own.batch(_CHUNK), num_threads))) as chunks:
             for chunk in chunks:
-                count = len(chunk["name"])
-                names[at : at + count] = chunk["name"].tolist()
                 moved = jax.device_put({key: chunk[key][None] for key in KEYS}, device)
-                arrays = _write(arrays, moved, jax.device_put(np.int32(at), device))
-                at += count
-                bar.update(count)
-    counts = np.array([[len(_indices(number, source)) for source in sources]], np.uint32)
-    own = np.array([number], np.uint32)
-    return Share(arrays, *jax.device_put((counts, own), device)), names
+                arrays = _write(arrays, moved, jax.device_put(np.int32(len(names)), device))
+                names += chunk["name"].tolist()
+                bar.update(len(chunk["name"]))
+        rows.append(range(start, len(names)))
+    return arrays, rows, names
 
 
 def _indices(number: int, source: ExampleSource) -> range:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -102,13 +102,21 @@ def training_batches(
 ) -> grain.MapDataset:
     """One process's part of endless batches: dict(image, landmarks, confidence, name, number), each
     [B / process_count, ...]; `number` uint32 is that of the example in the whole sequence."""
-    corpora = []
-    for number, source in enumerate(mixture.sources):
-        # Grain adds the epoch to a seed: those of corpora must lie far apart.
-        own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        corpora.append(grain.MapDataset.source(source).seed(own_seed).shuffle().repeat())
-    examples = grain.MapDataset.mix(corpora, mixture.weights).map_with_index(_numbered)
+    examples = endless(mixture.sources, mixture.weights, [seed]).map_with_index(_numbered)
     return examples[process_index::process_count].batch(batch_size // process_count)
+
+
+def endless(
+    sources: Sequence[Sequence[Any]], weights: Sequence[float], seed: Sequence[int]
+) -> grain.MapDataset:
+    """The sources' elements for ever: of each source all in a new order every epoch, of several by
+    turns as their weights say."""
+    shuffled = []
+    for number, source in enumerate(sources):
+        # Grain adds the epoch to a seed: those of sources must lie far apart.
+        own_seed = int(np.random.SeedSequence([*seed, number]).generate_state(1)[0])
+        shuffled.append(grain.MapDataset.source(source).seed(own_seed).shuffle().repeat())
+    return grain.MapDataset.mix(shuffled, weights)
 
 
 def eval_batches(
