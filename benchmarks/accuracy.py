@@ -1,18 +1,20 @@
 """How well a trained encoder reconstructs photographs with known landmarks.
 
     python -m benchmarks.accuracy --photographs=FOLDER [--landmarks=FILE] [--refine=50]
-    python -m benchmarks.accuracy --corpus=CORPUS
+    python -m benchmarks.accuracy --corpus=CORPUS [--group=REGEX]
 
 Of a folder, three rows, each face cut out otherwise: as people get it (`Predictor.faces`), by the
 detector's square alone, and about its true landmarks. A face that the detector does not find counts
-as missed. Of a prepared corpus, its held-out crops as they are. Errors are those of the paper:
-landmarks in px of a 240 px crop, colors in [0, 1]; also by the size of the estimated yaw. The
-encoder is the one in the box, or that of `--workdir`.
+as missed. Of a prepared corpus, its held-out crops as they are; also by what the expression's first
+group finds in their names (`A(\\d?)\\d(?!\\d)` finds the decade of All-Age-Faces' ages). Errors are
+those of the paper: landmarks in px of a 240 px crop, colors in [0, 1]; also by the size of the
+estimated yaw. The encoder is the one in the box, or that of `--workdir`.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -103,7 +105,7 @@ def measure_folder(
             continue
         photograph, size = read_photograph(path), predict.cam.image_size[0]
         crop = crop_from_landmarks(photograph, with_nan(known[0]), size)
-        _add(rows["about the true landmarks"], known[0], crop, _code(predict, crop))
+        _add(rows["about the true landmarks"], known[0], crop, _code(predict, crop.image))
         found = predict.faces([photograph])[0]
         shown = [k for k, face in enumerate(found) if _shows(face.crop, known[0])]
         missed += not shown
@@ -112,25 +114,28 @@ def measure_folder(
         face = found[shown[0]]
         _add(rows["as people get it"], known[0], face.crop, face.params)
         square = crop_from_box(photograph, face.crop.box, size)
-        _add(rows["detector's square"], known[0], square, _code(predict, square))
+        _add(rows["detector's square"], known[0], square, _code(predict, square.image))
         if refine_steps:
             face = predict.faces([photograph], refine_steps)[0][shown[0]]
             _add(rows[names[-1]], known[0], face.crop, face.params)
     return [*(row.text() for row in rows.values()), f"{missed} faces missed"]
 
 
-def measure_corpus(predict: Predictor, corpus: str) -> list[str]:
-    """The row of a prepared corpus's held-out faces."""
-    row, examples = Row("held-out crops", predict.decoder), open_corpus(corpus, "eval")
+def measure_corpus(predict: Predictor, corpus: str, group: str) -> list[str]:
+    """The row of a prepared corpus's held-out faces, and those of their groups."""
+    rows, examples = {"": Row("held-out crops", predict.decoder)}, open_corpus(corpus, "eval")
     for i in tqdm(range(len(examples)), unit="face", leave=False):
         example = examples[i]
-        params = jax.tree.map(lambda field: field[0], predict(example["image"][None]))
-        row.add(params, example["image"], example["landmarks"], example["confidence"])
-    return [row.text()]
+        face = (_code(predict, example["image"]), example["image"], example["landmarks"])
+        found = re.search(group, example["name"]) if group else None
+        for name in {"", f"group '{found.group(1)}'" if found else ""}:
+            row = rows.setdefault(name, Row(name, predict.decoder))
+            row.add(*face, example["confidence"])
+    return [rows[name].text() for name in sorted(rows)]
 
 
-def _code(predict: Predictor, crop: Crop) -> FaceParams:
-    return jax.tree.map(lambda field: field[0], predict(crop.image[None]))
+def _code(predict: Predictor, image: np.ndarray) -> FaceParams:
+    return jax.tree.map(lambda field: field[0], predict(image[None]))
 
 
 def _shows(crop: Crop, known: FaceLandmarks) -> bool:
@@ -150,12 +155,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--photographs", type=Path, help="a folder")
     parser.add_argument("--landmarks", type=Path, help="a landmark file, if it is not in there")
     parser.add_argument("--corpus", help="a prepared corpus")
+    parser.add_argument("--group", default="", help="regular expression on a crop's name")
     parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
     parser.add_argument("--refine", type=int, default=0, help="steps of refinement")
     arguments = parser.parse_args(argv)
     predict = mofa_jax.load_for_inference(arguments.workdir)
     if arguments.corpus:
-        lines = measure_corpus(predict, arguments.corpus)
+        lines = measure_corpus(predict, arguments.corpus, arguments.group)
     else:
         folder, landmarks = arguments.photographs, arguments.landmarks
         lines = measure_folder(predict, folder, landmarks, arguments.refine)
