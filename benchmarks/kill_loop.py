@@ -97,7 +97,7 @@ def _weights(folder: Path) -> str:
     code = (
         "import hashlib, jax, numpy as np, sys, mofa_jax\n"
         "run = mofa_jax.load_for_inference(sys.argv[1])\n"
-        "leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(run._weights)]\n"
+        "leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(run.weights)]\n"
         "print(run.step, hashlib.sha256(b''.join(leaves)).hexdigest())\n"
     )
     done = subprocess.run(

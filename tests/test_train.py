@@ -99,7 +99,7 @@ def losses_of(workdir):
 def weights_of(workdir):
     """The newest checkpoint's step and the encoder's weights."""
     predict = mofa_jax.load_for_inference(workdir)
-    return predict.step, predict._weights
+    return predict.step, predict.weights
 
 
 def assert_same(a, b):
