@@ -119,6 +119,16 @@ def test_a_turned_and_scaled_face_is_registered_by_its_landmarks(reference):
     assert np.median(np.linalg.norm(laid - expected, axis=1)) < 0.03
 
 
+@pytest.mark.parametrize("together", [[36, 37, 38, 39, 40, 41], list(range(68))])
+def test_landmarks_at_one_place_count_once(reference, together):
+    raw, _ = person()
+    landmarks = reference.landmarks.copy()
+    landmarks[together] = landmarks[together[0]]
+    laid = replace(reference, landmarks=landmarks).laid_on(raw)
+    away = np.linalg.norm(laid - another_person(reference.vertices) - SHIFT, axis=1)
+    assert np.median(away) < 0.05  # dm
+
+
 def test_values_are_spread_harmonically():
     """Each unknown value is its neighbors' mean; known ones stay."""
     face = small_face(21)

@@ -46,9 +46,11 @@ def register(
       source, target: [N, 3] and [M, 3] vertices, dm, x to the viewer's right, y up, z out.
       source_triangles, target_triangles: wound outwards.
       source_landmarks, target_landmarks: [68, 3], NaN where unknown. With fewer than four known in
-        both, the surfaces alone decide (`iterative_closest_point`).
+        both, at places of their own, the surfaces alone decide (`iterative_closest_point`).
     """
     known = ANCHORS[np.isfinite(source_landmarks + target_landmarks)[ANCHORS].all(axis=1)]
+    # Of landmarks at one place the first counts: no deformation takes it to two places.
+    known = known[np.sort(np.unique(source_landmarks[known], axis=0, return_index=True)[1])]
     if len(known) < 4:
         known = known[:0]
         scale, rotation, shift = iterative_closest_point(source, target)
