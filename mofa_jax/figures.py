@@ -20,7 +20,7 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.files import atomic_write
 from mofa_jax.illumination import shade
 from mofa_jax.params import FaceParams
-from mofa_jax.rasterizer import rasterize, rasterize_attributes
+from mofa_jax.rasterizer import rasterize_attributes
 from mofa_jax.renderer import Rendering, render
 
 PANELS = ("input", "overlay", "geometry", "reflectance", "light")
@@ -32,6 +32,7 @@ _GRAY = 0.6  # reflectance of the face that shows the light
 _OVERLAY_FACTORS = (1, 1.5, 2, 3, 4)  # of the crop's size: one of them is an overlay's
 _LANDMARK_COLOR = (40, 230, 90)
 _TEXT_HEIGHT = 22  # px
+_render = jax.jit(render)  # one program for all pictures, of whatever size
 
 
 def five_panels(
@@ -182,42 +183,51 @@ def _panel_rows(
         )
     if photographs.dtype != np.uint8:
         photographs = np.round(255 * np.clip(photographs, 0, 1)).astype(np.uint8)
-    drawn = np.asarray(_draw_panels(photographs, params, model, cam))
+    drawn = np.stack(
+        [
+            _draw_panels(photograph, _face(params, k), model, cam)
+            for k, photograph in enumerate(photographs)
+        ]
+    )
     return np.concatenate([photographs, *np.moveaxis(drawn, 1, 0)], axis=2)
 
 
+def _face(params: FaceParams, k: int) -> FaceParams:
+    """Face k of a batch."""
+    return jax.tree.map(lambda field: field[k], params)
+
+
+def _draw_panels(photograph, params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
+    """Overlay, geometry, reflectance and light, uint8 [4, H, W, 3]."""
+    rendering = _render(params, model, cam)
+    attributes = _looks(rendering, params, model)
+    drawn, mask = rasterize_attributes(attributes, rendering, model, cam, _SUPERSAMPLE)
+    return _lay_on_photograph_and_white(photograph, drawn, mask)
+
+
 @jax.jit
-def _draw_panels(photographs, params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
-    """Overlay, geometry, reflectance and light, uint8 [B, 4, H, W, 3], one face after the other."""
-
-    def draw(face):
-        photograph, params = face
-        rendering = render(params, model, cam)
-        attributes = jnp.concatenate(_looks(rendering, params, model), axis=-1)
-        drawn, mask = rasterize_attributes(attributes, rendering, model, cam, _SUPERSAMPLE)
-        drawn = jnp.moveaxis(drawn.reshape(*mask.shape, 4, 3), 2, 0)
-        behind = jnp.ones_like(drawn).at[0].set(photograph.astype(drawn.dtype) / 255)
-        return _to_bytes(drawn + (1 - mask[None, ..., None]) * behind)
-
-    return jax.lax.map(draw, (photographs, params))
+def _lay_on_photograph_and_white(photograph, drawn: jax.Array, mask: jax.Array) -> jax.Array:
+    drawn = jnp.moveaxis(drawn.reshape(*mask.shape, 4, 3), 2, 0)
+    behind = jnp.ones_like(drawn).at[0].set(photograph.astype(drawn.dtype) / 255)
+    return _to_bytes(drawn + (1 - mask[None, ..., None]) * behind)
 
 
-def _looks(rendering: Rendering, params: FaceParams, model: FaceModel) -> list[jax.Array]:
-    """The vertices' colors [N, 3], in [0, 1]: as seen, as clay, without light, as light alone."""
+@jax.jit
+def _looks(rendering: Rendering, params: FaceParams, model: FaceModel) -> jax.Array:
+    """The vertices' colors [N, 4 * 3], in [0, 1]: as seen, clay, without light, the light alone."""
     normals = rendering.normals
     light = jnp.array(_CLAY_LIGHT) / math.hypot(*_CLAY_LIGHT)
     clay = (0.2 + 0.8 * jnp.maximum(normals @ light, 0.0))[:, None] * jnp.array([_CLAY])
     gray = shade(jnp.full_like(normals, _GRAY), normals, params.illumination)
     looks = (rendering.color, clay, model.reflectance(params.reflectance), gray)
-    return [jnp.clip(look, 0.0, 1.0) for look in looks]
+    return jnp.clip(jnp.concatenate(looks, axis=-1), 0.0, 1.0)
 
 
-@jax.jit
 def _draw_face(params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
     """The face, uint8 [H, W, 4]: RGB times coverage, then coverage."""
-    rendering = render(params, model, cam)
-    rendering = rendering.replace(color=jnp.clip(rendering.color, 0.0, 1.0))
-    image, mask = rasterize(rendering, model, cam, supersample=_SUPERSAMPLE)
+    rendering = _render(params, model, cam)
+    color = jnp.clip(rendering.color, 0.0, 1.0)
+    image, mask = rasterize_attributes(color, rendering, model, cam, _SUPERSAMPLE)
     return _to_bytes(jnp.concatenate([image, mask[..., None]], axis=-1))
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mofa_jax.autoencoder import Decoder, make_decoder
+from mofa_jax.autoencoder import Decoder, landmark_model, make_decoder
 from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.faces.crop import (
@@ -157,6 +157,10 @@ class Predictor:
         """The decoder of the face model and the camera, as training uses it."""
         return make_decoder(self.model, self.cam)
 
+    @functools.cached_property
+    def _landmark_model(self) -> FaceModel:
+        return landmark_model(self.model)
+
     @property
     def _recrops(self) -> int:
         """How often faces are cut out again; 0 of an encoder that knows the detector's squares."""
@@ -170,7 +174,8 @@ class Predictor:
 
     def _landmarks(self, codes: np.ndarray) -> np.ndarray:
         """The 68 landmarks [N, 68, 2] of codes [N, D], px of the crop, NaN where there is none."""
-        points = _in_batches(functools.partial(_project_landmarks, decoder=self.decoder), codes)
+        project = functools.partial(_project, model=self._landmark_model, cam=self.cam)
+        points = _in_batches(project, codes)
         return np.where((np.asarray(self.model.landmarks) >= 0)[:, None], points, np.nan)
 
     def _refined(self, codes: np.ndarray, crops: Sequence[Crop], num_steps: int) -> np.ndarray:
@@ -279,6 +284,7 @@ def _in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.n
 
 
 @jax.jit
-def _project_landmarks(codes: jax.Array, decoder: Decoder) -> jax.Array:
-    params = FaceParams.from_code(codes, decoder.landmarks)
-    return jax.vmap(project_vertices, (0, None, None))(params, decoder.landmarks, decoder.cam)
+def _project(codes: jax.Array, model: FaceModel, cam: Camera) -> jax.Array:
+    """[B, N, 2], px: the vertices of codes [B, D]."""
+    params = FaceParams.from_code(codes, model)
+    return jax.vmap(project_vertices, (0, None, None))(params, model, cam)

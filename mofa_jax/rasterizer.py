@@ -38,7 +38,6 @@ class _Fragments:
     count: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames="supersample")
 def rasterize(
     rendering: Rendering,
     model: FaceModel,
@@ -68,7 +67,6 @@ def rasterize(
     return image, mask
 
 
-@functools.partial(jax.jit, static_argnames="supersample")
 def rasterize_attributes(
     attributes: jax.Array,
     rendering: Rendering,
@@ -84,9 +82,16 @@ def rasterize_attributes(
     fine_size = (height * supersample, width * supersample)
     depth = -rendering.vertices[:, 2]
     ids, weights = rasterize_ids(rendering.screen * supersample, depth, model.triangles, fine_size)
-    picture = interpolate(attributes, model.triangles, ids, weights)
+    return _averaged(attributes, model.triangles, ids, weights, supersample)
+
+
+@functools.partial(jax.jit, static_argnames="factor")
+def _averaged(attributes, triangles, ids, weights, factor: int) -> tuple[jax.Array, jax.Array]:
+    """The picture [H, W, C] and the mask [H, W] of what `rasterize_ids` found at `factor` times
+    the size."""
+    picture = interpolate(attributes, triangles, ids, weights)
     cover = (ids >= 0).astype(picture.dtype)[..., None]
-    picture, cover = (_box_filter(fine, supersample) for fine in (picture, cover))
+    picture, cover = (_box_filter(fine, factor) for fine in (picture, cover))
     return picture, cover[..., 0]
 
 

@@ -21,17 +21,15 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import Crop
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.export.meshes import write_glb, write_obj, write_ply
-from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.files import write_json
 from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
 from mofa_jax.params import FaceParams
-from mofa_jax.processes import configure_logging
+from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.renderer import render
 from mofa_jax.texture import check_uv, photograph_texture
 
@@ -42,6 +40,10 @@ MESHES = ("glb", "obj", "ply")
 _TEXTURE_SIZE = 512  # texels
 _CHUNK_PHOTOGRAPHS = 16  # whose faces go through the encoder together
 _CHUNK_PIXELS = 50_000_000  # of them
+
+
+_render = jax.jit(render)
+_geometry = jax.jit(lambda params, model: model.geometry(params.shape, params.expression))
 
 
 class Summary(NamedTuple):
@@ -186,7 +188,7 @@ def _write_face(
     params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
     write_image(f"{stem}.panels.jpg", five_panels(crop.image, params, model, cam))
     write_json(f"{stem}.json", describe(params, crop, predict))
-    vertices, color = _surface(params, model, cam)
+    vertices, color = _geometry(params, model), _render(params, model, cam).color
     if "glb" in meshes:
         texture = photograph_texture(
             photograph, crop.to_photograph, params, model, cam, _TEXTURE_SIZE
@@ -196,12 +198,6 @@ def _write_face(
         write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
     if "ply" in meshes:
         write_ply(f"{stem}.ply", vertices, model.triangles, color)
-
-
-@jax.jit
-def _surface(params: FaceParams, model: FaceModel, cam: Camera) -> tuple[jax.Array, jax.Array]:
-    """The vertices [N, 3] in the face's own frame, dm, and their colors [N, 3] in its light."""
-    return model.geometry(params.shape, params.expression), render(params, model, cam).color
 
 
 def describe(params: FaceParams, crop: Crop, predict: Predictor) -> dict:
@@ -254,6 +250,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("give photographs, folders or globs")
     configure_logging()
+    keep_compiled_programs()
     try:
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
         summary = reconstruct_all(predict, argv[1:], _OUTPUT.value, _REFINE.value, _MESH.value)

@@ -12,13 +12,14 @@ from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import interpolate, rasterize_ids
-from mofa_jax.renderer import render
+from mofa_jax.renderer import Rendering, render
 from mofa_jax.sampling import sample_bilinear
 
 _SEEN_FROM, _SEEN_WHOLLY = 0.2, 0.5  # cosine of the angle between surface and view
 _BEHIND = 0.03  # dm that a point may lie behind the nearest surface and still be seen
 _MARGIN = 8  # texels around the charts that are filled with the nearest color
 _DEPTH_FACTOR = 2  # of the picture in which what hides what is looked up
+_render = jax.jit(render)
 
 
 class TextureError(InputError):
@@ -74,45 +75,53 @@ def check_uv(model: FaceModel) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnames="size")
-def _draw(params: FaceParams, model: FaceModel, cam: Camera, size: int):
+def _draw(params: FaceParams, model: FaceModel, cam: Camera, size: int) -> tuple[jax.Array, ...]:
     """Of each texel: whether the face is there [T, T], its place in the crop [T, T, 2], px, how
     well it is seen [T, T], and the model's color [T, T, 3]."""
-    rendering = render(params, model, cam)
-    texels = jnp.stack([model.uv[:, 0], 1 - model.uv[:, 1]], axis=1) * size
-    triangles = _upright(model.triangles, texels)
+    rendering = _render(params, model, cam)
+    texels, triangles = _layout(model, size)
     ids, weights = rasterize_ids(texels, jnp.ones_like(texels[:, 0]), triangles, (size, size))
+    depth = -rendering.vertices[:, 2]
+    height, width = cam.image_size
+    fine_size = (_DEPTH_FACTOR * height, _DEPTH_FACTOR * width)
+    seen = rasterize_ids(rendering.screen * _DEPTH_FACTOR, depth, model.triangles, fine_size)
+    nearest = _depth_picture(depth, model.triangles, *seen)
+    return ids >= 0, *_unwrap(rendering, triangles, ids, weights, nearest)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _layout(model: FaceModel, size: int) -> tuple[jax.Array, jax.Array]:
+    """The vertices' places on the texture [N, 2], and the triangles [F, 3], all counter-clockwise
+    for who looks at it."""
+    texels = jnp.stack([model.uv[:, 0], 1 - model.uv[:, 1]], axis=1) * size
+    a, b, c = (texels[model.triangles[:, k]] for k in range(3))
+    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    turned = model.triangles[:, jnp.array([0, 2, 1])]
+    return texels, jnp.where((area > 0)[:, None], turned, model.triangles)
+
+
+@jax.jit
+def _depth_picture(depth: jax.Array, triangles, ids, weights) -> jax.Array:
+    """[H, W]: the depth of the nearest surface, dm; far where there is none."""
+    picture = interpolate(depth[:, None], triangles, ids, weights)[..., 0]
+    return jnp.where(ids >= 0, picture, 1e6)
+
+
+@jax.jit
+def _unwrap(rendering: Rendering, triangles, ids, weights, nearest: jax.Array):
+    """As `_draw`, without the first."""
     to_camera = -rendering.vertices
     distance = jnp.sqrt(jnp.sum(to_camera**2, axis=-1, keepdims=True))
     cosine = jnp.sum(rendering.normals * to_camera / distance, axis=-1, keepdims=True)
-    depth = to_camera[:, 2:]
-    attributes = (rendering.screen, depth, cosine, jnp.clip(rendering.color, 0, 1))
+    attributes = (rendering.screen, to_camera[:, 2:], cosine, jnp.clip(rendering.color, 0, 1))
     drawn = interpolate(jnp.concatenate(attributes, axis=1), triangles, ids, weights)
     points, depth, cosine, color = jnp.split(drawn, [2, 3, 4], axis=-1)
     facing = jnp.clip((cosine[..., 0] - _SEEN_FROM) / (_SEEN_WHOLLY - _SEEN_FROM), 0, 1)
-    nearest = _nearest_depth(rendering, model, cam, points.reshape(-1, 2)).reshape(size, size)
-    visible = depth[..., 0] < nearest + _BEHIND
-    return ids >= 0, points, facing * visible, color
-
-
-def _upright(triangles: jax.Array, texels: jax.Array) -> jax.Array:
-    """The triangles, all counter-clockwise for who looks at the texture."""
-    a, b, c = (texels[triangles[:, k]] for k in range(3))
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    return jnp.where((area > 0)[:, None], triangles[:, jnp.array([0, 2, 1])], triangles)
-
-
-def _nearest_depth(rendering, model: FaceModel, cam: Camera, points: jax.Array) -> jax.Array:
-    """[K]: the depth of the nearest surface at points [K, 2] of the crop, dm; far where none is."""
-    height, width = (_DEPTH_FACTOR * side for side in cam.image_size)
-    depth = -rendering.vertices[:, 2]
-    screen = rendering.screen * _DEPTH_FACTOR
-    ids, weights = rasterize_ids(screen, depth, model.triangles, (height, width))
-    picture = interpolate(depth[:, None], model.triangles, ids, weights)[..., 0]
-    picture = jnp.where(ids >= 0, picture, 1e6)
-    column = jnp.clip(points[:, 0] * _DEPTH_FACTOR, 0, width - 1).astype(jnp.int32)
-    row = jnp.clip(points[:, 1] * _DEPTH_FACTOR, 0, height - 1).astype(jnp.int32)
-    return picture[row, column]
+    height, width = nearest.shape
+    column = jnp.clip(points[..., 0] * _DEPTH_FACTOR, 0, width - 1).astype(jnp.int32)
+    row = jnp.clip(points[..., 1] * _DEPTH_FACTOR, 0, height - 1).astype(jnp.int32)
+    visible = depth[..., 0] < nearest[row, column] + _BEHIND
+    return points, facing * visible, color
 
 
 @jax.jit

@@ -1,0 +1,30 @@
+"""A sheet of photographs and their reconstructions by the encoder in the box, for the docs.
+
+python -m tools.draw_reconstructions --output=docs/images/faces.jpg photo.jpg more/*.jpg
+"""
+
+import argparse
+
+import jax
+import numpy as np
+
+import mofa_jax
+from mofa_jax.figures import panels_grid, write_image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photographs", nargs="+")
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
+    parser.add_argument("--refine", type=int, default=0)
+    arguments = parser.parse_args()
+    predict = mofa_jax.load_for_inference(arguments.workdir)
+    faces = predict.photographs(arguments.photographs, arguments.refine)
+    images = np.stack([face.crop.image for face in faces])
+    params = jax.tree.map(lambda *fields: np.stack(fields), *(face.params for face in faces))
+    write_image(arguments.output, panels_grid(images, params, predict.model, predict.cam))
+
+
+if __name__ == "__main__":
+    main()
