@@ -27,13 +27,13 @@ from configs import compact
 def get_config() -> ConfigDict:
     config = compact.get_config()
     config.encoder.pretrained = "runs/lfw"
-    config.num_steps = 5500
+    config.num_steps = 4800
     config.eval_every = 1000
-    config.optimizer.learning_rate = 3e-4
+    config.optimizer.learning_rate = 5e-4
     config.loss.landmark = 4.0  # Eq. 8 alone draws faces too small
     config.loss.regularizer = config.loss.regularizer_start = 1e-4
     config.loss.reflectance = 0.15
-    config.loss.light = 30.0
+    config.loss.light = 60.0
     config.data.kind = "tfds"
     config.data.mixture = "corpora/lfw=0.5,corpora/w300=0.15,corpora/aaf=0.25,corpora/rendered=0.1"
     config.data.augmentation.scale = 0.12

@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,8 @@ from mofa_jax.renderer import project_vertices
 _logger = logging.getLogger(__name__)
 
 _BATCH = 16  # faces that go through the encoder at once
+_CHUNK_PIXELS = 50_000_000  # of the photographs that are held at once
+Key = TypeVar("Key")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +110,14 @@ class Predictor:
         Raises:
           PhotographError: a path names nothing.
         """
-        faces = []
-        for source, photograph in _each(photographs):
-            found = self.faces([photograph], refine_steps)[0]
-            if not found:
-                _logger.warning("%s: no face found", source)
-            faces += [dataclasses.replace(face, source=source) for face in found]
-        return faces
+        reconstructions = []
+        for chunk in in_chunks(_each(photographs)):
+            faces = self.faces([photograph for _, photograph in chunk], refine_steps)
+            for (source, _), found in zip(chunk, faces, strict=True):
+                if not found:
+                    _logger.warning("%s: no face found", source)
+                reconstructions += [dataclasses.replace(face, source=source) for face in found]
+        return reconstructions
 
     def faces(
         self, photographs: Sequence[np.ndarray], refine_steps: int = 0
@@ -242,6 +245,20 @@ def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
             model.name,
             trained_with["name"],
         )
+
+
+def in_chunks(photographs: Iterable[tuple[Key, np.ndarray]]) -> Iterator[list]:
+    """(key, photograph) pairs, as many at a time as fill a batch of the encoder and fit into
+    memory."""
+    chunk, pixels = [], 0
+    for key, photograph in photographs:
+        chunk.append((key, photograph))
+        pixels += photograph.shape[0] * photograph.shape[1]
+        if len(chunk) >= _BATCH or pixels >= _CHUNK_PIXELS:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk
 
 
 def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:

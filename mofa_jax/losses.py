@@ -26,7 +26,7 @@ EXPRESSION_WEIGHT = 0.8  # w_delta
 DIRECTED_MEAN = np.array([0.42, 0, 0, 0, 0, 0, 0, 0], np.float32)
 DIRECTED_SPREAD = np.array([0.18, 0.31, 0.31, 0.10, 0.10, 0.12, 0.12, 0.13], np.float32)
 COLOR_SPREAD = np.array([0.22, 0.09, 0.25], np.float32)
-AMBIENT_MEAN, EXPOSURE_SPREAD = 0.95, 0.3  # photographs are exposed for faces to look like skin
+AMBIENT_MEAN, EXPOSURE_SPREAD = 0.95, 0.15  # ours: a face is dark by its skin rather than its light
 _DARKEST = 0.05  # ambient light below which its logarithm falls no further
 
 

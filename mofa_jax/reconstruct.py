@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -27,7 +27,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.export.meshes import write_glb, write_obj, write_ply
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.files import write_json
-from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
+from mofa_jax.inference import Predictor, Reconstruction, in_chunks, load_for_inference
 from mofa_jax.params import FaceParams
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.renderer import render
@@ -38,10 +38,6 @@ _logger = logging.getLogger(__name__)
 ASTRONAUT = "astronaut"
 MESHES = ("glb", "obj", "ply")
 _TEXTURE_SIZE = 512  # texels
-_CHUNK_PHOTOGRAPHS = 16  # whose faces go through the encoder together
-_CHUNK_PIXELS = 50_000_000  # of them
-
-
 _render = jax.jit(render)
 _geometry = jax.jit(lambda params, model: model.geometry(params.shape, params.expression))
 
@@ -54,14 +50,6 @@ class Summary(NamedTuple):
     photographs: int
     skipped: int
     missing: int
-
-
-class _Photograph(NamedTuple):
-    """One that can be read, and the name of its results."""
-
-    path: Path
-    pixels: np.ndarray
-    name: str
 
 
 def reconstruct_all(
@@ -77,8 +65,8 @@ def reconstruct_all(
     photograph), and for each face k from 0, the largest first, name.k.panels.jpg (input, overlay,
     geometry, reflectance, light), name.k.json (the parameters), and its mesh: name.k.glb (textured
     by the photograph; meters), name.k.obj or name.k.ply (vertex colors: the reflectance under the
-    estimated light; millimeters). A path that names nothing, a photograph
-    that cannot be read and one without a face are reported and skipped.
+    estimated light; millimeters). A path that names nothing, a photograph that cannot be read and
+    one without a face are reported and skipped.
 
     Args:
       predict: a restored encoder.
@@ -94,7 +82,9 @@ def reconstruct_all(
     if "glb" in meshes:
         check_uv(predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
-    paths, missing = _existing([_portrait(output) if p == ASTRONAUT else p for p in patterns])
+    portrait = ASTRONAUT in patterns and not os.path.lexists(ASTRONAUT)
+    named = {ASTRONAUT: _portrait(output)} if portrait else {}
+    paths, missing = _existing([named.get(pattern, pattern) for pattern in patterns])
     bar = tqdm(
         zip(paths, unique_names(paths), strict=True),
         desc="Reconstructing",
@@ -103,13 +93,13 @@ def reconstruct_all(
     )
     counts = []  # faces of each photograph that has some
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in _chunks(_readable(bar)):
-            faces = predict.faces([photograph.pixels for photograph in chunk], refine_steps)
-            for photograph, found in zip(chunk, faces, strict=True):
+        for chunk in in_chunks(_readable(bar)):
+            faces = predict.faces([photograph for _, photograph in chunk], refine_steps)
+            for ((path, _), _), found in zip(chunk, faces, strict=True):
                 if found:
                     counts.append(len(found))
                 else:
-                    bar.write(f"skipped: {photograph.path}: no face found", file=sys.stderr)
+                    bar.write(f"skipped: {path}: no face found", file=sys.stderr)
             write = functools.partial(
                 _write_photograph, predict=predict, output=Path(output), meshes=meshes
             )
@@ -141,45 +131,32 @@ def _existing(patterns: Sequence[str | os.PathLike]) -> tuple[list[Path], int]:
     return list(paths), missing
 
 
-def _readable(bar: tqdm) -> Iterator[_Photograph]:
-    """The photographs that can be read; the others are reported."""
+def _readable(bar: tqdm) -> Iterator[tuple[tuple[Path, str], np.ndarray]]:
+    """((path, name of the results), photograph) of those that can be read; others are reported."""
     for path, name in bar:
         try:
-            yield _Photograph(path, read_photograph(path), name)
+            yield (path, name), read_photograph(path)
         except PhotographError as error:
             bar.write(f"skipped: {error}", file=sys.stderr)
 
 
-def _chunks(photographs: Iterable[_Photograph]) -> Iterator[list[_Photograph]]:
-    """As many at a time as fill a batch of the encoder and fit into memory."""
-    chunk, pixels = [], 0
-    for photograph in photographs:
-        chunk.append(photograph)
-        pixels += photograph.pixels.shape[0] * photograph.pixels.shape[1]
-        if len(chunk) >= _CHUNK_PHOTOGRAPHS or pixels >= _CHUNK_PIXELS:
-            yield chunk
-            chunk, pixels = [], 0
-    if chunk:
-        yield chunk
-
-
 def _write_photograph(
-    photograph: _Photograph,
+    named: tuple[tuple[Path, str], np.ndarray],
     faces: Sequence[Reconstruction],
     predict: Predictor,
     output: Path,
     meshes: list[str],
 ) -> None:
     """Writes the results of a photograph, if it shows a face."""
-    overlay = photograph.pixels
+    (_, name), photograph = named
+    overlay = photograph
     for k, face in enumerate(faces):
         overlay = overlay_on_photograph(
             overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
         )
-        stem = f"{output / photograph.name}.{k}"
-        _write_face(stem, face, photograph.pixels, predict, meshes)
+        _write_face(f"{output / name}.{k}", face, photograph, predict, meshes)
     if faces:
-        write_image(f"{output / photograph.name}.overlay.jpg", overlay)
+        write_image(f"{output / name}.overlay.jpg", overlay)
 
 
 def _write_face(
@@ -256,6 +233,9 @@ def main(argv: Sequence[str]) -> None:
         summary = reconstruct_all(predict, argv[1:], _OUTPUT.value, _REFINE.value, _MESH.value)
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        where = error.filename or _OUTPUT.value
+        sys.exit(f"error: {where}: cannot be written ({error.strerror}); free or change the disk.")
     if summary.missing or not summary.photographs:
         sys.exit(1)
 

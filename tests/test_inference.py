@@ -113,6 +113,15 @@ def test_the_command_writes_the_meshes_that_are_asked_for(run, tmp_path):
     }
 
 
+def test_an_output_that_cannot_be_written_is_one_sentence(run, tmp_path):
+    (tmp_path / "out").write_text("no folder")
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}"]
+    command += [f"--output={tmp_path / 'out' / 'below'}", "astronaut"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_parameters_are_named_and_map_back_into_the_photograph(results):
     _, output = results
     content = json.loads((output / "one.0.json").read_text())

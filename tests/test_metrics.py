@@ -100,8 +100,8 @@ def test_light_of_the_measured_mean_costs_nothing_and_each_spread_one(tiny_model
         light = mean.copy()
         light[band, 1] += 0.95 * spread
         assert prior(light) == pytest.approx(1, rel=1e-4)
-    assert prior(mean * np.exp(0.3)) == pytest.approx(1, rel=1e-4)  # twice as far is two spreads
-    assert prior(mean * np.exp(-0.6)) == pytest.approx(4, rel=1e-4)
+    assert prior(mean * np.exp(0.15)) == pytest.approx(1, rel=1e-4)
+    assert prior(mean * np.exp(-0.3)) == pytest.approx(4, rel=1e-4)  # twice as far: two spreads
     color = np.array([0.22, 0.0, -0.22])
     assert prior(mean * np.exp(color)) == pytest.approx(1 + (0.22 / 0.25) ** 2, rel=1e-4)
     black = mofa_jax.FaceParams.neutral(tiny_model).replace(illumination=jnp.full((9, 3), -2.0))
