@@ -35,6 +35,7 @@ from mofa_jax.renderer import project_vertices
 _logger = logging.getLogger(__name__)
 
 _BATCH = 16  # faces that go through the encoder at once
+_RECROPS = 2  # times that a badly cut face is cut out again at most
 _CHUNK_PIXELS = 50_000_000  # of the photographs that are held at once
 Key = TypeVar("Key")
 
@@ -124,9 +125,10 @@ class Predictor:
     ) -> list[list[Reconstruction]]:
         """The faces of each photograph, uint8 [H, W, 3] RGB.
 
-        Faces are found by the detector; an encoder that was trained on moved crops sees each twice
-        more, cut out about the landmarks that it has given it, which takes out how the detector's
-        squares scatter.
+        Faces are found by the detector. Where its square lies farther from the landmarks that the
+        encoder finds in it than the squares of training, the face is cut out again about these
+        landmarks, at most twice. An encoder that was trained on the detector's squares alone knows
+        no others: its are left as they are.
 
         Args:
           photographs: of any sizes.
@@ -140,13 +142,18 @@ class Predictor:
                 owners.append(i)
                 crops.append(crop_from_box(photograph, box, size))
         codes = self._codes(crops)
-        for _ in range(self._recrops if crops else 0):
+        for _ in range(_RECROPS):
             landmarks = self._landmarks(codes)
-            crops = [
-                _recropped(photographs[i], crop, points, size)
+            squares = [
+                _about_landmarks(photographs[i], crop, points, size)
                 for i, crop, points in zip(owners, crops, landmarks, strict=True)
             ]
-            codes = self._codes(crops)
+            again = [k for k, crop in enumerate(crops) if self._is_off(crop, squares[k])]
+            if not again:
+                break
+            for k in again:
+                crops[k] = squares[k]
+            codes[again] = self._codes([crops[k] for k in again])
         if refine_steps and crops:
             codes = self._refined(codes, crops, refine_steps)
         found = [[] for _ in photographs]
@@ -164,11 +171,17 @@ class Predictor:
     def _landmark_model(self) -> FaceModel:
         return landmark_model(self.model)
 
-    @property
-    def _recrops(self) -> int:
-        """How often faces are cut out again; 0 of an encoder that knows the detector's squares."""
+    def _is_off(self, crop: Crop, square: Crop) -> bool:
+        """Whether a crop lies farther from the square about its landmarks than in training."""
         data = self.config.data
-        return 2 if data.crop == "landmarks" or data.augmentation.shift else 0
+        if data.crop == "haar" and not data.augmentation.shift:
+            return False
+        size = self.cam.image_size[0]
+        moved = (square.to_photograph - crop.to_photograph) @ [size / 2, size / 2, 1]
+        side, other = crop.to_photograph[0, 0], square.to_photograph[0, 0]
+        shift = np.abs(moved).max() / side  # of the middles, px of the crop
+        scale = max(side / other, other / side)
+        return shift > data.augmentation.shift or scale > 1 + data.augmentation.scale
 
     def _codes(self, crops: Sequence[Crop]) -> np.ndarray:
         """[N, D]."""
@@ -276,7 +289,7 @@ def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:
             _logger.warning("%s", error)
 
 
-def _recropped(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray, size: int) -> Crop:
+def _about_landmarks(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray, size: int) -> Crop:
     """The crop about landmarks that are given in px of `crop`; `crop` itself if there is none."""
     points = transform_points(crop.to_photograph, landmarks)
     try:

@@ -1,0 +1,128 @@
+"""The encoder in the box: a photograph in, that person's face out, with nothing else given."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import skimage.data
+
+import mofa_jax
+from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.encoders.trained import ASSET, TrainedEncoderError, read_trained, write_trained
+from mofa_jax.fused_photometric import photometric_batch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The astronaut's eyes' outer and inner corners and mouth's corners, read off the photograph by eye.
+POINTS = {
+    36: (193, 102),
+    39: (212, 103),
+    42: (238, 104),
+    45: (259, 105),
+    48: (203, 140),
+    54: (247, 139),
+}
+
+
+@pytest.fixture(scope="module")
+def predict():
+    return mofa_jax.load_for_inference()
+
+
+def landmarks_of(face, predict):
+    """The 68 landmarks in the photograph's pixels."""
+    code = np.asarray(face.params.to_code())[None]
+    return transform_points(face.crop.to_photograph, predict._landmarks(code)[0])
+
+
+def test_it_is_small_and_made_for_the_model_in_the_box(predict, caplog):
+    assert ASSET.stat().st_size < 12e6
+    assert predict.model.checksum() == mofa_jax.load_face_model("open").checksum()
+    assert "changed since" not in caplog.text
+    assert not any(predict.config.data[key] for key in ("path", "mixture", "cache", "landmarks"))
+
+
+def test_weights_come_back_to_half_a_step(tmp_path):
+    rng = np.random.default_rng(0)
+    weights = {"params": {"a": {"kernel": rng.normal(size=(3, 3, 40, 50)) * rng.uniform(size=50)}}}
+    weights["params"]["a"]["bias"] = rng.normal(size=50).astype(np.float32)
+    write_trained(tmp_path / "encoder.npz", weights, {"step": 3})
+    loaded, information = read_trained(tmp_path / "encoder.npz")
+    assert information == {"step": 3}
+    kernel, original = loaded["params"]["a"]["kernel"], weights["params"]["a"]["kernel"]
+    step = np.abs(original).max(axis=(0, 1, 2)) / 127
+    assert (np.abs(kernel - original) <= 0.5001 * step).all()
+    np.testing.assert_array_equal(loaded["params"]["a"]["bias"], weights["params"]["a"]["bias"])
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "lacking"])
+def test_a_damaged_file_is_one_sentence(tmp_path, damage):
+    path = tmp_path / "encoder.npz"
+    if damage == "cut short":
+        path.write_bytes(ASSET.read_bytes()[:1000])
+    if damage == "lacking":
+        np.savez(path, other=np.zeros(3))
+    with pytest.raises(TrainedEncoderError, match="reinstall mofa_jax") as error:
+        read_trained(path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_astronauts_features_are_where_the_photograph_has_them(predict):
+    (face,) = predict.photographs([skimage.data.astronaut()])
+    landmarks = landmarks_of(face, predict)
+    side = 240 * face.crop.to_photograph[0, 0]
+    for index, point in POINTS.items():
+        assert np.linalg.norm(landmarks[index] - point) < 0.04 * side, index
+
+
+def test_a_face_is_the_same_wherever_the_detector_puts_its_square(predict):
+    class Moved:
+        def __init__(self, dx, dy, scale):
+            self.change = np.array([dx, dy, 0, 0]), scale
+
+        def detect(self, photograph):
+            (box,) = predict._detector.detect(photograph)
+            width, (move, scale) = box[2], self.change
+            box = box + width * move
+            return [np.array([*(box[:2] + width * (1 - scale) / 2), *(box[2:] * scale)])]
+
+    (face,) = predict.photographs([skimage.data.astronaut()])
+    expected, side = landmarks_of(face, predict), 240 * face.crop.to_photograph[0, 0]
+    for change in ((0.06, 0, 1), (0, -0.06, 1), (0.03, 0.03, 1.08), (0.25, 0.2, 1), (0, 0, 1.4)):
+        other = dataclasses.replace(predict, _detector=Moved(*change))
+        (moved,) = other.photographs([skimage.data.astronaut()])
+        distance = np.linalg.norm(landmarks_of(moved, predict) - expected, axis=1)
+        assert np.nanmean(distance) < 0.02 * side, change
+
+
+def test_refinement_brings_colors_nearer_and_leaves_the_landmarks(predict):
+    photograph = [skimage.data.astronaut()]
+    (before,), (after,) = predict.photographs(photograph), predict.photographs(photograph, 30)
+    image = before.crop.image[None].astype(np.float32) / 255
+    np.testing.assert_array_equal(before.crop.image, after.crop.image)
+
+    def error(face):
+        params = jax.tree.map(lambda field: field[None], face.params)
+        loss, share = photometric_batch(params, predict.decoder.bases, predict.cam, image)
+        return float(loss[0] / share[0])
+
+    assert error(after) < 0.85 * error(before)
+    distance = np.linalg.norm(landmarks_of(after, predict) - landmarks_of(before, predict), axis=1)
+    assert np.nanmean(distance) < 0.015 * 240 * before.crop.to_photograph[0, 0]
+
+
+def test_the_command_needs_nothing_but_a_photograph(tmp_path):
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={tmp_path / 'out'}"]
+    command += ["--refine=5", "astronaut"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 faces in 1 of 1 photographs" in done.stdout
+    content = json.loads((tmp_path / "out/astronaut.0.json").read_text())
+    assert content["face_model"] == mofa_jax.load_face_model("open").name
+    for ending in ("0.glb", "0.panels.jpg", "overlay.jpg"):
+        assert (tmp_path / f"out/astronaut.{ending}").stat().st_size > 0
