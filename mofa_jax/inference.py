@@ -134,7 +134,16 @@ class Predictor:
           photographs: of any sizes.
           refine_steps: Adam's steps on each face's photometric energy after the encoder, see
             `refine`; 0 = none.
+
+        Raises:
+          ValueError: a photograph of another shape or type.
         """
+        for photograph in photographs:
+            if photograph.dtype != np.uint8 or photograph.ndim != 3 or photograph.shape[2] != 3:
+                raise ValueError(
+                    f"a photograph is {photograph.dtype} {photograph.shape}, expected uint8 "
+                    "[H, W, 3], RGB."
+                )
         size = self.cam.image_size[0]
         owners, crops = [], []
         for i, photograph in enumerate(photographs):
@@ -142,7 +151,7 @@ class Predictor:
                 owners.append(i)
                 crops.append(crop_from_box(photograph, box, size))
         codes = self._codes(crops)
-        for _ in range(_RECROPS):
+        for _ in range(self._recrops if crops else 0):
             landmarks = self._landmarks(codes)
             squares = [
                 _about_landmarks(photographs[i], crop, points, size)
@@ -171,12 +180,17 @@ class Predictor:
     def _landmark_model(self) -> FaceModel:
         return landmark_model(self.model)
 
+    @property
+    def _recrops(self) -> int:
+        """How often a face may be cut out again; 0 if the encoder knows the detector's squares
+        alone, or the model has too few landmarks to tell where its square is."""
+        data = self.config.data
+        knows_others = data.crop == "landmarks" or data.augmentation.shift
+        return _RECROPS if knows_others and bool((self.model.landmarks >= 0).all()) else 0
+
     def _is_off(self, crop: Crop, square: Crop) -> bool:
         """Whether a crop lies farther from the square about its landmarks than in training."""
-        data = self.config.data
-        if data.crop == "haar" and not data.augmentation.shift:
-            return False
-        size = self.cam.image_size[0]
+        data, size = self.config.data, self.cam.image_size[0]
         moved = (square.to_photograph - crop.to_photograph) @ [size / 2, size / 2, 1]
         side, other = crop.to_photograph[0, 0], square.to_photograph[0, 0]
         shift = np.abs(moved).max() / side  # of the middles, px of the crop
@@ -197,7 +211,8 @@ class Predictor:
     def _refined(self, codes: np.ndarray, crops: Sequence[Crop], num_steps: int) -> np.ndarray:
         images = np.array([crop.image for crop in crops])
         run = functools.partial(refine, decoder=self.decoder, num_steps=num_steps)
-        return _in_batches(run, codes, images)
+        on_cpu = jax.default_backend() == "cpu"  # which works face by face anyway
+        return _in_batches(run, codes, images, size=1 if on_cpu else _BATCH)
 
 
 def load_for_inference(
@@ -276,7 +291,8 @@ def in_chunks(photographs: Iterable[tuple[Key, np.ndarray]]) -> Iterator[list]:
 
 def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:
     """The arrays with their places, or the photographs of the files that can be read."""
-    if isinstance(photographs, (str, os.PathLike)):
+    one_array = isinstance(photographs, np.ndarray) and photographs.ndim == 3
+    if one_array or isinstance(photographs, (str, os.PathLike)):
         photographs = [photographs]
     photographs = list(photographs)
     if all(isinstance(photograph, np.ndarray) for photograph in photographs):
@@ -298,12 +314,14 @@ def _about_landmarks(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray, 
         return crop
 
 
-def _in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.ndarray:
+def _in_batches(
+    function: Callable[..., jax.Array], *arrays: np.ndarray, size: int = _BATCH
+) -> np.ndarray:
     """`function` of arrays with a common first axis, in batches of two sizes: each is compiled."""
     count = len(arrays[0])
     if not count:
         return np.zeros((0, 0), np.float32)
-    size = 1 if count == 1 else _BATCH
+    size = 1 if count == 1 else min(_BATCH, size)
     parts = []
     for first in range(0, count, size):
         batch = [array[first : first + size] for array in arrays]

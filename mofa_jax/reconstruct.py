@@ -246,7 +246,10 @@ if __name__ == "__main__":
     )
     _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
     _REFINE = flags.DEFINE_integer(
-        "refine", 0, "Steps that make each face fit its photograph better; 50 take half a second."
+        "refine",
+        0,
+        "Steps that make each face fit its photograph better; 50 take half a second.",
+        lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
     _FACE_MODEL = flags.DEFINE_string(

@@ -16,6 +16,7 @@ from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.encoders.trained import ASSET, TrainedEncoderError, read_trained, write_trained
 from mofa_jax.fused_photometric import photometric_batch
 
+pytestmark = pytest.mark.slow  # compiles refinement and pictures
 ROOT = Path(__file__).resolve().parents[1]
 
 # The astronaut's eyes' outer and inner corners and mouth's corners, read off the photograph by eye.
@@ -40,11 +41,20 @@ def landmarks_of(face, predict):
     return transform_points(face.crop.to_photograph, predict._landmarks(code)[0])
 
 
-def test_it_is_small_and_made_for_the_model_in_the_box(predict, caplog):
+def test_it_is_small_and_made_for_the_model_in_the_box():
+    _, information = read_trained()
     assert ASSET.stat().st_size < 12e6
-    assert predict.model.checksum() == mofa_jax.load_face_model("open").checksum()
-    assert "changed since" not in caplog.text
-    assert not any(predict.config.data[key] for key in ("path", "mixture", "cache", "landmarks"))
+    assert information["face_model"] == mofa_jax.load_face_model("open").identity()
+    data = information["config"]["data"]
+    assert not any(data[key] for key in ("path", "mixture", "cache", "landmarks"))
+
+
+def test_photographs_without_a_face_give_none(predict):
+    gray = np.full((300, 300, 3), 90, np.uint8)
+    assert predict.faces([]) == [] and predict.faces([gray, gray]) == [[], []]
+    assert predict.photographs(gray) == []
+    with pytest.raises(ValueError, match="expected uint8"):
+        predict.photographs(gray / 255)
 
 
 def test_weights_come_back_to_half_a_step(tmp_path):

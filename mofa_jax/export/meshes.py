@@ -6,7 +6,6 @@ a temporary name first, so that no half file is left behind.
 """
 
 import functools
-import io
 import os
 from pathlib import Path
 
@@ -120,10 +119,10 @@ def write_glb(
     import trimesh  # takes longer to import than most of this package
 
     vertices, triangles, _, uv = _checked(path, vertices, triangles, None, uv)
-    picture = io.BytesIO()
-    Image.fromarray(texture).save(picture, "JPEG", quality=92)
+    picture = Image.fromarray(texture)
+    picture.format, picture.encoderinfo = "JPEG", {"quality": 92}  # as trimesh saves it
     material = trimesh.visual.material.PBRMaterial(
-        baseColorTexture=Image.open(picture), metallicFactor=0.0, roughnessFactor=0.9
+        baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=0.9
     )
     mesh = trimesh.Trimesh(
         vertices * METERS_PER_DM,

