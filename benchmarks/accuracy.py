@@ -63,15 +63,18 @@ class Row:
             return f"{self.name}: no face"
         errors = {key: np.concatenate([e[key] for e in self._errors]) for key in self._errors[0]}
         landmark = errors["landmark_error"]
+        known = np.isfinite(landmark)
+        if not known.any():
+            return f"{self.name}: no face with landmarks"
         by_yaw = [
-            f"{low}-{high} deg {landmark[chosen].mean():.2f} ({chosen.sum()})"
+            f"{low}-{high} deg {np.nanmean(landmark[chosen]):.2f} ({chosen.sum()})"
             for low, high in pairwise(_YAWS)
-            if (chosen := (errors["yaw"] >= low) & (errors["yaw"] < high)).any()
+            if (chosen := known & (errors["yaw"] >= low) & (errors["yaw"] < high)).any()
         ]
         return (
-            f"{self.name}: {len(landmark)} faces ({errors['failed'].sum():.0f} failed), landmarks "
-            f"{landmark.mean():.2f} px, median {np.median(landmark):.2f}; photometric "
-            f"{errors['photometric_error'].mean():.4f}; {', '.join(by_yaw)}"
+            f"{self.name}: {len(landmark)} faces ({errors['failed'].sum():.0f} failed), "
+            f"landmarks {landmark[known].mean():.2f} px, median {np.median(landmark[known]):.2f}; "
+            f"photometric {np.nanmean(errors['photometric_error']):.4f}; {', '.join(by_yaw)}"
         )
 
     def _measure(self) -> None:
@@ -93,14 +96,17 @@ def measure_folder(
     predict: Predictor, folder: Path, landmark_file: Path | None, refine_steps: int
 ) -> list[str]:
     """The rows of a folder of photographs, one known face each."""
-    table = read_landmark_file(landmark_file or find_landmark_file(folder))
+    landmark_file = landmark_file or find_landmark_file(folder)
+    if landmark_file is None:
+        raise SystemExit(f"{folder}: no landmarks.json or .npz here; name one by --landmarks")
+    table = read_landmark_file(landmark_file)
     names = ["as people get it", "detector's square", "about the true landmarks"]
     if refine_steps:
         names.append(f"as people get it, {refine_steps} steps of refinement")
     rows = {name: Row(name, predict.decoder) for name in names}
     missed = 0
     for path in tqdm(list_photographs(folder), unit="photo", leave=False):
-        known = table.find(path.name)
+        known = table.find(path.relative_to(folder))
         if len(known) != 1:
             continue
         photograph, size = read_photograph(path), predict.cam.image_size[0]
@@ -152,9 +158,10 @@ def _add(row: Row, known: FaceLandmarks, crop: Crop, params: FaceParams) -> None
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photographs", type=Path, help="a folder")
+    measured = parser.add_mutually_exclusive_group(required=True)
+    measured.add_argument("--photographs", type=Path, help="a folder")
+    measured.add_argument("--corpus", help="a prepared corpus")
     parser.add_argument("--landmarks", type=Path, help="a landmark file, if it is not in there")
-    parser.add_argument("--corpus", help="a prepared corpus")
     parser.add_argument("--group", default="", help="regular expression on a crop's name")
     parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
     parser.add_argument("--refine", type=int, default=0, help="steps of refinement")

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 import mofa_jax
-from mofa_jax.data.sources.images import read_photograph
+from mofa_jax.data.sources.images import list_photographs, read_photograph
 from mofa_jax.inference import Predictor
 
 _CHUNK = 32  # photographs at once
@@ -38,7 +38,7 @@ def read_pairs(path: Path) -> list[tuple[int, bool, str, str]]:
 
 
 def codes_of(predict: Predictor, paths: list[Path]) -> dict[str, np.ndarray]:
-    """Unit vectors of shape and reflectance by file stem, of photographs with a face."""
+    """Shape and reflectance [S + R] by file stem, of photographs with a face."""
     codes = {}
     for first in tqdm(range(0, len(paths), _CHUNK), unit="chunk", leave=False):
         chunk = paths[first : first + _CHUNK]
@@ -75,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
     arguments = parser.parse_args(argv)
     pairs = read_pairs(arguments.pairs)
-    stems = sorted({stem for pair in pairs for stem in pair[2:]})
-    paths = [arguments.photographs / f"{stem}.jpg" for stem in stems]
+    stems = {stem for pair in pairs for stem in pair[2:]}
+    paths = [path for path in list_photographs(arguments.photographs) if path.stem in stems]
     predict = mofa_jax.load_for_inference(arguments.workdir)
-    codes = codes_of(predict, [path for path in paths if path.is_file()])
+    codes = codes_of(predict, paths)
     center = np.mean(list(codes.values()), axis=0)
     units = {stem: (c - center) / np.linalg.norm(c - center) for stem, c in codes.items()}
     known = [pair for pair in pairs if pair[2] in units and pair[3] in units]

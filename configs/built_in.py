@@ -12,7 +12,8 @@ Needs four prepared corpora and an encoder that has learned LFW:
     python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/rendered
         --count=6000 --eval_count=300 --config.data.synthetic.yaw=28
         --config.data.synthetic.roll=12
-    python main.py --config=configs/compact.py --workdir=runs/lfw ... (as its docstring says)
+    python main.py --config=configs/compact.py --workdir=runs/lfw --config.data.kind=tfds
+        --config.data.path=corpora/lfw
     python main.py --config=configs/built_in.py --workdir=runs/built_in
     python -m tools.export_encoder --workdir=runs/built_in
 

@@ -47,12 +47,14 @@ def refine(codes: jax.Array, images: jax.Array, decoder: Decoder, num_steps: int
     for name, part in code_slices(decoder.landmarks).items():
         scales[part] = _SCALES[name]
     found = _landmarks(FaceParams.from_code(codes, decoder.landmarks), decoder)
+    known = (decoder.landmarks.landmarks >= 0)[None, :, None]
 
     def energy(change: jax.Array) -> jax.Array:
         params = FaceParams.from_code(codes + scales[None, :] * change, decoder.landmarks)
         photometric, _ = photometric_batch(params, decoder.bases, decoder.cam, images)
         size = jnp.array(decoder.cam.image_size[::-1], jnp.float32)
-        moved = jnp.sum(((_landmarks(params, decoder) - found) / size[None, None]) ** 2, (1, 2))
+        offset = jnp.where(known, _landmarks(params, decoder) - found, 0.0)
+        moved = jnp.sum((offset / size[None, None]) ** 2, (1, 2))
         prior = jax.vmap(losses.regularizer, (0, None))(params, _REFLECTANCE)
         prior += _LIGHT * jax.vmap(losses.light_prior)(params)
         return jnp.sum(

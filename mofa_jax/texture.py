@@ -13,7 +13,6 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import interpolate, rasterize_ids
 from mofa_jax.renderer import Rendering, render
-from mofa_jax.sampling import sample_bilinear
 
 _SEEN_FROM, _SEEN_WHOLLY = 0.2, 0.5  # cosine of the angle between surface and view
 _BEHIND = 0.03  # dm that a point may lie behind the nearest surface and still be seen
@@ -54,9 +53,12 @@ def photograph_texture(
     drawn = _draw(params, model, cam, size)
     inside, points, seen, color = (np.asarray(array) for array in drawn)
     points = points @ crop_to_photograph[:, :2].T + crop_to_photograph[:, 2]
-    sampled = np.asarray(
-        _sample(jnp.asarray(photograph), jnp.asarray(points.reshape(-1, 2), jnp.float32))
-    ).reshape(size, size, 3)
+    place = np.moveaxis(points[..., ::-1] - 0.5, -1, 0)  # row and column of pixel centers
+    channels = [
+        ndimage.map_coordinates(photograph[..., k], place, np.float32, order=1, mode="nearest")
+        for k in range(3)
+    ]
+    sampled = np.stack(channels, axis=-1) / 255
     height, width = photograph.shape[:2]
     within = ((points >= 0) & (points <= [width, height])).all(axis=-1)
     seen = np.where(inside & within, seen, 0.0)[..., None]
@@ -122,11 +124,6 @@ def _unwrap(rendering: Rendering, triangles, ids, weights, nearest: jax.Array):
     row = jnp.clip(points[..., 1] * _DEPTH_FACTOR, 0, height - 1).astype(jnp.int32)
     visible = depth[..., 0] < nearest[row, column] + _BEHIND
     return points, facing * visible, color
-
-
-@jax.jit
-def _sample(photograph: jax.Array, points: jax.Array) -> jax.Array:
-    return sample_bilinear(photograph.astype(jnp.float32) / 255, points)
 
 
 def _spread(texture: np.ndarray, inside: np.ndarray) -> np.ndarray:

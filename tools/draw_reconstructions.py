@@ -21,6 +21,8 @@ def main() -> None:
     arguments = parser.parse_args()
     predict = mofa_jax.load_for_inference(arguments.workdir)
     faces = predict.photographs(arguments.photographs, arguments.refine)
+    if not faces:
+        raise SystemExit("none of the photographs shows a face")
     images = np.stack([face.crop.image for face in faces])
     params = jax.tree.map(lambda *fields: np.stack(fields), *(face.params for face in faces))
     write_image(arguments.output, panels_grid(images, params, predict.model, predict.cam))

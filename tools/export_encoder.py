@@ -9,20 +9,31 @@ from pathlib import Path
 
 from absl import app, flags
 
+from mofa_jax.checkpoint import CheckpointError, Checkpoints
 from mofa_jax.encoders.trained import ASSET, write_trained
 from mofa_jax.errors import InputError
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.inference import load_for_inference
 
 _PLACES = ("path", "mixture", "cache", "landmarks")  # of the config's data, on one machine
 
 
 def export_encoder(workdir: str, output: str | Path = ASSET) -> None:
-    """Raises CheckpointError if the run has no checkpoint, or it is damaged."""
+    """Raises CheckpointError if the run has no checkpoint, or one of another face model."""
     predict = load_for_inference(workdir)
+    identity = load_face_model("open").identity()
+    with Checkpoints.existing(workdir) as run:
+        trained_with = run.information(predict.step)["face_model"]
+    if trained_with != identity:
+        raise CheckpointError(
+            f"{workdir}: trained with face model '{trained_with['name']}', not with the open one "
+            "as it is; train it again."
+        )
     config = predict.config.to_dict()
     config["data"].update(dict.fromkeys(_PLACES, ""))
-    config["encoder"]["pretrained"], config["start"] = "", {}
-    information = {"config": config, "face_model": predict.model.identity(), "step": predict.step}
+    config["data"]["synthetic"]["backgrounds"] = config["reconstruct"] = ""
+    config["face_model"], config["encoder"]["pretrained"], config["start"] = "open", "", {}
+    information = {"config": config, "face_model": identity, "step": predict.step}
     write_trained(output, predict.weights, information)
 
 
