@@ -67,7 +67,7 @@ class Row:
         if not known.any():
             return f"{self.name}: no face with landmarks"
         by_yaw = [
-            f"{low}-{high} deg {np.nanmean(landmark[chosen]):.2f} ({chosen.sum()})"
+            f"{low}-{high} deg {landmark[chosen].mean():.2f} ({chosen.sum()})"
             for low, high in pairwise(_YAWS)
             if (chosen := known & (errors["yaw"] >= low) & (errors["yaw"] < high)).any()
         ]

@@ -65,6 +65,11 @@ def landmark_model(model: FaceModel) -> FaceModel:
     )
 
 
+def project_landmarks(params: FaceParams, landmarks: FaceModel, cam: Camera) -> jax.Array:
+    """The vertices of a `landmark_model` on the screen [B, 68, 2], px, of B faces."""
+    return jax.vmap(project_vertices, (0, None, None))(params, landmarks, cam)
+
+
 def random_weights(encoder: nn.Module, seed: int, cam: Camera) -> dict:
     """The encoder's variables by He initialization; the last layer is zero."""
     return jax.jit(encoder.init)(jax.random.key(seed), jnp.zeros((1, *cam.image_size, 3)))

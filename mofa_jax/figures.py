@@ -21,7 +21,7 @@ from mofa_jax.files import atomic_write
 from mofa_jax.illumination import shade
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize_attributes
-from mofa_jax.renderer import Rendering, render
+from mofa_jax.renderer import Rendering, compiled_render
 
 PANELS = ("input", "overlay", "geometry", "reflectance", "light")
 
@@ -32,7 +32,6 @@ _GRAY = 0.6  # reflectance of the face that shows the light
 _OVERLAY_FACTORS = (1, 1.5, 2, 3, 4)  # of the crop's size: one of them is an overlay's
 _LANDMARK_COLOR = (40, 230, 90)
 _TEXT_HEIGHT = 22  # px
-_render = jax.jit(render)  # one program for all pictures, of whatever size
 
 
 def five_panels(
@@ -199,7 +198,7 @@ def _face(params: FaceParams, k: int) -> FaceParams:
 
 def _draw_panels(photograph, params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
     """Overlay, geometry, reflectance and light, uint8 [4, H, W, 3]."""
-    rendering = _render(params, model, cam)
+    rendering = compiled_render(params, model, cam)
     attributes = _looks(rendering, params, model)
     drawn, mask = rasterize_attributes(attributes, rendering, model, cam, _SUPERSAMPLE)
     return _lay_on_photograph_and_white(photograph, drawn, mask)
@@ -225,7 +224,7 @@ def _looks(rendering: Rendering, params: FaceParams, model: FaceModel) -> jax.Ar
 
 def _draw_face(params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
     """The face, uint8 [H, W, 4]: RGB times coverage, then coverage."""
-    rendering = _render(params, model, cam)
+    rendering = compiled_render(params, model, cam)
     color = jnp.clip(rendering.color, 0.0, 1.0)
     image, mask = rasterize_attributes(color, rendering, model, cam, _SUPERSAMPLE)
     return _to_bytes(jnp.concatenate([image, mask[..., None]], axis=-1))

@@ -5,14 +5,14 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mofa_jax.autoencoder import Decoder, landmark_model, make_decoder
+from mofa_jax.autoencoder import Decoder, landmark_model, make_decoder, project_landmarks
 from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.faces.crop import (
@@ -30,14 +30,12 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.refine import refine
-from mofa_jax.renderer import project_vertices
 
 _logger = logging.getLogger(__name__)
 
 _BATCH = 16  # faces that go through the encoder at once
 _RECROPS = 2  # times that a badly cut face is cut out again at most
 _CHUNK_PIXELS = 50_000_000  # of the photographs that are held at once
-Key = TypeVar("Key")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,10 +201,9 @@ class Predictor:
         return _in_batches(lambda batch: self(batch).to_code(), images)
 
     def _landmarks(self, codes: np.ndarray) -> np.ndarray:
-        """The 68 landmarks [N, 68, 2] of codes [N, D], px of the crop, NaN where there is none."""
-        project = functools.partial(_project, model=self._landmark_model, cam=self.cam)
-        points = _in_batches(project, codes)
-        return np.where((np.asarray(self.model.landmarks) >= 0)[:, None], points, np.nan)
+        """The 68 landmarks [N, 68, 2] of codes [N, D], px of the crop, of a model that has all."""
+        project = functools.partial(_project, landmarks=self._landmark_model, cam=self.cam)
+        return _in_batches(project, codes)
 
     def _refined(self, codes: np.ndarray, crops: Sequence[Crop], num_steps: int) -> np.ndarray:
         images = np.array([crop.image for crop in crops])
@@ -275,7 +272,9 @@ def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
         )
 
 
-def in_chunks(photographs: Iterable[tuple[Key, np.ndarray]]) -> Iterator[list]:
+def in_chunks(
+    photographs: Iterable[tuple[Any, np.ndarray]],
+) -> Iterator[list[tuple[Any, np.ndarray]]]:
     """(key, photograph) pairs, as many at a time as fill a batch of the encoder and fit into
     memory."""
     chunk, pixels = [], 0
@@ -317,11 +316,12 @@ def _about_landmarks(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray, 
 def _in_batches(
     function: Callable[..., jax.Array], *arrays: np.ndarray, size: int = _BATCH
 ) -> np.ndarray:
-    """`function` of arrays with a common first axis, in batches of two sizes: each is compiled."""
+    """`function` of arrays with a common first axis, in batches of one or of `size`, filled up, so
+    that two programs are compiled."""
     count = len(arrays[0])
     if not count:
         return np.zeros((0, 0), np.float32)
-    size = 1 if count == 1 else min(_BATCH, size)
+    size = 1 if count == 1 else size
     parts = []
     for first in range(0, count, size):
         batch = [array[first : first + size] for array in arrays]
@@ -332,7 +332,5 @@ def _in_batches(
 
 
 @jax.jit
-def _project(codes: jax.Array, model: FaceModel, cam: Camera) -> jax.Array:
-    """[B, N, 2], px: the vertices of codes [B, D]."""
-    params = FaceParams.from_code(codes, model)
-    return jax.vmap(project_vertices, (0, None, None))(params, model, cam)
+def _project(codes: jax.Array, landmarks: FaceModel, cam: Camera) -> jax.Array:
+    return project_landmarks(FaceParams.from_code(codes, landmarks), landmarks, cam)

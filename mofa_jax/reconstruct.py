@@ -30,7 +30,7 @@ from mofa_jax.files import write_json
 from mofa_jax.inference import Predictor, Reconstruction, in_chunks, load_for_inference
 from mofa_jax.params import FaceParams
 from mofa_jax.processes import configure_logging, keep_compiled_programs
-from mofa_jax.renderer import render
+from mofa_jax.renderer import compiled_render
 from mofa_jax.texture import check_uv, photograph_texture
 
 _logger = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ _logger = logging.getLogger(__name__)
 ASTRONAUT = "astronaut"
 MESHES = ("glb", "obj", "ply")
 _TEXTURE_SIZE = 512  # texels
-_render = jax.jit(render)
 _geometry = jax.jit(lambda params, model: model.geometry(params.shape, params.expression))
 
 
@@ -165,12 +164,15 @@ def _write_face(
     params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
     write_image(f"{stem}.panels.jpg", five_panels(crop.image, params, model, cam))
     write_json(f"{stem}.json", describe(params, crop, predict))
-    vertices, color = _geometry(params, model), _render(params, model, cam).color
+    vertices = _geometry(params, model)
     if "glb" in meshes:
         texture = photograph_texture(
             photograph, crop.to_photograph, params, model, cam, _TEXTURE_SIZE
         )
         write_glb(f"{stem}.glb", vertices, model.triangles, model.uv, texture)
+    if meshes == ["glb"]:
+        return
+    color = compiled_render(params, model, cam).color
     if "obj" in meshes:
         write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
     if "ply" in meshes:

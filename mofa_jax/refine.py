@@ -8,10 +8,9 @@ import numpy as np
 import optax
 
 from mofa_jax import losses
-from mofa_jax.autoencoder import Decoder
+from mofa_jax.autoencoder import Decoder, project_landmarks
 from mofa_jax.fused_photometric import photometric_batch
 from mofa_jax.params import FaceParams, code_slices
-from mofa_jax.renderer import project_vertices
 
 _RATE = 0.05  # Adam's, in units of _SCALES
 _SCALES = {  # how far each part of the code goes at once
@@ -46,14 +45,15 @@ def refine(codes: jax.Array, images: jax.Array, decoder: Decoder, num_steps: int
     scales = np.empty(codes.shape[1], np.float32)
     for name, part in code_slices(decoder.landmarks).items():
         scales[part] = _SCALES[name]
-    found = _landmarks(FaceParams.from_code(codes, decoder.landmarks), decoder)
+    of_landmarks = partial(project_landmarks, landmarks=decoder.landmarks, cam=decoder.cam)
+    found = of_landmarks(FaceParams.from_code(codes, decoder.landmarks))
     known = (decoder.landmarks.landmarks >= 0)[None, :, None]
 
     def energy(change: jax.Array) -> jax.Array:
         params = FaceParams.from_code(codes + scales[None, :] * change, decoder.landmarks)
         photometric, _ = photometric_batch(params, decoder.bases, decoder.cam, images)
         size = jnp.array(decoder.cam.image_size[::-1], jnp.float32)
-        offset = jnp.where(known, _landmarks(params, decoder) - found, 0.0)
+        offset = jnp.where(known, of_landmarks(params) - found, 0.0)
         moved = jnp.sum((offset / size[None, None]) ** 2, (1, 2))
         prior = jax.vmap(losses.regularizer, (0, None))(params, _REFLECTANCE)
         prior += _LIGHT * jax.vmap(losses.light_prior)(params)
@@ -71,8 +71,3 @@ def refine(codes: jax.Array, images: jax.Array, decoder: Decoder, num_steps: int
     zero = jnp.zeros_like(codes)
     change, _ = jax.lax.fori_loop(0, num_steps, step, (zero, optimizer.init(zero)))
     return codes + scales[None, :] * change
-
-
-def _landmarks(params: FaceParams, decoder: Decoder) -> jax.Array:
-    """[B, K, 2], px: the vertices of the decoder's landmark model."""
-    return jax.vmap(project_vertices, (0, None, None))(params, decoder.landmarks, decoder.cam)

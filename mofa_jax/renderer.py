@@ -50,6 +50,10 @@ def render(params: FaceParams, model: FaceModel, cam: Camera) -> Rendering:
     return Rendering(screen, color, vertices_cam, normals, is_front_facing(normals, vertices_cam))
 
 
+compiled_render = jax.jit(render)
+"""One program for all who draw a face from Python, whatever the size of their pictures."""
+
+
 def is_front_facing(normals: jax.Array, vertices: jax.Array) -> jax.Array:
     """[N] bool: the normal points against the view ray (not the axis: they differ off-center)."""
     return jnp.sum(normals * vertices, axis=-1) < 0

@@ -12,13 +12,12 @@ from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import interpolate, rasterize_ids
-from mofa_jax.renderer import Rendering, render
+from mofa_jax.renderer import Rendering, compiled_render
 
 _SEEN_FROM, _SEEN_WHOLLY = 0.2, 0.5  # cosine of the angle between surface and view
 _BEHIND = 0.03  # dm that a point may lie behind the nearest surface and still be seen
 _MARGIN = 8  # texels around the charts that are filled with the nearest color
 _DEPTH_FACTOR = 2  # of the picture in which what hides what is looked up
-_render = jax.jit(render)
 
 
 class TextureError(InputError):
@@ -80,7 +79,7 @@ def check_uv(model: FaceModel) -> None:
 def _draw(params: FaceParams, model: FaceModel, cam: Camera, size: int) -> tuple[jax.Array, ...]:
     """Of each texel: whether the face is there [T, T], its place in the crop [T, T, 2], px, how
     well it is seen [T, T], and the model's color [T, T, 3]."""
-    rendering = _render(params, model, cam)
+    rendering = compiled_render(params, model, cam)
     texels, triangles = _layout(model, size)
     ids, weights = rasterize_ids(texels, jnp.ones_like(texels[:, 0]), triangles, (size, size))
     depth = -rendering.vertices[:, 2]

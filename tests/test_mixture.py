@@ -51,10 +51,10 @@ WEIGHTS = [
 @pytest.mark.parametrize(("weights", "shares"), WEIGHTS)
 def test_every_stretch_of_places_holds_the_corpora_in_their_shares(weights, shares):
     sources = [Named("abc"[k], 250) for k in range(len(weights))]
-    letters = np.array([name[0] for name in names(Mixture(sources, weights), 10, 100)])
+    letters = np.array([name[0] for name in names(Mixture(sources, weights), 10, 300)])
     for corpus, share in enumerate(shares):
         drawn = np.cumsum(letters == "abc"[corpus])
-        assert np.abs(drawn - share * np.arange(1, 1001)).max() < 4.5
+        assert np.abs(drawn - share * np.arange(1, 3001)).max() < 0.0015 * 3000
 
 
 def test_feed_draws_from_each_corpus_by_its_weight_and_each_epoch_of_it_holds_all():

