@@ -26,7 +26,7 @@ import tensorflow_datasets as tfds
 from absl import app, flags
 
 from configs import compact
-from mofa_jax.autoencoder import initial_weights, make_decoder
+from mofa_jax.autoencoder import Decoder, initial_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.reader import open_corpus
 from mofa_jax.data.corpora.record import corpus_features
@@ -151,7 +151,7 @@ def measure_waiting(source: ExampleSource) -> None:
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
     step = make_train_step(encoder.apply, optimizer, config)
-    state, decoder = replicate(state), replicate(make_decoder(model, cam))
+    state, decoder = replicate(state), replicate(Decoder(model, cam))
     augmentation = Augmentation(**config.data.augmentation)
     waited, pending = 0.0, None
     with closing(StreamedFeed(source, config.batch_size, 0, augmentation)) as feed:

@@ -1,6 +1,5 @@
 """Encoder, decoder and loss as one differentiable function (paper, Fig. 1 and Eq. 6-7)."""
 
-import dataclasses
 import logging
 import math
 import os
@@ -17,52 +16,33 @@ from mofa_jax.camera import REFERENCE_SIZE, Camera
 from mofa_jax.checkpoint import Checkpoints, on_first_device
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
-from mofa_jax.fused_photometric import (
-    StackedBases,
-    oriented_vertices,
-    photometric_batch,
-    stack_bases,
-)
 from mofa_jax.params import FaceParams
-from mofa_jax.renderer import project_vertices
+from mofa_jax.renderer import Rendering, project_vertices, render
 
 _logger = logging.getLogger(__name__)
 
 
 @struct.dataclass
 class Decoder:
-    """What training needs of a face model and a camera; it has no learned weight.
+    """The decoder's arrays; none of them is learned.
 
     Attributes:
-      bases: of the photometric term.
-      landmarks: the model restricted to its 68 landmark vertices.
+      model: the face model.
       cam: the camera.
     """
 
-    bases: StackedBases
-    landmarks: FaceModel
+    model: FaceModel
     cam: Camera
 
-
-def make_decoder(model: FaceModel, cam: Camera) -> Decoder:
-    """The decoder's arrays, re-ordered once before training."""
-    return Decoder(stack_bases(model), landmark_model(model), cam)
+    def render(self, params: FaceParams) -> Rendering:
+        """The renderings of B faces; fields have B in front."""
+        return jax.vmap(render, (0, None, None))(params, self.model, self.cam)
 
 
 def landmark_model(model: FaceModel) -> FaceModel:
     """The model with its landmarks as its only vertices and without triangles."""
-    chosen = jnp.maximum(model.landmarks, 0)
-    order = jnp.where(model.landmarks >= 0, jnp.arange(len(chosen)), -1)
-    empty = model.triangles[:0]
-    rows = ("mean_shape", "shape_basis", "expression_basis", "mean_reflectance")
-    return dataclasses.replace(
-        model,
-        **{key: getattr(model, key)[chosen] for key in (*rows, "reflectance_basis")},
-        triangles=empty,
-        landmarks=order,
-        topology=None,
-        uv=None,
-    )
+    order = jnp.where(model.landmarks >= 0, jnp.arange(len(model.landmarks)), -1)
+    return model.at_vertices(jnp.maximum(model.landmarks, 0)).replace(landmarks=order)
 
 
 def project_landmarks(params: FaceParams, landmarks: FaceModel, cam: Camera) -> jax.Array:
@@ -177,10 +157,12 @@ def objective(
       photometric_error and landmark_error, px of a 240 px crop, over the faces that have them.
     """
     images = batch["image"].astype(jnp.float32) / 255.0
-    params = FaceParams.from_code(encode(weights, images), decoder.landmarks)
+    params = FaceParams.from_code(encode(weights, images), decoder.model)
+    rendering = decoder.render(params)
     compared = blurred(images, pyramid_level(config, step), config.pyramid_levels)
-    photometric, share = photometric_batch(params, decoder.bases, decoder.cam, compared)
-    landmark, distance, _ = _landmark_terms(params, batch, decoder)
+    photometric = jax.vmap(losses.photometric)(rendering, compared)
+    share = jnp.mean(rendering.front_facing, axis=-1)
+    landmark, distance, _ = _landmark_terms(rendering, batch, decoder)
     terms = {  # Eq. 7
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
@@ -204,27 +186,28 @@ def face_errors(
       annotated, bool: the face has landmarks; failed, bool: an error that it should have is not
       finite.
     """
-    photometric, share = photometric_batch(params, decoder.bases, decoder.cam, images)
-    _, distance, annotated = _landmark_terms(params, batch, decoder)
-    errors = {"photometric_error": photometric / share, "landmark_error": distance}
+    rendering = decoder.render(params)
+    photometric = jax.vmap(metrics.photometric_error)(rendering, images)
+    _, distance, annotated = _landmark_terms(rendering, batch, decoder)
+    errors = {"photometric_error": photometric, "landmark_error": distance}
     failed = ~jnp.isfinite(errors["photometric_error"]) | (annotated & ~jnp.isfinite(distance))
     if "code" in batch:
-        true = FaceParams.from_code(batch["code"], decoder.landmarks)
-        oriented = [oriented_vertices(code, decoder.bases) for code in (params, true)]
-        errors["geometric_error"] = jax.vmap(metrics.geometric_error)(*oriented)
+        true = decoder.render(FaceParams.from_code(batch["code"], decoder.model))
+        errors["geometric_error"] = jax.vmap(metrics.geometric_error)(
+            rendering.vertices, true.vertices
+        )
         failed |= ~jnp.isfinite(errors["geometric_error"])
     return {**errors, "annotated": annotated, "failed": failed}
 
 
-def _landmark_terms(params: FaceParams, batch: dict[str, jax.Array], decoder: Decoder):
+def _landmark_terms(rendering: Rendering, batch: dict[str, jax.Array], decoder: Decoder):
     """Eq. 9, the landmark error (NaN without landmarks) and whether there are any, of B faces."""
 
-    def of_one(params: FaceParams, points: jax.Array, confidence: jax.Array):
-        screen = project_vertices(params, decoder.landmarks, decoder.cam)
-        offset, weight = losses.landmark_offsets(screen, decoder.landmarks, points, confidence)
+    def of_one(screen: jax.Array, points: jax.Array, confidence: jax.Array):
+        offset, weight = losses.landmark_offsets(screen, decoder.model, points, confidence)
         error = jax.lax.stop_gradient(losses.mean_landmark_distance(offset, weight))
         error *= REFERENCE_SIZE / decoder.cam.image_size[1]
         loss = losses.weighted_landmark_distance(offset, weight, decoder.cam)
         return loss, error, jnp.any(weight > 0)
 
-    return jax.vmap(of_one)(params, batch["landmarks"], batch["confidence"])
+    return jax.vmap(of_one)(rendering.screen, batch["landmarks"], batch["confidence"])

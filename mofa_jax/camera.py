@@ -2,7 +2,7 @@
 
 Camera space is right-handed: x right, y up, looking down -z. The unit is the decimeter. Screen
 points are continuous pixel coordinates, x right and y down: the image's top-left corner is (0, 0)
-and the center of its top-left pixel is (0.5, 0.5).
+and the center of its top-left pixel is (0.5, 0.5). Many points are columns, [3, N] and [2, N].
 """
 
 import jax
@@ -78,29 +78,28 @@ def rotation_matrix(axis_angle: jax.Array) -> jax.Array:
 def to_camera_space(
     points: jax.Array, rotation: jax.Array, translation: jax.Array, distance: float
 ) -> jax.Array:
-    """Phi (paper, Sec. 5.1): world points [N, 3] to camera space [N, 3], dm.
+    """Phi (paper, Sec. 5.1): world points [3, N] to camera space [3, N], dm.
 
     Phi(v) = T^-1 (v - T (d + t)) = T^-1 v - d - t with d = (0, 0, distance): the camera orbits the
     face, so a rotation turns the head in place.
 
     Args:
-      points: [N, 3], world space, dm.
+      points: [3, N], world space, dm.
       rotation: T [3, 3].
       translation: t [3], dm.
       distance: dm.
     """
     offset = translation + jnp.zeros_like(translation).at[2].set(distance)
-    return points @ rotation - offset[None, :]  # row vectors: v^T T = (T^-1 v)^T
+    return rotation.T @ points - offset[:, None]
 
 
 def project(points: jax.Array, cam: Camera) -> jax.Array:
-    """Pi (paper, Sec. 5.1): camera-space points [N, 3], dm, to the screen [N, 2], px.
+    """Pi (paper, Sec. 5.1): camera-space points [3, N], dm, to the screen [2, N], px.
 
     A point nearer than `NEAR` to the camera's plane is projected from that distance.
     """
-    depth = -points[:, 2]
-    at_camera = jnp.abs(depth) < NEAR
-    depth = jnp.where(at_camera, NEAR, depth)
-    u = cam.principal_point[0] + cam.focal * points[:, 0] / depth
-    v = cam.principal_point[1] - cam.focal * points[:, 1] / depth
-    return jnp.stack([u, v], axis=-1)
+    x, y, z = points
+    depth = jnp.where(jnp.abs(z) < NEAR, NEAR, -z)
+    u = cam.principal_point[0] + cam.focal * x / depth
+    v = cam.principal_point[1] - cam.focal * y / depth
+    return jnp.stack([u, v])

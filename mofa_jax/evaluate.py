@@ -23,7 +23,7 @@ def make_errors_of(encode: Callable) -> Callable:
     @jax.jit
     def errors_of(weights: Any, batch: dict, decoder: Decoder) -> dict[str, jax.Array]:
         images = batch["image"].astype(jnp.float32) / 255.0
-        params = FaceParams.from_code(encode(weights, images), decoder.landmarks)
+        params = FaceParams.from_code(encode(weights, images), decoder.model)
         return face_errors(params, batch, images, decoder)
 
     return errors_of

@@ -1,6 +1,5 @@
 """The parametric face model (paper, Sec. 4): arrays, their checks, loading and saving."""
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
@@ -15,13 +14,8 @@ from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write
 from mofa_jax.mesh import Topology, build_topology
 
-_FLOAT_ARRAYS = (
-    "mean_shape",
-    "shape_basis",
-    "expression_basis",
-    "mean_reflectance",
-    "reflectance_basis",
-)
+_BASES = ("shape_basis", "expression_basis", "reflectance_basis")
+_FLOAT_ARRAYS = ("mean_shape", "mean_reflectance", *_BASES)
 _INDEX_ARRAYS = ("triangles", "landmarks")
 _TEXTS = {"name": "name", "license": "licence"}  # fields, and their keys in the npz format
 
@@ -34,32 +28,36 @@ class FaceModelError(InputError):
 class FaceModel:
     """A linear morphable model of N vertices, F triangles and S, X, R modes.
 
+    Modes come first in memory, since a product with one coefficient after the other streams through
+    it; the bases of the paper, and of the npz format, are `shape_basis`, `expression_basis` and
+    `reflectance_basis`.
+
     World space: right-handed, x to the viewer's right, y up, z out of the face; unit decimeter; the
     centroid of the average face's landmarks 17-67 lies at (0, 0.04, 0). Bases are scaled by their
     standard deviations, so that a coefficient of one is one standard deviation.
 
     Attributes:
       mean_shape: [N, 3], dm.
-      shape_basis: [N, 3, S], dm.
-      expression_basis: [N, 3, X], dm.
+      geometry_modes: [S + X, 3, N], dm, the shape modes before those of expression.
       mean_reflectance: [N, 3], RGB in the image's own [0, 1] space.
-      reflectance_basis: [N, 3, R].
+      reflectance_modes: [R, 3, N].
       triangles: [F, 3] int32, counter-clockwise seen from outside.
       landmarks: [68] int32, the vertex of each iBUG landmark, -1 where the model has none.
       topology: the tables that vertex normals need, made from `triangles`.
+      num_shape_modes: S.
       uv: [N, 2] texture coordinates, origin bottom-left, or None.
       name: what the model is called.
       license: its terms, in a line.
     """
 
     mean_shape: jax.Array
-    shape_basis: jax.Array
-    expression_basis: jax.Array
+    geometry_modes: jax.Array
     mean_reflectance: jax.Array
-    reflectance_basis: jax.Array
+    reflectance_modes: jax.Array
     triangles: jax.Array
     landmarks: jax.Array
     topology: Topology
+    num_shape_modes: int = struct.field(pytree_node=False)
     uv: jax.Array | None = None
     name: str = struct.field(pytree_node=False, default="")
     license: str = struct.field(pytree_node=False, default="")
@@ -69,20 +67,49 @@ class FaceModel:
         return self.mean_shape.shape[0]
 
     @property
+    def shape_basis(self) -> jax.Array:
+        """E_s [N, 3, S], dm."""
+        return self.geometry_modes[: self.num_shape_modes].T
+
+    @property
+    def expression_basis(self) -> jax.Array:
+        """E_e [N, 3, X], dm."""
+        return self.geometry_modes[self.num_shape_modes :].T
+
+    @property
+    def reflectance_basis(self) -> jax.Array:
+        """E_r [N, 3, R]."""
+        return self.reflectance_modes.T
+
+    @property
     def code_sizes(self) -> tuple[int, int, int]:
         """(S, X, R): how many shape, expression and reflectance coefficients a code holds."""
-        bases = (self.shape_basis, self.expression_basis, self.reflectance_basis)
-        return tuple(basis.shape[-1] for basis in bases)
+        num_expression = self.geometry_modes.shape[0] - self.num_shape_modes
+        return self.num_shape_modes, num_expression, self.reflectance_modes.shape[0]
 
     def geometry(self, shape: jax.Array, expression: jax.Array) -> jax.Array:
-        """Eq. 2: V = mean + shape_basis alpha + expression_basis delta, [N, 3], world space, dm."""
+        """Eq. 2: V = mean + E_s alpha + E_e delta, [N, 3], world space, dm."""
+        coefficients = jnp.concatenate([shape, expression])
         # The small terms first: edges are a thousand times shorter than positions, so that normals
         # feel every rounding.
-        return self.mean_shape + (self.shape_basis @ shape + self.expression_basis @ expression)
+        return self.mean_shape + _combine(self.geometry_modes, coefficients).T
 
     def reflectance(self, coefficients: jax.Array) -> jax.Array:
-        """Eq. 3: R = mean + reflectance_basis beta, [N, 3], RGB."""
-        return self.mean_reflectance + self.reflectance_basis @ coefficients
+        """Eq. 3: R = mean + E_r beta, [N, 3], RGB."""
+        return self.mean_reflectance + _combine(self.reflectance_modes, coefficients).T
+
+    def at_vertices(self, index: jax.Array) -> "FaceModel":
+        """The model of the vertices `index` [M] alone, without triangles and landmarks."""
+        return self.replace(
+            mean_shape=self.mean_shape[index],
+            geometry_modes=self.geometry_modes[..., index],
+            mean_reflectance=self.mean_reflectance[index],
+            reflectance_modes=self.reflectance_modes[..., index],
+            triangles=self.triangles[:0],
+            landmarks=jnp.full_like(self.landmarks, -1),
+            topology=None,
+            uv=None,
+        )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays and texts of the npz format, as NumPy."""
@@ -113,6 +140,11 @@ class FaceModel:
             np.savez_compressed(file, **self.to_arrays())
 
 
+def _combine(modes: jax.Array, coefficients: jax.Array) -> jax.Array:
+    """[3, N] the sum of modes [K, 3, N] times coefficients [K], as a product of two matrices."""
+    return (coefficients @ modes.reshape(modes.shape[0], -1)).reshape(modes.shape[1:])
+
+
 def face_model_from_arrays(
     arrays: Mapping[str, np.ndarray], source: str, dtype: np.dtype | str = np.float32
 ) -> FaceModel:
@@ -138,8 +170,13 @@ def face_model_from_arrays(
         floats["uv"] = np.asarray(arrays["uv"])
     indices = {key: np.asarray(arrays[key]) for key in _INDEX_ARRAYS}
     _check(floats, indices, source)
+    floats = {key: value.astype(dtype) for key, value in floats.items()}
+    shape, expression, reflectance = (floats.pop(key).T for key in _BASES)
     return FaceModel(
-        **{key: jnp.asarray(value.astype(dtype)) for key, value in floats.items()},
+        geometry_modes=jnp.asarray(np.concatenate([shape, expression])),
+        reflectance_modes=jnp.asarray(np.ascontiguousarray(reflectance)),
+        num_shape_modes=len(shape),
+        **{key: jnp.asarray(value) for key, value in floats.items()},
         **{key: jnp.asarray(value, jnp.int32) for key, value in indices.items()},
         topology=build_topology(indices["triangles"], len(floats["mean_shape"])),
         **{field: str(arrays.get(key, "")) for field, key in _TEXTS.items()},
@@ -178,5 +215,6 @@ def _check(floats: dict[str, np.ndarray], indices: dict[str, np.ndarray], source
 
 def as_dtype(model: FaceModel, dtype: np.dtype | str) -> FaceModel:
     """The model with its floating-point arrays in another precision, such as float64."""
-    fields = [*_FLOAT_ARRAYS, *(("uv",) if model.uv is not None else ())]
-    return dataclasses.replace(model, **{key: getattr(model, key).astype(dtype) for key in fields})
+    floats = ("mean_shape", "geometry_modes", "mean_reflectance", "reflectance_modes", "uv")
+    there = {key: getattr(model, key) for key in floats}
+    return model.replace(**{k: x.astype(dtype) for k, x in there.items() if x is not None})

@@ -217,7 +217,7 @@ def _looks(rendering: Rendering, params: FaceParams, model: FaceModel) -> jax.Ar
     normals = rendering.normals
     light = jnp.array(_CLAY_LIGHT) / math.hypot(*_CLAY_LIGHT)
     clay = (0.2 + 0.8 * jnp.maximum(normals @ light, 0.0))[:, None] * jnp.array([_CLAY])
-    gray = shade(jnp.full_like(normals, _GRAY), normals, params.illumination)
+    gray = shade(jnp.full_like(normals.T, _GRAY), normals.T, params.illumination).T
     looks = (rendering.color, clay, model.reflectance(params.reflectance), gray)
     return jnp.clip(jnp.concatenate(looks, axis=-1), 0.0, 1.0)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mofa_jax.autoencoder import Decoder, landmark_model, make_decoder, project_landmarks
+from mofa_jax.autoencoder import Decoder, landmark_model, project_landmarks
 from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.faces.crop import (
@@ -172,7 +172,7 @@ class Predictor:
     @functools.cached_property
     def decoder(self) -> Decoder:
         """The decoder of the face model and the camera, as training uses it."""
-        return make_decoder(self.model, self.cam)
+        return Decoder(self.model, self.cam)
 
     @functools.cached_property
     def _landmark_model(self) -> FaceModel:

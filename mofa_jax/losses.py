@@ -11,7 +11,7 @@ from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
 from mofa_jax.illumination import with_ambient
 from mofa_jax.landmarks import LOSS_LANDMARKS, NUM_LANDMARKS
-from mofa_jax.numerics import safe_norm
+from mofa_jax.numerics import normalize_columns, safe_norm
 from mofa_jax.params import FaceParams
 from mofa_jax.renderer import Rendering
 from mofa_jax.sampling import sample_bilinear
@@ -52,7 +52,8 @@ def photometric_residuals(rendering: Rendering, image: jax.Array) -> jax.Array:
     if image.ndim != 3 or image.shape[-1] != 3:
         raise ValueError(f"image has shape {image.shape}, expected [H, W, 3].")
     difference = sample_bilinear(image, rendering.screen) - rendering.color
-    return jnp.where(rendering.front_facing, safe_norm(difference), 0.0)
+    _, length, _ = normalize_columns(difference.T)
+    return jnp.where(rendering.front_facing, length, 0.0)
 
 
 def landmark(

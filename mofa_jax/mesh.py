@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mofa_jax.numerics import safe_normalize
+from mofa_jax.numerics import rows, safe_normalize
 
 _RING_COVERAGE = 0.99  # the ring is as wide as the valence that this share of vertices stays below
 
@@ -23,7 +23,7 @@ class Topology:
     """Tables of a mesh with N vertices, made by `build_topology`.
 
     Attributes:
-      ring: [N, K] int32, the ordered neighbors, the last one repeated; of an irregular vertex
+      ring: [K, N] int32, the ordered neighbors, the last one repeated; of an irregular vertex
         itself.
       irregular: [M] int32, the vertices without a closed ring of at most K neighbors.
       irregular_triangles: [P, 3] int32, the triangles that touch them.
@@ -51,8 +51,8 @@ def build_topology(triangles: np.ndarray, num_vertices: int) -> Topology:
     place[irregular] = np.arange(len(irregular))
     corners = place[triangles]
     touching = (corners < len(irregular)).any(axis=1)
-    tables = (ring, irregular, triangles[touching], corners[touching])
-    return Topology(*(jnp.asarray(table, jnp.int32) for table in tables))
+    tables = (ring.T, irregular, triangles[touching], corners[touching])
+    return Topology(*(jnp.asarray(table.copy(), jnp.int32) for table in tables))
 
 
 def _walk_rings(triangles: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,36 +96,25 @@ def vertex_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
     return safe_normalize(area_normals(vertices, topology))
 
 
-@jax.custom_vjp
 def area_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
     """Area-weighted normals [N, 3]: the sums of the incident triangles' cross products."""
-    ring = [_rows(vertices, column) - vertices for column in topology.ring.T]
+    ring = [rows(vertices, column) - vertices for column in topology.ring]
     normals = sum(_cross(a, b) for a, b in zip(ring, [*ring[1:], ring[0]], strict=True))
-    a, b, c = (_rows(vertices, corner) for corner in topology.irregular_triangles.T)
+    a, b, c = (rows(vertices, corner) for corner in topology.irregular_triangles.T)
     return _set_irregular(normals, [_cross(b - a, c - a)] * 3, topology)
 
 
 def area_normals_vjp(vertices: jax.Array, gradient: jax.Array, topology: Topology) -> jax.Array:
     """The gradient [N, 3] at the vertices of the one at `area_normals`, as gathers."""
-    at_ring = [_rows(gradient, column) for column in topology.ring.T]
-    ring = [_rows(vertices, column) for column in topology.ring.T]
+    at_ring = [rows(gradient, column) for column in topology.ring]
+    ring = [rows(vertices, column) for column in topology.ring]
     before, after = [ring[-1], *ring[:-1]], [*ring[1:], ring[0]]
     at_vertices = sum(_cross(b - a, g) for b, a, g in zip(before, after, at_ring, strict=True))
     corners = topology.irregular_triangles.T
-    a, b, c = (_rows(vertices, corner) for corner in corners)
-    total = sum(_rows(gradient, corner) for corner in corners)
+    a, b, c = (rows(vertices, corner) for corner in corners)
+    total = sum(rows(gradient, corner) for corner in corners)
     at_corners = [_cross(b - c, total), _cross(c - a, total), _cross(a - b, total)]
     return _set_irregular(at_vertices, at_corners, topology)
-
-
-area_normals.defvjp(
-    lambda vertices, topology: (area_normals(vertices, topology), (vertices, topology)),
-    lambda residuals, gradient: (area_normals_vjp(residuals[0], gradient, residuals[1]), None),
-)
-
-
-def _rows(table: jax.Array, index: jax.Array) -> jax.Array:
-    return table.at[index].get(mode="promise_in_bounds")
 
 
 def _cross(a: jax.Array, b: jax.Array) -> jax.Array:

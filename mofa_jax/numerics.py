@@ -1,7 +1,10 @@
-"""Norms whose values and gradients stay finite where the plain formulas divide by zero."""
+"""Norms that stay finite where the plain formulas divide by zero; what XLA is to leave alone."""
 
 import jax
 import jax.numpy as jnp
+
+materialize = jax.lax.optimization_barrier
+"""Arrays that XLA is to work out once and keep, instead of once for each of their readers."""
 
 TINY = 1e-30  # a shorter vector has no direction: 1 / length would overflow float32
 
@@ -24,3 +27,28 @@ def safe_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
     norm = jnp.expand_dims(safe_norm(x, axis=axis), axis)
     zero = norm < TINY
     return jnp.where(zero, jnp.zeros_like(x), x / jnp.where(zero, jnp.ones_like(norm), norm))
+
+
+def rows(table: jax.Array, index: jax.Array) -> jax.Array:
+    """`table[index]` of indices that are known to lie inside."""
+    return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def dot_columns(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The dot products [N] of columns [3, N]: on a CPU faster than a reduction over three rows."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def normalize_columns(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Columns [3, N] of length one, their lengths and the inverse lengths [N].
+
+    The zero column stays zero, its inverse length is zero, and it passes no gradient.
+    """
+    scale = jnp.maximum(jnp.maximum(jnp.abs(x[0]), jnp.abs(x[1])), jnp.abs(x[2]))
+    scale = jax.lax.stop_gradient(scale)
+    nonzero = scale > TINY
+    inverse_scale = jnp.where(nonzero, 1 / jnp.where(nonzero, scale, 1.0), 0.0)
+    scaled = x * inverse_scale[None, :]
+    length = jnp.sqrt(jnp.where(nonzero, dot_columns(scaled, scaled), 1.0))
+    unit = scaled / length[None, :]
+    return unit, jnp.where(nonzero, scale * length, 0.0), inverse_scale / length

@@ -8,8 +8,7 @@ import numpy as np
 import optax
 
 from mofa_jax import losses
-from mofa_jax.autoencoder import Decoder, project_landmarks
-from mofa_jax.fused_photometric import photometric_batch
+from mofa_jax.autoencoder import Decoder
 from mofa_jax.params import FaceParams, code_slices
 
 _RATE = 0.05  # Adam's, in units of _SCALES
@@ -43,17 +42,17 @@ def refine(codes: jax.Array, images: jax.Array, decoder: Decoder, num_steps: int
     """
     images = images.astype(jnp.float32) / 255.0
     scales = np.empty(codes.shape[1], np.float32)
-    for name, part in code_slices(decoder.landmarks).items():
+    for name, part in code_slices(decoder.model).items():
         scales[part] = _SCALES[name]
-    of_landmarks = partial(project_landmarks, landmarks=decoder.landmarks, cam=decoder.cam)
-    found = of_landmarks(FaceParams.from_code(codes, decoder.landmarks))
-    known = (decoder.landmarks.landmarks >= 0)[None, :, None]
+    size = jnp.array(decoder.cam.image_size[::-1], jnp.float32)
+    vertices, known = decoder.model.landmarks, (decoder.model.landmarks >= 0)[None, :, None]
+    found = decoder.render(FaceParams.from_code(codes, decoder.model)).screen[:, vertices]
 
     def energy(change: jax.Array) -> jax.Array:
-        params = FaceParams.from_code(codes + scales[None, :] * change, decoder.landmarks)
-        photometric, _ = photometric_batch(params, decoder.bases, decoder.cam, images)
-        size = jnp.array(decoder.cam.image_size[::-1], jnp.float32)
-        offset = jnp.where(known, of_landmarks(params) - found, 0.0)
+        params = FaceParams.from_code(codes + scales[None, :] * change, decoder.model)
+        rendering = decoder.render(params)
+        photometric = jax.vmap(losses.photometric)(rendering, images)
+        offset = jnp.where(known, rendering.screen[:, vertices] - found, 0.0)
         moved = jnp.sum((offset / size[None, None]) ** 2, (1, 2))
         prior = jax.vmap(losses.regularizer, (0, None))(params, _REFLECTANCE)
         prior += _LIGHT * jax.vmap(losses.light_prior)(params)

@@ -19,7 +19,6 @@ from mofa_jax.autoencoder import (
     Decoder,
     check_loss,
     initial_weights,
-    make_decoder,
     objective,
     random_weights,
 )
@@ -114,7 +113,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
             if jax.process_index() == 0:
                 write_json(workdir / "config.json", information)
             watch = Watch(workdir, config, encoder.apply, model, cam, data.eval_examples)
-            host_decoder = make_decoder(model, cam)
+            host_decoder = Decoder(model, cam)
             decoder, first = replicate(host_decoder), int(state.step)
             state, errors = replicate(state), None
 

@@ -18,7 +18,7 @@ import optax
 from ml_collections import ConfigDict
 
 from mofa_jax import train
-from mofa_jax.autoencoder import initial_weights, make_decoder
+from mofa_jax.autoencoder import Decoder, initial_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.encoders import encoder_from_config
@@ -37,7 +37,7 @@ def first_gradient(config, workdir):
     state = train.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
     with closing(open_data(config, model, cam, Path(workdir)).train) as feed:
         batch = next(feed)
-    decoder = train.replicate(make_decoder(model, cam))
+    decoder = train.replicate(Decoder(model, cam))
     new, _ = step(train.replicate(state), decoder, batch.arrays)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(new.opt_state)]
 

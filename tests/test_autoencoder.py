@@ -18,10 +18,10 @@ from configs import (
     vgg_landmarks,
 )
 from mofa_jax.autoencoder import (
+    Decoder,
     blurred,
     check_loss,
     landmark_model,
-    make_decoder,
     objective,
     pyramid_level,
     regularizer_weight,
@@ -84,7 +84,7 @@ def test_objective_is_the_weighted_sum_of_the_papers_terms(tiny_model):
         "landmarks": rng.uniform(0, 240, (2, 68, 2)).astype(np.float32),
         "confidence": rng.uniform(0.1, 1, (2, 68)).astype(np.float32),
     }
-    decoder = make_decoder(tiny_model, cam)
+    decoder = Decoder(tiny_model, cam)
     loss, (terms, metrics) = objective(
         codes, batch, 0, decoder, lambda weights, images: weights, config
     )
@@ -181,7 +181,7 @@ def held_out(model, size=240):
         "landmarks": np.stack([points, points]).astype(np.float32),
         "confidence": np.ones((2, 68), np.float32),
     }
-    return make_decoder(model, cam), batch
+    return Decoder(model, cam), batch
 
 
 @pytest.mark.parametrize("size", [120, 240])

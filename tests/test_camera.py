@@ -32,28 +32,28 @@ def test_rotation_is_orthogonal_in_float32_for_any_finite_input():
 
 def test_camera_looks_down_minus_z_with_y_up_and_image_rows_down():
     cam = Camera()
-    right_up = project(jnp.array([[1.0, 2.0, -10.0]]), cam)
-    np.testing.assert_allclose(right_up, [[120 + 108.75, 120 - 217.5]])
+    right_up = project(jnp.array([[1.0], [2.0], [-10.0]]), cam)
+    np.testing.assert_allclose(right_up, [[120 + 108.75], [120 - 217.5]])
 
 
 def test_camera_orbits_the_face():
     rotation = rotation_matrix(jnp.array([0.2, -0.5, 0.1]))
-    origin = to_camera_space(jnp.zeros((1, 3)), rotation, jnp.zeros(3), 10.0)
-    np.testing.assert_allclose(origin, [[0, 0, -10]], atol=1e-6)
+    origin = to_camera_space(jnp.zeros((3, 1)), rotation, jnp.zeros(3), 10.0)
+    np.testing.assert_allclose(origin, [[0], [0], [-10]], atol=1e-6)
 
 
 def test_translation_moves_the_face_against_its_sign():
-    moved = to_camera_space(jnp.zeros((1, 3)), jnp.eye(3), jnp.array([0.1, 0.2, 0.3]), 10.0)
-    np.testing.assert_allclose(moved, [[-0.1, -0.2, -10.3]], rtol=1e-6)
+    moved = to_camera_space(jnp.zeros((3, 1)), jnp.eye(3), jnp.array([0.1, 0.2, 0.3]), 10.0)
+    np.testing.assert_allclose(moved, [[-0.1], [-0.2], [-10.3]], rtol=1e-6)
 
 
 def test_points_at_the_camera_project_to_finite_pixels():
-    points = jnp.array([[0.0, 0, 0], [1.0, 1, 0], [1.0, 1, 1e-9]])
+    points = jnp.array([[0.0, 0, 0], [1.0, 1, 0], [1.0, 1, 1e-9]]).T
     assert np.isfinite(project(points, Camera())).all()
 
 
 def test_scaled_camera_scales_the_picture():
-    points = jnp.array([[0.3, -0.2, -9.5]])
+    points = jnp.array([[0.3], [-0.2], [-9.5]])
     cam = Camera()
     assert cam.scaled(2).image_size == (480, 480)
     np.testing.assert_allclose(project(points, cam.scaled(2)), 2 * project(points, cam), rtol=1e-6)

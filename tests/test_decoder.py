@@ -8,7 +8,6 @@ import pytest
 
 import mofa_jax
 from mofa_jax.face_model import as_dtype
-from mofa_jax.fused_photometric import photometric_batch, stack_bases
 from mofa_jax.params import code_size
 
 CAM = mofa_jax.Camera()
@@ -31,7 +30,7 @@ def random_image(seed):
 
 def render_code(code, model, dtype):
     params = mofa_jax.FaceParams.from_code(jnp.asarray(code, dtype), model)
-    return params, mofa_jax.render(params, model, CAM)
+    return params, mofa_jax.renderer.compiled_render(params, model, CAM)
 
 
 def relative(value, true):
@@ -129,74 +128,91 @@ def test_gradients_are_finite_everywhere(tiny_model, float64, special, dtype):
         land = mofa_jax.losses.landmark(out, model, points, ones, CAM)
         return mofa_jax.losses.photometric(out, image) + land + prior
 
-    value, gradient = jax.value_and_grad(loss)(jnp.asarray(code))
+    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(code))
     assert value.dtype == dtype
     assert np.isfinite(value) and np.isfinite(gradient).all()
-    fast = jax.grad(lambda c: _fast(c[None], model, image[None]).sum())(jnp.asarray(code))
-    assert np.isfinite(fast).all()
-
-
-def _fast(codes, model, images):
-    params = mofa_jax.FaceParams.from_code(codes, model)
-    return photometric_batch(params, stack_bases(model), CAM, images)[0]
 
 
 def test_black_face_on_black_photograph_has_zero_loss_and_gradient(tiny_model):
     black = tiny_model.replace(
         mean_reflectance=tiny_model.mean_reflectance * 0,
-        reflectance_basis=tiny_model.reflectance_basis * 0,
+        reflectance_modes=tiny_model.reflectance_modes * 0,
     )
-    codes, images = jnp.zeros((1, code_size(black))), jnp.zeros((1, 240, 240, 3))
-    value, gradient = jax.value_and_grad(lambda c: _fast(c, black, images).sum())(codes)
+
+    def loss(code):
+        _, out = render_code(code, black, jnp.float32)
+        return mofa_jax.losses.photometric(out, jnp.zeros((240, 240, 3)))
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.zeros(code_size(black)))
     assert value == 0 and not np.any(gradient)
+
+
+def weighted_fields(model, forward_mode):
+    """A loss that reaches every field of a rendering, of the code, the camera and the model."""
+    rng = np.random.default_rng(7)
+    sizes = {"screen": 2, "color": 3, "vertices": 3, "normals": 3}
+    shapes = {key: (model.num_vertices, size) for key, size in sizes.items()}
+    shapes["area"] = (model.num_vertices,)
+    weights = {key: jnp.asarray(rng.normal(size=shape)) for key, shape in shapes.items()}
+
+    def loss(code, cam, model):
+        params = mofa_jax.FaceParams.from_code(code, model)
+        out = mofa_jax.render(params, model, cam, forward_mode=forward_mode)
+        return sum(jnp.sum(weight * getattr(out, key)) for key, weight in weights.items())
+
+    return loss
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])  # the order of work that each one gets
 @pytest.mark.parametrize("yaw", [None, 2.0])
-def test_fused_photometric_equals_the_plain_one(tiny_model, float64, monkeypatch, backend, yaw):
+def test_gradient_by_hand_equals_the_derived_one(tiny_model, float64, monkeypatch, backend, yaw):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     model = as_dtype(tiny_model, np.float64)
     codes = jnp.asarray(np.stack([random_code(model, seed, yaw) for seed in range(3)]))
-    images = jnp.asarray(np.stack([random_image(seed) for seed in range(3)]))
-    weights = jnp.array([1.0, -2.0, 0.5])
-
-    def plain(codes):
-        def one(code, image):
-            return mofa_jax.losses.photometric(render_code(code, model, jnp.float64)[1], image)
-
-        return jnp.sum(weights * jax.vmap(one)(codes, images))
-
-    value, gradient = jax.value_and_grad(plain)(codes)
-    fast_value, fast_gradient = jax.value_and_grad(
-        lambda codes: jnp.sum(weights * _fast(codes, model, images))
-    )(codes)
-    np.testing.assert_allclose(fast_value, value, rtol=1e-12)
-    np.testing.assert_allclose(fast_gradient, gradient, rtol=1e-9, atol=1e-12)
+    cam, found = CAM.replace(focal=1000.0, principal_point=(118.0, 125.0)), []
+    for forward_mode in (False, True):
+        loss = jax.value_and_grad(weighted_fields(model, forward_mode), (0, 1, 2), allow_int=True)
+        batched = jax.jit(jax.vmap(loss, (0, None, None)))
+        value, (at_code, at_cam, at_model) = batched(codes, cam, model)
+        floats = (at_model.geometry_modes, at_model.mean_shape, at_model.reflectance_modes)
+        found.append((value, at_code, jax.tree.leaves(at_cam), floats))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8), *found)
 
 
-@pytest.mark.slow
-def test_fused_photometric_equals_the_plain_one_on_a_real_model(real_model):
-    codes = jnp.asarray(np.stack([random_code(real_model, seed) for seed in range(2)]), jnp.float32)
-    images = jnp.asarray(np.stack([random_image(seed) for seed in range(2)]), jnp.float32)
+def test_forward_mode_and_second_derivatives_equal_finite_differences(tiny_model, float64):
+    model, image = as_dtype(tiny_model, np.float64), jnp.asarray(random_image(2))
+    code, rng = jnp.asarray(random_code(model, 5)), np.random.default_rng(8)
+    direction = jnp.asarray(rng.normal(size=code.shape))
 
-    def plain(code, image):
-        return mofa_jax.losses.photometric(render_code(code, real_model, jnp.float32)[1], image)
+    def energy(code, forward_mode=False):
+        params = mofa_jax.FaceParams.from_code(code, model)
+        out = mofa_jax.render(params, model, CAM, forward_mode=forward_mode)
+        return mofa_jax.losses.photometric(out, image)
 
-    values, gradients = jax.vmap(jax.value_and_grad(plain))(codes, images)
-    fast_values = _fast(codes, real_model, images)
-    fast_gradients = jax.grad(lambda c: _fast(c, real_model, images).sum())(codes)
-    np.testing.assert_allclose(fast_values, values, rtol=1e-6)
-    assert relative(fast_gradients, np.asarray(gradients)) < 1e-4
+    def smooth(code):
+        out = render_code(code, model, jnp.float64)[1]
+        return jnp.sum(out.color**2 * out.normals)
+
+    forward = jax.jit(lambda x, v: jax.jvp(lambda code: energy(code, True), (x,), (v,))[1])
+    along = jax.jit(jax.grad(energy))(code) @ direction
+    np.testing.assert_allclose(forward(code, direction), along, rtol=1e-8)
+    gradient, step = jax.jit(jax.grad(smooth)), 1e-5 * direction
+    second = jax.jit(lambda x, v: jax.jvp(jax.grad(smooth), (x,), (v,))[1])(code, direction)
+    difference = (gradient(code + step) - gradient(code - step)) / 2e-5
+    np.testing.assert_allclose(second, difference, rtol=1e-4, atol=1e-5)
 
 
-def test_share_of_front_facing_vertices_turns_the_loss_into_the_metric(tiny_model):
-    codes = jnp.asarray(random_code(tiny_model, 3)[None], jnp.float32)
-    image = jnp.asarray(random_image(3), jnp.float32)
-    params = mofa_jax.FaceParams.from_code(codes, tiny_model)
-    loss, share = photometric_batch(params, stack_bases(tiny_model), CAM, image[None])
-    _, out = render_code(codes[0], tiny_model, jnp.float32)
-    error = mofa_jax.metrics.photometric_error(out, image)
-    np.testing.assert_allclose(loss / share, error[None], rtol=1e-5)
+def test_screen_areas_are_thirds_of_the_triangles_seen(real_model):
+    out = render_code(random_code(real_model, 6), real_model, jnp.float32)[1]
+    screen = np.asarray(out.screen, float) * [1, -1]  # y up, so that what is seen winds positively
+    a, b, c = (screen[np.asarray(real_model.triangles)[:, k]] for k in range(3))
+    double = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    expected = np.zeros(len(screen))
+    for k in range(3):
+        np.add.at(expected, np.asarray(real_model.triangles)[:, k], double / 6)
+    inside = expected > 0.2 * np.median(expected)
+    np.testing.assert_allclose(np.asarray(out.area)[inside], expected[inside], rtol=0.05)
+    assert not np.any(np.asarray(out.area)[~np.asarray(out.front_facing)])
 
 
 def test_zero_code_is_the_mean_face_in_the_middle_lit_by_ambient_light(real_model):

@@ -19,7 +19,7 @@ import mofa_jax
 import mofa_jax.evaluate as evaluation
 from configs import compact, default
 from mofa_jax import train as training
-from mofa_jax.autoencoder import initial_weights, make_decoder
+from mofa_jax.autoencoder import Decoder, initial_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.feeds import streamed
@@ -328,7 +328,7 @@ def train_step_gradients(model, config, num_devices):
         patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=devices, **k))
         step = training.make_train_step(encoder.apply, optimizer, config)
         state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-        decoder = training.replicate(make_decoder(model, cam))
+        decoder = training.replicate(Decoder(model, cam))
         new, metrics = step(training.replicate(state), decoder, streamed.shard(batch))
     return jax.device_get(new.opt_state), jax.tree.map(float, metrics)
 

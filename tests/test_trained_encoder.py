@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import skimage.data
@@ -14,7 +13,6 @@ import skimage.data
 import mofa_jax
 from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.encoders.trained import ASSET, TrainedEncoderError, read_trained, write_trained
-from mofa_jax.fused_photometric import photometric_batch
 
 pytestmark = pytest.mark.slow  # compiles refinement and pictures
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,13 +111,12 @@ def test_a_face_is_the_same_wherever_the_detector_puts_its_square(predict):
 def test_refinement_brings_colors_nearer_and_leaves_the_landmarks(predict):
     photograph = [skimage.data.astronaut()]
     (before,), (after,) = predict.photographs(photograph), predict.photographs(photograph, 30)
-    image = before.crop.image[None].astype(np.float32) / 255
+    image = before.crop.image.astype(np.float32) / 255
     np.testing.assert_array_equal(before.crop.image, after.crop.image)
 
     def error(face):
-        params = jax.tree.map(lambda field: field[None], face.params)
-        loss, share = photometric_batch(params, predict.decoder.bases, predict.cam, image)
-        return float(loss[0] / share[0])
+        rendering = mofa_jax.render(face.params, predict.model, predict.cam)
+        return float(mofa_jax.metrics.photometric_error(rendering, image))
 
     assert error(after) < 0.85 * error(before)
     distance = np.linalg.norm(landmarks_of(after, predict) - landmarks_of(before, predict), axis=1)

@@ -138,7 +138,7 @@ def directed_light(azimuth: jax.Array, elevation: jax.Array) -> jax.Array:
             jnp.cos(elevation) * jnp.cos(azimuth),
         ]
     )
-    coefficients = jnp.array(_COSINE_BANDS) * sh_basis(direction[None])[0]
+    coefficients = jnp.array(_COSINE_BANDS) * sh_basis(direction[:, None])[:, 0]
     # Over the hemisphere z > 0 the mean normal is (0, 0, 1/2) and band 2 has none: this is the mean
     # of 1/4 + n.d / 2. A light from far behind keeps a twentieth.
     return coefficients / jnp.maximum((1 + direction[2]) / 4, 0.05)
