@@ -182,14 +182,24 @@ def face_errors(
 
     Returns:
       photometric_error, NaN where no vertex is front-facing; landmark_error, px of a 240 px crop,
-      NaN where a face has no landmarks; geometric_error, mm, when the batch holds the true `code`;
-      annotated, bool: the face has landmarks; failed, bool: an error that it should have is not
-      finite.
+      scale_bias and the offsets offset_x and offset_y, px of a 240 px crop, of
+      `metrics.landmark_bias`, all NaN where a face has no landmarks; geometric_error, mm, when the
+      batch holds the true `code`; annotated, bool: the face has landmarks; failed, bool: an error
+      that it should have is not finite.
     """
     rendering = decoder.render(params)
-    photometric = jax.vmap(metrics.photometric_error)(rendering, images)
     _, distance, annotated = _landmark_terms(rendering, batch, decoder)
-    errors = {"photometric_error": photometric, "landmark_error": distance}
+    scale, offset = jax.vmap(metrics.landmark_bias, (0, None, 0, 0))(
+        rendering.screen, decoder.model, batch["landmarks"], batch["confidence"]
+    )
+    offset *= REFERENCE_SIZE / decoder.cam.image_size[1]
+    errors = {
+        "photometric_error": jax.vmap(metrics.photometric_error)(rendering, images),
+        "landmark_error": distance,
+        "scale_bias": scale,
+        "offset_x": offset[:, 0],
+        "offset_y": offset[:, 1],
+    }
     failed = ~jnp.isfinite(errors["photometric_error"]) | (annotated & ~jnp.isfinite(distance))
     if "code" in batch:
         true = decoder.render(FaceParams.from_code(batch["code"], decoder.model))

@@ -11,6 +11,7 @@ from mofa_jax.autoencoder import Decoder, face_errors
 from mofa_jax.params import FaceParams
 
 _KEYS = ("image", "landmarks", "confidence", "code")
+_OF_LANDMARKS = ("landmark_error", "scale_bias", "offset_x", "offset_y")
 
 
 def make_errors_of(encode: Callable) -> Callable:
@@ -41,9 +42,11 @@ def evaluate(
       decoder: see `Decoder`.
 
     Returns:
-      photometric_error; landmark_error, px of a 240 px crop, over the faces that have landmarks
-      (absent without any); geometric_error, mm, where the batches hold the true `code`; num_faces;
-      num_failed, the faces with an error that is not finite, which the means leave out.
+      photometric_error; over the faces that have landmarks (absent without any) landmark_error,
+      px of a 240 px crop, and the biases scale_bias, 1 for faces drawn as large as they are, and
+      offset_x and offset_y, px of a 240 px crop; geometric_error, mm, where the batches hold the
+      true `code`; num_faces; num_failed, the faces with an error that is not finite, which the
+      means leave out.
     """
     collected: dict[str, list] = {}
     for batch in batches:
@@ -55,7 +58,7 @@ def evaluate(
     failed, annotated = values.pop("failed"), values.pop("annotated")
     means = {key: _mean_of_finite(errors) for key, errors in values.items()}
     if not annotated.any():
-        del means["landmark_error"]
+        means = {key: mean for key, mean in means.items() if key not in _OF_LANDMARKS}
     return {**means, "num_faces": len(failed), "num_failed": int(failed.sum())}
 
 

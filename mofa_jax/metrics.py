@@ -1,9 +1,10 @@
-"""The three errors of the paper's evaluation (Sec. 7), for one face."""
+"""The three errors of the paper's evaluation (Sec. 7), and two biases, for one face."""
 
 import jax
 import jax.numpy as jnp
 
 from mofa_jax.face_model import FaceModel
+from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.losses import landmark_offsets, mean_landmark_distance, photometric_residuals
 from mofa_jax.numerics import safe_norm
 from mofa_jax.renderer import Rendering
@@ -50,3 +51,36 @@ def landmark_error(
       confidence: [68]; landmarks of confidence zero do not count.
     """
     return mean_landmark_distance(*landmark_offsets(rendering.screen, model, points, confidence))
+
+
+def landmark_bias(
+    screen: jax.Array, model: FaceModel, points: jax.Array, confidence: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """How much larger, and how far away, the present ones of the 46 landmarks are drawn.
+
+    Args:
+      screen: [N, 2], px, of `model`'s vertices.
+      model: its `landmarks` name the vertices.
+      points: [68, 2], continuous pixels.
+      confidence: [68]; landmarks of confidence zero do not count.
+
+    Returns:
+      The spread of the drawn landmarks over that of the annotated ones, where a spread is the root
+      mean square distance from the centroid: below 1 the face has shrunk; NaN with fewer than two.
+      And where the drawn landmarks' centroid lies, seen from the annotated ones' [2], px, x right,
+      y down; NaN without any.
+    """
+    offset, weight = landmark_offsets(screen, model, points, confidence)
+    present = (weight > 0)[:, None]
+    annotated = jnp.where(present, points[LOSS_LANDMARKS], 0.0)
+    center, spread = _center_and_spread(annotated, present)
+    drawn_center, drawn_spread = _center_and_spread(annotated + offset, present)
+    return drawn_spread / spread, drawn_center - center
+
+
+def _center_and_spread(points: jax.Array, present: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of those of the points [K, 2] that are present [K, 1] (the others are zero)."""
+    count = jnp.sum(present)
+    center = jnp.sum(points, axis=0) / count
+    squares = jnp.where(present, points - center[None, :], 0.0) ** 2
+    return center, jnp.sqrt(jnp.sum(squares) / count)

@@ -193,6 +193,25 @@ def test_landmark_errors_are_in_pixels_of_a_240_px_crop(tiny_model, size):
     assert errors["num_failed"] == 0 and errors["num_faces"] == 2
 
 
+@pytest.mark.parametrize("size", [120, 240])
+def test_biases_of_scale_and_position_are_means_over_the_annotated_faces(tiny_model, size):
+    decoder, batch = held_out(tiny_model, size)  # 3 px to the right of the drawn ones
+    points = batch["landmarks"]
+    middle = points[0, oracle.LOSS_LANDMARKS].mean(axis=0)
+    points[1] = middle + (points[1] - middle) / 0.8 + (0, 6 * size / 240)
+    third = {key: array[:1] for key, array in batch.items()}
+    third["confidence"] = np.zeros((1, 68), np.float32)
+    codes = jnp.zeros((1, code_size(tiny_model)))
+
+    def encode(weights, images):
+        return jnp.tile(weights, (len(images), 1))
+
+    errors = evaluate(codes, [batch, third], make_errors_of(encode), decoder)
+    assert errors["scale_bias"] == pytest.approx((1 + 0.8) / 2, rel=1e-4)
+    assert errors["offset_x"] == pytest.approx(-3, abs=1e-3)
+    assert errors["offset_y"] == pytest.approx(-3, abs=1e-3)
+
+
 @pytest.mark.parametrize("wrong", ["turned away", "not a number"])
 def test_a_face_without_a_visible_vertex_has_no_photometric_error_and_counts_as_failed(
     tiny_model, wrong
@@ -221,7 +240,8 @@ def test_a_batch_of_failed_faces_is_no_face_without_landmarks(tiny_model):
     assert np.isnan(errors["landmark_error"]) and errors["num_failed"] == 2
     without = {**batch, "confidence": np.zeros((2, 68), np.float32)}
     errors = evaluate(np.zeros_like(codes), [without], make_errors_of(encode), decoder)
-    assert "landmark_error" not in errors and errors["num_failed"] == 0
+    assert set(errors) == {"photometric_error", "num_faces", "num_failed"}
+    assert errors["num_failed"] == 0
 
 
 def test_loss_is_the_sum_of_its_named_terms(tiny_model):

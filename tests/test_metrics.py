@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracle
 import pytest
 from scipy.optimize import minimize
 
@@ -116,3 +117,24 @@ def test_squared_mean_is_unbiased_and_the_same_over_devices(float64):
     shared = jax.vmap(lambda x: losses.squared_mean(x, "devices"), axis_name="devices")
     whole = losses.squared_mean(jnp.asarray(batches[:4].reshape(16, 3)))
     np.testing.assert_allclose(shared(jnp.asarray(batches[:4])), whole, rtol=1e-12)
+
+
+def test_landmark_bias_equals_a_numpy_computation_over_the_landmarks_that_are_present(tiny_model):
+    model = tiny_model.replace(landmarks=tiny_model.landmarks.at[40].set(-1))
+    rng = np.random.default_rng(0)
+    screen = rng.uniform(0, 240, (model.num_vertices, 2))
+    annotated, confidence = rng.uniform(0, 240, (68, 2)), rng.uniform(0.1, 1, 68)
+    confidence[[8, 30]], annotated[[8, 30]] = 0, np.nan
+    chosen = [k for k in oracle.LOSS_LANDMARKS if k not in (8, 30, 40)]
+    drawn, known = screen[np.asarray(model.landmarks)[chosen]], annotated[chosen]
+    spread, known_spread = (np.sqrt(np.var(each, axis=0).sum()) for each in (drawn, known))
+    arrays = [jnp.asarray(each, jnp.float32) for each in (annotated, confidence)]
+    scale, offset = metrics.landmark_bias(jnp.asarray(screen, jnp.float32), model, *arrays)
+    np.testing.assert_allclose(scale, spread / known_spread, rtol=1e-5)
+    np.testing.assert_allclose(offset, drawn.mean(axis=0) - known.mean(axis=0), atol=1e-4)
+
+
+def test_landmark_bias_without_landmarks_is_nan(tiny_model):
+    screen = jnp.zeros((tiny_model.num_vertices, 2))
+    scale, offset = metrics.landmark_bias(screen, tiny_model, jnp.zeros((68, 2)), jnp.zeros(68))
+    assert np.isnan(scale) and np.isnan(offset).all()
