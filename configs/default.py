@@ -54,6 +54,12 @@ def _encoder() -> ConfigDict:
 def _loss() -> ConfigDict:
     loss = ConfigDict()
     loss.photometric = 1.92  # w_photo, Eq. 7 (P)
+    loss.photometric_geometry = 1.0  # share of that term's gradient that reaches geometry and pose
+    # (P: 1); it draws faces too small, the next two terms do not
+    loss.patch_correlation = 0.0  # weight of 1 - the correlation of gray values in 48 patches of
+    # the face (P: none)
+    loss.area_photometric = 0.0  # weight of the distance over the face's screen area (P: none)
+    loss.area_threshold = 0.1  # where that distance is cut off, of RGB in [0, 1]
     loss.landmark = 0.0  # w_land, Eq. 7: 0 = unsupervised, no landmark is read; 1 = surrogate (P)
     loss.regularizer = 2.9e-5  # w_reg, Eq. 7 (P), from step `regularizer_steps` on
     loss.regularizer_start = 2.9e-5  # w_reg at step 0, from where it changes geometrically

@@ -17,7 +17,7 @@ from mofa_jax.checkpoint import Checkpoints, on_first_device
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
-from mofa_jax.renderer import Rendering, project_vertices, render
+from mofa_jax.renderer import Rendering, limit_geometry_gradient, project_vertices, render
 
 _logger = logging.getLogger(__name__)
 
@@ -29,10 +29,12 @@ class Decoder:
     Attributes:
       model: the face model.
       cam: the camera.
+      patches: of the model's surface, [P, M], for the losses that compare patches.
     """
 
     model: FaceModel
     cam: Camera
+    patches: jax.Array | None = None
 
     def render(self, params: FaceParams) -> Rendering:
         """The renderings of B faces; fields have B in front."""
@@ -160,12 +162,13 @@ def objective(
     params = FaceParams.from_code(encode(weights, images), decoder.model)
     rendering = decoder.render(params)
     compared = blurred(images, pyramid_level(config, step), config.pyramid_levels)
-    photometric = jax.vmap(losses.photometric)(rendering, compared)
+    photometric = _photometric(rendering, params, compared, decoder, config)
     share = jnp.mean(rendering.front_facing, axis=-1)
     landmark, distance, _ = _landmark_terms(rendering, batch, decoder)
     terms = {  # Eq. 7
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
+        **_alignment_terms(rendering, compared, decoder, config),
         **losses.prior_terms(params, config, regularizer_weight(config, step), axis_name),
     }
     errors = {
@@ -173,6 +176,29 @@ def objective(
         "landmark_error": jnp.nanmean(distance),
     }
     return sum(terms.values()), (terms, errors)
+
+
+def _photometric(rendering, params, images, decoder: Decoder, config: ConfigDict) -> jax.Array:
+    """Eq. 8 [B], of whose gradient `config.photometric_geometry` reaches geometry and pose."""
+    if config.photometric_geometry < 1:
+        limit = jax.vmap(limit_geometry_gradient, (0, 0, None, None))
+        rendering = limit(rendering, params, decoder.model, config.photometric_geometry)
+    return jax.vmap(losses.photometric)(rendering, images)
+
+
+def _alignment_terms(rendering, images, decoder: Decoder, config: ConfigDict) -> dict:
+    """The terms besides Eq. 8 and 9 that see where the face lies, by name, weighted."""
+    terms = {}
+    if config.area_photometric:
+        area = jax.vmap(losses.area_photometric, (0, 0, None))
+        values = area(rendering, images, config.area_threshold)
+        terms["area_photometric"] = config.area_photometric * jnp.mean(values)
+    if config.patch_correlation:
+        values = jax.vmap(losses.patch_correlation, (0, 0, None))(
+            rendering, images, decoder.patches
+        )
+        terms["patch_correlation"] = config.patch_correlation * jnp.mean(values)
+    return terms
 
 
 def face_errors(

@@ -5,6 +5,7 @@ from flax import struct
 
 from mofa_jax.camera import Camera, project, rotation_matrix, to_camera_space
 from mofa_jax.face_model import FaceModel
+from mofa_jax.illumination import shade
 from mofa_jax.image_formation import form_image, form_image_fast
 from mofa_jax.numerics import dot_columns
 from mofa_jax.params import FaceParams
@@ -62,6 +63,34 @@ def render(
     screen, color, vertices, normals = (columns.T for columns in image[:4])
     front_facing = is_front_facing(normals, vertices)
     return Rendering(screen, color, vertices, normals, front_facing, image.area)
+
+
+def limit_geometry_gradient(
+    rendering: Rendering, params: FaceParams, model: FaceModel, share: float
+) -> Rendering:
+    """The same rendering, of whose gradient only `share` reaches geometry and pose.
+
+    With a share of zero a loss over it teaches reflectance and light alone.
+
+    Args:
+      rendering: of `params`.
+      params: one face's code.
+      model: the face model.
+      share: in [0, 1].
+    """
+
+    def limited(x: jax.Array) -> jax.Array:
+        fixed = jax.lax.stop_gradient(x)
+        return fixed + share * (x - fixed)
+
+    normals, reflectance = limited(rendering.normals), model.reflectance(params.reflectance)
+    return rendering.replace(
+        screen=limited(rendering.screen),
+        color=shade(reflectance.T, normals.T, params.illumination).T,  # Eq. 4
+        vertices=limited(rendering.vertices),
+        normals=normals,
+        area=limited(rendering.area),
+    )
 
 
 compiled_render = jax.jit(render, static_argnames="forward_mode")

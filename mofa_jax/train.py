@@ -22,7 +22,7 @@ from mofa_jax.autoencoder import (
     objective,
     random_weights,
 )
-from mofa_jax.camera import make_camera
+from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.encoders import encoder_from_config
@@ -33,6 +33,7 @@ from mofa_jax.files import write_json
 from mofa_jax.inference import check_face_model
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
+from mofa_jax.patches import surface_patches
 from mofa_jax.processes import StopSignal, agree, initialize_processes
 from mofa_jax.watch import Watch
 
@@ -113,7 +114,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
             if jax.process_index() == 0:
                 write_json(workdir / "config.json", information)
             watch = Watch(workdir, config, encoder.apply, model, cam, data.eval_examples)
-            host_decoder = Decoder(model, cam)
+            host_decoder = _make_decoder(model, cam, config.loss)
             decoder, first = replicate(host_decoder), int(state.step)
             state, errors = replicate(state), None
 
@@ -191,6 +192,10 @@ def make_train_step(
     return jax.pmap(
         step, axis_name="batch", in_axes=(None, None, 0), out_axes=None, donate_argnums=(0,)
     )
+
+
+def _make_decoder(model: FaceModel, cam: Camera, config: ConfigDict) -> Decoder:
+    return Decoder(model, cam, surface_patches(model) if config.patch_correlation else None)
 
 
 def replicate(tree: Any) -> Any:
