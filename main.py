@@ -6,7 +6,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from mofa_jax.errors import InputError
-from mofa_jax.processes import configure_logging
+from mofa_jax.processes import configure_logging, use_huge_pages
 from mofa_jax.reconstruct import reconstruct_after_training
 from mofa_jax.train import TrainingDivergedError, run_experiment
 
@@ -27,5 +27,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 # Tests compile much and compute little: no optimization, and no program compiled twice.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("GLIBC_TUNABLES", "")  # main.py starts once instead of twice
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),

@@ -44,6 +44,25 @@ def run_processes(arguments, count):
     return outputs
 
 
+def test_a_program_is_started_again_with_huge_pages_and_the_same_arguments(tmp_path):
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not enabled.is_file() or "[madvise]" not in enabled.read_text():
+        pytest.skip("this system gives huge pages to all or to nobody")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\nfrom mofa_jax.processes import use_huge_pages\n"
+        "use_huge_pages()\nprint(os.environ.get('GLIBC_TUNABLES'), sys.argv[1:])\n"
+    )
+    root = str(Path(__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
+    for given, expected in ((None, "glibc.malloc.hugetlb=1"), ("x.y=1", "x.y=1")):
+        environment.pop("GLIBC_TUNABLES", None)
+        environment |= {} if given is None else {"GLIBC_TUNABLES": given}
+        command = [sys.executable, str(script), "--a=b c", "d"]
+        output = subprocess.check_output(command, env=environment, text=True)
+        assert output.strip() == f"{expected} ['--a=b c', 'd']"
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_gradient_of_one_and_train(tiny_model, tmp_path):
     tiny_model.save(tmp_path / "tiny.npz")
