@@ -147,7 +147,8 @@ def objective(
 
     Args:
       weights: the encoder's.
-      batch: image [B, H, W, 3] uint8; landmarks [B, 68, 2] px and confidence [B, 68].
+      batch: image [B, H, W, 3] uint8; landmarks [B, 68, 2] px and confidence [B, 68]; for the code
+        term also the true code [B, D].
       step: optimizer steps done.
       decoder: see `Decoder`.
       encode: (weights, images [B, H, W, 3] in [0, 1]) -> codes [B, D].
@@ -169,6 +170,7 @@ def objective(
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
         **_alignment_terms(rendering, compared, decoder, config),
+        **_code_term(params, batch, decoder, config),
         **losses.prior_terms(params, config, regularizer_weight(config, step), axis_name),
     }
     errors = {
@@ -199,6 +201,13 @@ def _alignment_terms(rendering, images, decoder: Decoder, config: ConfigDict) ->
         )
         terms["patch_correlation"] = config.patch_correlation * jnp.mean(values)
     return terms
+
+
+def _code_term(params: FaceParams, batch: dict, decoder: Decoder, config: ConfigDict) -> dict:
+    if not config.code:
+        return {}
+    true = FaceParams.from_code(batch["code"], decoder.model)
+    return {"code": config.code * jnp.mean(jax.vmap(losses.code_distance)(params, true))}
 
 
 def face_errors(

@@ -29,6 +29,14 @@ COLOR_SPREAD = np.array([0.22, 0.09, 0.25], np.float32)
 AMBIENT_MEAN, EXPOSURE_SPREAD = 0.95, 0.15  # ours: a face is dark by its skin rather than its light
 AREA_THRESHOLD = 0.10  # tau; least where faces have their true size, measured on 32 faces of LFW
 _FLAT = 1e-5  # added to variances of gray values: a patch without contrast correlates with nothing
+_CODE_SPREAD = {
+    "shape": 1.0,  # standard deviations
+    "expression": 1.0,
+    "reflectance": 1.0,
+    "rotation": 0.2,  # radians
+    "translation": 0.2,  # dm
+    "illumination": 0.2,
+}
 _DARKEST = 0.05  # ambient light below which its logarithm falls no further
 
 
@@ -168,6 +176,20 @@ def weighted_landmark_distance(offset: jax.Array, weight: jax.Array, cam: Camera
 def mean_landmark_distance(offset: jax.Array, weight: jax.Array) -> jax.Array:
     """Mean length, px, of the offsets that are present; NaN without any."""
     return jnp.sum(safe_norm(offset)) / jnp.sum(weight > 0)
+
+
+def code_distance(params: FaceParams, true: FaceParams) -> jax.Array:
+    """Mean squared difference of two faces' codes, each part in units of how far faces spread.
+
+    What networks learn from that are trained on rendered faces with known codes (Richardson et al.,
+    "3D face reconstruction by learning from synthetic data", 2016): the paper's Fig. 4 and 5
+    compare with them.
+    """
+    parts = []
+    for name, spread in _CODE_SPREAD.items():
+        difference = (getattr(params, name) - getattr(true, name)) / spread
+        parts.append(difference.ravel())
+    return jnp.mean(jnp.concatenate(parts) ** 2)
 
 
 def regularizer(

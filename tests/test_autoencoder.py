@@ -8,6 +8,7 @@ import mofa_jax
 from configs import (
     alexnet,
     alexnet_landmarks,
+    code_regression,
     compact,
     compact_synthetic,
     compact_unsupervised,
@@ -34,6 +35,7 @@ from mofa_jax.params import code_size
 EXPERIMENTS = (
     alexnet,
     alexnet_landmarks,
+    code_regression,
     vgg,
     vgg_landmarks,
     compact,
@@ -102,6 +104,24 @@ def test_objective_is_the_weighted_sum_of_the_papers_terms(tiny_model):
     np.testing.assert_allclose(loss, expected.sum(), rtol=2e-5)
     values = [metrics[key] for key in ("photometric_error", "landmark_error")]
     np.testing.assert_allclose(values, errors, rtol=2e-5)
+
+
+def test_the_code_term_is_the_squared_difference_in_units_of_each_parts_spread(tiny_model):
+    config = code_regression.get_config().loss
+    rng = np.random.default_rng(0)
+    codes, true = rng.normal(size=(2, 2, code_size(tiny_model))).astype(np.float32)
+    batch = {
+        "image": np.zeros((2, 240, 240, 3), np.uint8),
+        "landmarks": np.zeros((2, 68, 2), np.float32),
+        "confidence": np.zeros((2, 68), np.float32),
+        "code": true,
+    }
+    decoder = Decoder(tiny_model, mofa_jax.Camera())
+    loss, (terms, _) = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+    spread = np.ones(code_size(tiny_model))
+    spread[-33:] = 0.2
+    np.testing.assert_allclose(terms["code"], np.mean(((codes - true) / spread) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(loss, terms["code"], rtol=1e-6)
 
 
 def test_landmark_model_projects_like_the_whole_one(tiny_model):

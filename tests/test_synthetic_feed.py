@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 import mofa_jax
-from configs import default
+from configs import code_regression, default
 from mofa_jax.data.feeds.mixture import FeedError
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.data.feeds.synthetic import SyntheticFeed, synthetic_eval_batches
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, ranges_from_config
+from mofa_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,22 @@ def test_every_range_can_be_set_in_the_config():
     assert ranges.elevation == (config.elevation, config.elevation_spread)
     for name in ("shape", "limit", "brightness", "azimuth", "occluder", "noise"):
         assert getattr(ranges, name) == config[name]
+
+
+def test_training_faces_come_with_their_codes_and_photographs_have_none(tiny_model, tmp_path):
+    config = code_regression.get_config()
+    config.data.num_eval, config.batch_size = 4, 4
+    cam = mofa_jax.Camera()
+    batch = next(open_data(config, tiny_model, cam, tmp_path).train).arrays
+    code = np.asarray(batch["code"]).reshape(4, -1)
+    params = mofa_jax.FaceParams.from_code(jax.numpy.asarray(code[0]), tiny_model)
+    landmarks = mofa_jax.render(params, tiny_model, cam).screen[tiny_model.landmarks]
+    drawn = np.asarray(batch["landmarks"]).reshape(4, 68, 2)[0]
+    known = np.asarray(tiny_model.landmarks) >= 0
+    np.testing.assert_allclose(landmarks[known], drawn[known], atol=1e-2)
+    config.data.kind, config.data.path = "photographs", str(tmp_path)
+    with pytest.raises(InputError, match="only rendered faces have true codes"):
+        open_data(config, tiny_model, cam, tmp_path)
 
 
 def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_model, cam, tmp_path):

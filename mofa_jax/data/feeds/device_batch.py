@@ -19,7 +19,8 @@ class DeviceBatch:
 
     Attributes:
       arrays: dict(image uint8 [devices, B / devices, H, W, 3], landmarks [devices, B / devices,
-        68, 2] px, confidence [devices, B / devices, 68]), as the train step takes it.
+        68, 2] px, confidence [devices, B / devices, 68]), as the train step takes it; of rendered
+        faces also code [devices, B / devices, D].
       name_of: gives the B names; it may wait for the device.
     """
 

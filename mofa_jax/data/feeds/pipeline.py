@@ -82,6 +82,11 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     kind = config.data.kind
     if kind == "synthetic":
         return _synthetic(config, model, cam)
+    if config.loss.code > 0:
+        raise InputError(
+            f"loss.code is {config.loss.code:g}, but only rendered faces have true codes; set "
+            "data.kind to synthetic, or loss.code to 0."
+        )
     if kind not in ("photographs", "tfds"):
         raise InputError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
     if config.data.mixture and (kind != "tfds" or config.data.path):

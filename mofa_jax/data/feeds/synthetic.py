@@ -54,7 +54,7 @@ class SyntheticFeed:
         number, places = self._number, self._places
         batch = self._render(self._seed, number, "train", places)
         self._number += 1
-        arrays = shard({key: batch[key] for key in KEYS})
+        arrays = shard({key: batch[key] for key in (*KEYS, "code")})
         return DeviceBatch(arrays, lambda: [f"synthetic train {number}:{i}" for i in places])
 
     def get_state(self) -> dict[str, int]:

@@ -1,0 +1,20 @@
+"""The baseline of the paper's Fig. 4 and 5: codes regressed from rendered faces, no decoder.
+
+python main.py --config=configs/code_regression.py --workdir=runs/code_regression
+
+The network and the faces are those of compact_synthetic.py; the loss is the distance to the true
+code alone.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import compact_synthetic
+
+
+def get_config() -> ConfigDict:
+    config = compact_synthetic.get_config()
+    config.loss.photometric = 0.0
+    config.loss.landmark = 0.0
+    config.loss.regularizer = config.loss.regularizer_start = 0.0
+    config.loss.code = 1.0
+    return config
