@@ -6,7 +6,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from mofa_jax.errors import InputError
-from mofa_jax.processes import configure_logging, use_huge_pages
+from mofa_jax.processes import configure_logging, keep_compiled_programs, use_huge_pages
 from mofa_jax.reconstruct import reconstruct_after_training
 from mofa_jax.train import TrainingDivergedError, run_experiment
 
@@ -18,6 +18,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
+    keep_compiled_programs()
     try:
         errors = run_experiment(_CONFIG.value, _WORKDIR.value)
         if errors is not None:  # not stopped by a signal

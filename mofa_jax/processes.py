@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
+_CACHE_BYTES = 1_000_000_000
 _logger = logging.getLogger(__name__)
 
 
@@ -41,12 +42,20 @@ def use_huge_pages() -> None:
 def keep_compiled_programs() -> None:
     """Keeps what is compiled in the user's cache folder, so that the next command starts sooner.
 
-    JAX_COMPILATION_CACHE_DIR in the environment names another folder.
+    The folder grows to 1 GB; what was used longest ago goes first. JAX_COMPILATION_CACHE_DIR in the
+    environment names another folder.
     """
-    if jax.config.jax_compilation_cache_dir is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "mofa_jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mofa_jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _logger.info("Compiled programs are not kept: %s.", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def initialize_processes() -> None:
