@@ -51,6 +51,7 @@ def rendering_at(model, screen):
         vertices=jnp.zeros((count, 3)),
         normals=jnp.zeros((count, 3)),
         front_facing=jnp.zeros(count, bool),
+        area=jnp.zeros(count),
     )
 
 

@@ -246,7 +246,10 @@ def test_the_background_shows_where_the_face_does_not_cover(rendering, tiny_mode
 def test_supersampling_measures_the_covered_area(tiny_model):
     screen = jnp.array([[3.2, 2.1], [5.0, 17.3], [16.9, 8.8]])
     vertices = jnp.concatenate([screen, -jnp.ones((3, 1))], axis=1)
-    rendering = mofa_jax.Rendering(screen, jnp.ones((3, 3)), vertices, vertices, jnp.ones(3, bool))
+    ones = jnp.ones(3)
+    rendering = mofa_jax.Rendering(
+        screen, jnp.ones((3, 3)), vertices, vertices, ones > 0, area=ones
+    )
     model = tiny_model.replace(triangles=jnp.array([[0, 1, 2]], jnp.int32))
     cam = mofa_jax.Camera(image_size=(20, 20))
     _, mask = rasterize(rendering, model, cam, supersample=8)
