@@ -75,6 +75,16 @@ def rotation_matrix(axis_angle: jax.Array) -> jax.Array:
     return jnp.eye(3, dtype=axis_angle.dtype) + jnp.where(small, series, closed)
 
 
+def head_yaw(axis_angle: jax.Array) -> jax.Array:
+    """How far the head of a rotation [3], rad, is turned to the side, rad.
+
+    The angle between the camera's axis and the face's direction in the horizontal plane; positive
+    where the face looks to the right of the image.
+    """
+    x, _, z = rotation_matrix(axis_angle)[2]  # T^-1 (0, 0, 1)
+    return jnp.arctan2(x, z)
+
+
 def to_camera_space(
     points: jax.Array, rotation: jax.Array, translation: jax.Array, distance: float
 ) -> jax.Array:

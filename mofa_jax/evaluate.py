@@ -1,67 +1,124 @@
-"""The errors of an encoder on held-out faces."""
+"""How well an encoder reconstructs faces of which something is known: numbers, curves, pictures.
 
-from collections.abc import Callable, Iterable
+python -m mofa_jax.evaluate --workdir=RUN                        its own held-out faces
+python -m mofa_jax.evaluate --corpus=CORPUS [--workdir=RUN]      those of a prepared corpus
+python -m mofa_jax.evaluate --photographs=FOLDER                 photographs with landmarks
+
+Without a run the encoder in the box is evaluated. See docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from absl import app, flags
 
-from mofa_jax.autoencoder import Decoder, face_errors
-from mofa_jax.params import FaceParams
+from mofa_jax.data.feeds.named_corpora import open_faces
+from mofa_jax.data.feeds.pipeline import open_split
+from mofa_jax.data.sources.landmark_files import PIXEL_CENTERS
+from mofa_jax.errors import InputError
+from mofa_jax.evaluation.faces import LabeledSource
+from mofa_jax.evaluation.photographs import CROPS, PhotographFaces
+from mofa_jax.evaluation.results import evaluate_encoder
+from mofa_jax.inference import Predictor, load_for_inference
+from mofa_jax.processes import configure_logging, keep_compiled_programs
 
-_KEYS = ("image", "landmarks", "confidence", "code")
-_OF_LANDMARKS = ("landmark_error", "scale_bias", "offset_x", "offset_y")
 
+def _sets(predict: Predictor) -> tuple[dict[str, LabeledSource], dict[str, Any]]:
+    """What the flags name, and how it was chosen.
 
-def make_errors_of(encode: Callable) -> Callable:
-    """(weights, batch, decoder) -> `face_errors`, compiled once for all evaluations of a run.
-
-    Args:
-      encode: (weights, images [B, H, W, 3] in [0, 1]) -> codes [B, D].
+    Raises:
+      InputError: they name nothing that can be evaluated, or two things at once.
     """
-
-    @jax.jit
-    def errors_of(weights: Any, batch: dict, decoder: Decoder) -> dict[str, jax.Array]:
-        images = batch["image"].astype(jnp.float32) / 255.0
-        params = FaceParams.from_code(encode(weights, images), decoder.model)
-        return face_errors(params, batch, images, decoder)
-
-    return errors_of
-
-
-def evaluate(
-    weights: Any, batches: Iterable[dict], errors_of: Callable, decoder: Decoder
-) -> dict[str, float]:
-    """Means over the faces of `batches`, each face once.
-
-    Args:
-      weights: the encoder's.
-      batches: as the feed gives them; faces whose `valid` is False do not count.
-      errors_of: see `make_errors_of`.
-      decoder: see `Decoder`.
-
-    Returns:
-      photometric_error; over the faces that have landmarks (absent without any) landmark_error,
-      px of a 240 px crop, and the biases scale_bias, 1 for faces drawn as large as they are, and
-      offset_x and offset_y, px of a 240 px crop; geometric_error, mm, where the batches hold the
-      true `code`; num_faces; num_failed, the faces with an error that is not finite, which the
-      means leave out.
-    """
-    collected: dict[str, list] = {}
-    for batch in batches:
-        arrays = {key: batch[key] for key in _KEYS if key in batch}
-        valid = np.asarray(batch.get("valid", np.ones(len(batch["image"]), bool)))
-        for key, values in errors_of(weights, arrays, decoder).items():
-            collected.setdefault(key, []).append(np.asarray(values)[valid])
-    values = {key: np.concatenate(parts) for key, parts in collected.items()}
-    failed, annotated = values.pop("failed"), values.pop("annotated")
-    means = {key: _mean_of_finite(errors) for key, errors in values.items()}
-    if not annotated.any():
-        means = {key: mean for key, mean in means.items() if key not in _OF_LANDMARKS}
-    return {**means, "num_faces": len(failed), "num_failed": int(failed.sum())}
+    photographs, corpora, split = _PHOTOGRAPHS.value, _CORPUS.value, _SPLIT.value
+    if photographs and corpora:
+        raise InputError("both --corpus and --photographs are given; give one of them.")
+    if photographs:
+        crop, file = _CROP.value, _LANDMARKS.value
+        source = PhotographFaces(photographs, predict, crop, file, _PIXEL_CENTERS.value)
+        return {photographs: source}, {"crop": crop}
+    how = (split, predict.model, predict.cam)
+    if corpora:
+        return {path: open_faces(path, path, *how) for path in corpora}, {"split": split}
+    if _WORKDIR.value is None:
+        raise InputError(
+            "no faces are given, and those that the encoder in the box was trained with are not "
+            "part of it; give --corpus=CORPUS, --photographs=FOLDER, or a run by --workdir=RUN."
+        )
+    return open_split(predict.config, *how, Path(_WORKDIR.value)), {"split": split}
 
 
-def _mean_of_finite(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
+def _print(summary: Mapping[str, Any]) -> None:
+    for key, error in summary["errors"].items():
+        numbers = f"{error['mean']:.4g}, median {error['median']:.4g}"
+        numbers += f", standard deviation {error['standard_deviation']:.3g}"
+        print(f"{key.replace('_', ' ')}: {numbers} ({error['unit']}; {error['count']} faces)")
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    configure_logging()
+    keep_compiled_programs()
+    workdir = _WORKDIR.value
+    output = Path(_OUTPUT.value or Path(workdir or "") / "evaluation")
+    try:
+        predict = load_for_inference(workdir, _FACE_MODEL.value)
+        sets, settings = _sets(predict)
+        result = evaluate_encoder(
+            predict,
+            sets,
+            output,
+            workdir=workdir,
+            refine_steps=_REFINE.value,
+            group=_GROUP.value,
+            settings=settings,
+        )
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        where = error.filename or output
+        sys.exit(f"error: {where}: cannot be written ({error.strerror}); free or change the disk.")
+    except KeyboardInterrupt:
+        sys.exit("Stopped; nothing was written.")
+    _print(result["all"])
+    print(
+        f"{result['all']['num_faces']} faces, {result['all']['num_failed']} failed; "
+        f"see {output / 'report.html'}"
+    )
+
+
+if __name__ == "__main__":
+    _WORKDIR = flags.DEFINE_string(
+        "workdir", None, "Of a run whose encoder is evaluated instead of the one in the box."
+    )
+    _FACE_MODEL = flags.DEFINE_string(
+        "face_model", None, "Where the face model is now, if not where it was in training."
+    )
+    _CORPUS = flags.DEFINE_multi_string("corpus", [], "A prepared corpus; may be given again.")
+    _SPLIT = flags.DEFINE_string("split", "eval", "Of the corpus, in TFDS's words.")
+    _PHOTOGRAPHS = flags.DEFINE_string("photographs", None, "A folder of photographs.")
+    _LANDMARKS = flags.DEFINE_string(
+        "landmarks", None, "Their landmark file, if it is not in the folder."
+    )
+    _PIXEL_CENTERS = flags.DEFINE_enum(
+        "pixel_centers", "integer", sorted(PIXEL_CENTERS), "Where that file puts them."
+    )
+    _CROP = flags.DEFINE_enum(
+        "crop",
+        "found",
+        CROPS,
+        "How photographs are cut: as `reconstruct` does, by the detector's square, or about the "
+        "known landmarks.",
+    )
+    _REFINE = flags.DEFINE_integer(
+        "refine", 0, "Steps of refinement after the encoder, as of `reconstruct`.", lower_bound=0
+    )
+    _GROUP = flags.DEFINE_string(
+        "group", "", "Regular expression: errors also by what its group finds in the faces' names."
+    )
+    _OUTPUT = flags.DEFINE_string("output", None, "Folder; by default `evaluation` in the run.")
+    app.run(main)

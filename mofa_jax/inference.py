@@ -150,7 +150,7 @@ class Predictor:
                 crops.append(crop_from_box(photograph, box, size))
         codes = self._codes(crops)
         for _ in range(self._recrops if crops else 0):
-            landmarks = self._landmarks(codes)
+            landmarks = self.landmarks(codes)
             squares = [
                 _about_landmarks(photographs[i], crop, points, size)
                 for i, crop, points in zip(owners, crops, landmarks, strict=True)
@@ -162,12 +162,30 @@ class Predictor:
                 crops[k] = squares[k]
             codes[again] = self._codes([crops[k] for k in again])
         if refine_steps and crops:
-            codes = self._refined(codes, crops, refine_steps)
+            images = np.array([crop.image for crop in crops])
+            codes = self.refined(codes, images, refine_steps)
         found = [[] for _ in photographs]
         for i, code, crop in zip(owners, codes, crops, strict=True):
             params = FaceParams.from_code(jnp.asarray(code), self.model)
             found[i].append(Reconstruction(params, crop, i))
         return found
+
+    def refined(self, codes: np.ndarray, images: np.ndarray, num_steps: int) -> np.ndarray:
+        """Codes [N, D] after some steps down the energy of their crops uint8 [N, H, W, 3], [N, D].
+
+        See `refine`.
+        """
+        run = functools.partial(refine, decoder=self.decoder, num_steps=num_steps)
+        on_cpu = jax.default_backend() == "cpu"  # which works face by face anyway
+        return _in_batches(run, codes, images, size=1 if on_cpu else _BATCH)
+
+    def landmarks(self, codes: np.ndarray) -> np.ndarray:
+        """Where codes [N, D] draw the 68 landmarks, px of the crop [N, 68, 2].
+
+        Those that the face model lacks (see `FaceModel.landmarks`) lie anywhere.
+        """
+        project = functools.partial(_project, landmarks=self._landmark_model, cam=self.cam)
+        return _in_batches(project, codes)
 
     @functools.cached_property
     def decoder(self) -> Decoder:
@@ -199,17 +217,6 @@ class Predictor:
         """[N, D]."""
         images = np.array([crop.image for crop in crops])
         return _in_batches(lambda batch: self(batch).to_code(), images)
-
-    def _landmarks(self, codes: np.ndarray) -> np.ndarray:
-        """The 68 landmarks [N, 68, 2] of codes [N, D], px of the crop, of a model that has all."""
-        project = functools.partial(_project, landmarks=self._landmark_model, cam=self.cam)
-        return _in_batches(project, codes)
-
-    def _refined(self, codes: np.ndarray, crops: Sequence[Crop], num_steps: int) -> np.ndarray:
-        images = np.array([crop.image for crop in crops])
-        run = functools.partial(refine, decoder=self.decoder, num_steps=num_steps)
-        on_cpu = jax.default_backend() == "cpu"  # which works face by face anyway
-        return _in_batches(run, codes, images, size=1 if on_cpu else _BATCH)
 
 
 def load_for_inference(

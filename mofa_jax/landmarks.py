@@ -8,6 +8,8 @@ NUM_LANDMARKS = 68
 # inner-lip centers and the chin tip. The rest of the jaw slides along the silhouette: left out.
 LOSS_LANDMARKS = np.array([8, *range(17, 60), 62, 66], np.int32)
 
+OUTER_EYE_CORNERS = (36, 45)  # their distance is what errors are normalized by
+
 _MIRRORED_PAIRS = (
     *((i, 16 - i) for i in range(8)),  # jaw
     *((i, 43 - i) for i in range(17, 22)),  # brows

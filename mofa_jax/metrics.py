@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mofa_jax.face_model import FaceModel
-from mofa_jax.landmarks import LOSS_LANDMARKS
+from mofa_jax.landmarks import LOSS_LANDMARKS, OUTER_EYE_CORNERS
 from mofa_jax.losses import landmark_offsets, mean_landmark_distance, photometric_residuals
 from mofa_jax.numerics import safe_norm
 from mofa_jax.renderer import Rendering
@@ -51,6 +51,13 @@ def landmark_error(
       confidence: [68]; landmarks of confidence zero do not count.
     """
     return mean_landmark_distance(*landmark_offsets(rendering.screen, model, points, confidence))
+
+
+def outer_eye_distance(points: jax.Array, confidence: jax.Array) -> jax.Array:
+    """Distance of the outer eye corners among points [68, 2]; NaN where one has confidence zero."""
+    corners = jnp.array(OUTER_EYE_CORNERS)
+    right, left = points[corners]
+    return jnp.where(jnp.all(confidence[corners] > 0), safe_norm(left - right), jnp.nan)
 
 
 def landmark_bias(

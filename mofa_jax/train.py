@@ -26,7 +26,7 @@ from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.encoders import encoder_from_config
-from mofa_jax.evaluate import evaluate, make_errors_of
+from mofa_jax.evaluation.errors import evaluate, make_errors_of
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.files import write_json

@@ -1,8 +1,9 @@
 """What a person sees of a run: a progress bar, the log, TensorBoard's curves, pictures."""
 
 import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from google.protobuf.message import DecodeError
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
+from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -22,6 +25,7 @@ from mofa_jax.figures import panels_grid, write_image
 from mofa_jax.params import FaceParams
 
 _logger = logging.getLogger(__name__)
+_EVALUATION = "eval"  # TensorBoard's group of the held-out errors
 _NUM_PICTURED = 4  # faces of each kind in a picture
 
 
@@ -47,16 +51,18 @@ class Watch:
 
     @contextmanager
     def progress(self, first: int, num_steps: int):
-        """A bar with loss, images/s and the time left."""
+        """A bar with loss, images/s and the time left; at its end all curves are on the disk."""
         if first < num_steps:
             _logger.info("Training steps %d to %d.", first + 1, num_steps)
         bar = tqdm(
             total=num_steps, initial=first, unit="step", disable=not self._active, smoothing=0.1
         )
-        with logging_redirect_tqdm(), bar:
-            yield _Progress(bar, self._config.batch_size)
-        if self._active:
-            self._writer.flush()
+        try:
+            with logging_redirect_tqdm(), bar:
+                yield _Progress(bar, self._config.batch_size)
+        finally:
+            if self._active:
+                self._writer.close()
 
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
         """The loss and every term, error and norm of a training step (see `make_train_step`)."""
@@ -77,7 +83,7 @@ class Watch:
         for key, value in errors.items():
             if not np.isfinite(value):
                 continue
-            self._writer.add_scalar(f"eval/{key}", value, step)
+            self._writer.add_scalar(f"{_EVALUATION}/{key}", value, step)
 
     def pictures(self, step: int, weights: Any, batch: DeviceBatch) -> None:
         """Photographs, overlay, geometry, reflectance and light of some faces, side by side."""
@@ -108,3 +114,34 @@ class _Progress:
         self._bar.set_postfix_str(f"loss {float(metrics['loss']):.4f}, {rate:.0f} images/s")
         self._bar.update(step - self._bar.n)
         self._last_time, self._last_step = time.monotonic(), step
+
+
+def logged_evaluations(workdir: str | os.PathLike[str]) -> dict[str, dict[int, float]]:
+    """What a run has logged of its evaluations: by error, its value by step, in their order.
+
+    Of a step that was evaluated twice the later value counts. A file that ends in the middle of an
+    event, as that of a running or a killed process, counts up to there.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted(Path(workdir).glob("events.out.tfevents.*")):
+        for event in _events(path.read_bytes()):
+            for value in event.summary.value:
+                group, _, key = value.tag.partition("/")
+                if group == _EVALUATION and value.HasField("simple_value"):
+                    found.setdefault(key, {})[event.step] = value.simple_value
+    return {key: dict(sorted(values.items())) for key, values in found.items()}
+
+
+def _events(content: bytes) -> Iterator[event_pb2.Event]:
+    """The events of a TensorBoard file: each its length (8 bytes), 4 bytes, itself, 4 bytes."""
+    place = 0
+    while place + 12 <= len(content):
+        start = place + 12
+        end = start + int.from_bytes(content[place : place + 8], "little")
+        if end + 4 > len(content):
+            return
+        try:
+            yield event_pb2.Event.FromString(content[start:end])
+        except DecodeError:
+            return
+        place = end + 4

@@ -29,7 +29,7 @@ from mofa_jax.autoencoder import (
 )
 from mofa_jax.camera import make_camera
 from mofa_jax.encoders import encoder_from_config
-from mofa_jax.evaluate import evaluate, make_errors_of
+from mofa_jax.evaluation.errors import evaluate, make_errors_of
 from mofa_jax.params import code_size
 
 EXPERIMENTS = (

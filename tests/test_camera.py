@@ -5,7 +5,7 @@ import oracle
 import pytest
 from scipy.linalg import expm
 
-from mofa_jax.camera import Camera, project, rotation_matrix, to_camera_space
+from mofa_jax.camera import Camera, head_yaw, project, rotation_matrix, to_camera_space
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-5, 9e-4, 1.1e-3, 0.3, 3.0, 9.0])
@@ -34,6 +34,19 @@ def test_camera_looks_down_minus_z_with_y_up_and_image_rows_down():
     cam = Camera()
     right_up = project(jnp.array([[1.0], [2.0], [-10.0]]), cam)
     np.testing.assert_allclose(right_up, [[120 + 108.75], [120 - 217.5]])
+
+
+@pytest.mark.parametrize(
+    "turn", [(0.0, 0.3, 0.0), (0.4, -1.2, 0.1), (0.2, 2.5, -0.3), (0.5, 0.0, 0.4)]
+)
+def test_yaw_is_the_direction_of_the_nose_seen_from_above(turn):
+    x, _, z = np.linalg.inv(oracle.rotation(turn)) @ [0, 0, 1]
+    yaw = head_yaw(jnp.array(turn))
+    direction = np.array([x, z]) / np.hypot(x, z)
+    np.testing.assert_allclose([np.sin(yaw), np.cos(yaw)], direction, atol=1e-5)
+    nose = jnp.array([[0.0, 0.0, 1.0]])
+    seen = to_camera_space(nose, rotation_matrix(jnp.array(turn)), jnp.zeros(3), 10.0)
+    assert np.sign(yaw) == np.sign(seen[0, 0])  # positive to the right of the image
 
 
 def test_camera_orbits_the_face():

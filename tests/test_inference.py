@@ -17,6 +17,7 @@ from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.train import train_and_evaluate
+from mofa_jax.watch import logged_evaluations
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow  # compiles a train step and the pictures
@@ -213,3 +214,16 @@ def test_crops_of_another_size_show_the_same_geometry(run, tmp_path):
     assert content["camera"]["image_size"] == [120, 120]
     corners = transform_points(np.array(content["crop_to_photograph"]), np.array([[60.0, 60.0]]))
     np.testing.assert_allclose(corners[0], [223, 120], atol=25)  # the astronaut's face
+
+
+def test_an_evaluation_of_the_held_out_faces_agrees_with_what_training_logged(run, tmp_path):
+    command = [sys.executable, "-m", "mofa_jax.evaluate", f"--workdir={run}"]
+    subprocess.run([*command, f"--output={tmp_path}"], check=True, cwd=ROOT)
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    logged = {key: values[2] for key, values in logged_evaluations(run).items()}
+    assert found["all"]["num_faces"] == logged.pop("num_faces") == 4
+    assert found["all"]["num_failed"] == logged.pop("num_failed") == 0
+    assert {"geometric_error", "scale_bias", "offset_x", "offset_y"} < logged.keys()
+    for key, value in logged.items():
+        assert found["all"]["errors"][key]["mean"] == pytest.approx(value, rel=1e-3, abs=1e-3)
+    assert "<svg" in (tmp_path / "training.svg").read_text()

@@ -15,7 +15,7 @@ from configs import default
 from mofa_jax.camera import Camera
 from mofa_jax.data.corpora.reader import Corpus, open_corpus
 from mofa_jax.data.corpora.record import SPLITS, corpus_features
-from mofa_jax.data.feeds.pipeline import open_data
+from mofa_jax.data.feeds.pipeline import open_data, open_split
 from mofa_jax.data.feeds.resident import ResidentFeed
 from mofa_jax.data.feeds.streamed import StreamedFeed
 
@@ -119,6 +119,17 @@ def test_evaluation_sees_as_much_of_each_corpus(config, tmp_path):
     assert len(set(names)) == len(names) == 8 and all("/eval/" in name for name in names)
     assert sum(name.startswith("grays") for name in names) == 4
     data.train.close()
+
+
+def test_all_faces_of_a_split_are_opened_by_corpus(config, corpora, tmp_path):
+    for split, size in SIZES.items():
+        found = open_split(config, split, None, CAM, tmp_path)
+        assert {name: len(source) for name, source in found.items()} == dict.fromkeys(
+            corpora[:2], size
+        )
+        assert found[corpora[1]][0]["name"].startswith(f"whites/{split}/")
+    with pytest.raises(ValueError, match="nothing_here"):
+        open_split(config, "nothing_here", None, CAM, tmp_path)
 
 
 def test_path_and_mixture_together_are_refused(config, corpora, tmp_path):

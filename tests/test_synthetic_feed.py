@@ -7,7 +7,7 @@ import pytest
 import mofa_jax
 from configs import code_regression, default
 from mofa_jax.data.feeds.mixture import FeedError
-from mofa_jax.data.feeds.pipeline import open_data
+from mofa_jax.data.feeds.pipeline import open_data, open_split
 from mofa_jax.data.feeds.synthetic import SyntheticFeed, synthetic_eval_batches
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, ranges_from_config
 from mofa_jax.errors import InputError
@@ -90,6 +90,20 @@ def test_streams_repeat_from_their_seed_and_share_nothing(tiny_model, cam):
     held_out = np.concatenate([batch["image"] for batch in held_out])
     everything = np.concatenate([train, images(1), held_out])
     assert len(np.unique(everything, axis=0)) == len(everything) == 24
+
+
+def test_held_out_faces_are_those_of_the_evaluations_in_any_order(tiny_model, cam, tmp_path):
+    config = default.get_config()
+    config.data.kind, config.data.num_eval, config.batch_size = "synthetic", 6, 4
+    (faces,) = open_split(config, "eval", tiny_model, cam, tmp_path).values()
+    batches = list(open_data(config, tiny_model, cam, tmp_path).make_eval())
+    expected = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    assert len(faces) == len(expected["code"]) == 8
+    for i in (5, 0, 7):
+        for key, values in expected.items():
+            np.testing.assert_array_equal(faces[i][key], values[i])
+    with pytest.raises(ValueError, match="only 'eval'"):
+        open_split(config, "train", tiny_model, cam, tmp_path)
 
 
 def test_restored_stream_goes_on_with_the_same_faces(tiny_model, cam):

@@ -16,7 +16,7 @@ import optax
 import pytest
 
 import mofa_jax
-import mofa_jax.evaluate as evaluation
+import mofa_jax.evaluation.errors as evaluation
 from configs import compact, default
 from mofa_jax import train as training
 from mofa_jax.autoencoder import Decoder, initial_weights

@@ -68,7 +68,7 @@ class Corpus:
     def __getitem__(self, i: int) -> dict[str, Any]:
         stored = self._stored(i)
         text = stored["name"].bytes_list.value if "name" in stored else []
-        name = text[0].decode("utf-8", "replace") if text else f"{self._label}[{i}]"
+        name = text[0].decode("utf-8", "replace") if text else self.label_of(i)
         image = _decode(_content(stored), name)
         if image.shape != (self.image_size, self.image_size, 3):
             raise CorpusError(
@@ -84,6 +84,10 @@ class Corpus:
             example["code"] = np.array(stored["code"].float_list.value, np.float32)
         return example
 
+    def label_of(self, i: int) -> str:
+        """What an example is called where its own name is not known."""
+        return f"{self._label}[{i}]"
+
     def image_file(self, i: int) -> bytes:
         """The content of an example's image file."""
         return _content(self._stored(i))
@@ -95,7 +99,7 @@ class Corpus:
         except (RuntimeError, DecodeError) as error:  # of ArrayRecord, and of its content
             reason = one_line(error)[:200]
             raise CorpusError(
-                f"{self._label}[{i}]: the record cannot be read ({reason}); a file of the corpus "
+                f"{self.label_of(i)}: the record cannot be read ({reason}); a file of the corpus "
                 "is damaged: prepare it again, or copy it anew"
             ) from error
 

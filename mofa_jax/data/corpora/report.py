@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import heapq
 import html
@@ -21,21 +20,13 @@ from mofa_jax.data.faces.quality import REASONS
 from mofa_jax.data.sources.groups import group_rank
 from mofa_jax.data.sources.images import decode_photograph, encode_photograph
 from mofa_jax.files import atomic_write
+from mofa_jax.pages import figure, page, paragraph, section, table
 
 _NUM_KEPT, _NUM_PRUNED = 60, 40  # pictures on the page, of kept faces and of each reason
 _BINS = 24
 _SHOWN_SIZE = 120  # px, of a kept face
 _MARK = (40, 230, 90)
 _NUMBERS = ("landmarks", "confidence", "box")
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; color: #222 }
-td, th { padding: 2px 14px 2px 0; text-align: left; vertical-align: top }
-td.n { text-align: right; font-variant-numeric: tabular-nums }
-figure { display: inline-block; margin: 3px; width: 120px; font-size: 11px; color: #666;
-  overflow-wrap: anywhere; vertical-align: top }
-img { display: block; max-width: 100% }
-svg { background: #f6f6f4; margin-right: 18px }
-"""
 
 
 class _Sample:
@@ -128,25 +119,28 @@ def _page(statistics: _Statistics, recipe: Recipe, counts: Mapping[str, int]) ->
         *((f"of these, {name}", count, "") for name, count in counts.items()),
         *((f"left out: {r}", statistics.reasons[r], REASONS[r]) for r in REASONS),
     ]
-    table = "".join(
-        f"<tr><th>{html.escape(what)}</th><td class=n>{count:,}</td><td>{why}</td></tr>"
-        for what, count, why in rows
-    )
     kept = "".join(_kept_figure(entry, blob) for entry, blob in statistics.kept)
-    sheets = "".join(
-        f"<h2>Left out: {reason} ({statistics.reasons[reason]:,})</h2>"
-        + "".join(_pruned_figure(*entry) for entry in statistics.pruned[reason])
+    sheets = (
+        section(
+            f"Left out: {reason} ({statistics.reasons[reason]:,})",
+            *(_pruned_figure(*entry) for entry in statistics.pruned[reason]),
+        )
         for reason in REASONS
         if statistics.reasons[reason]
     )
-    return (
-        "<!doctype html><meta charset=utf-8><title>mofa_faces</title>"
-        f"<style>{_STYLE}</style><h1>mofa_faces</h1>"
-        f"<p>From {html.escape(recipe.source.path)}.</p><table>{table}</table>"
-        "<p>All that was left out is named in <a href=left_out.csv>left_out.csv</a>.</p>"
-        f"<h2>Statistics</h2>{_histogram('side of the box, px', _side_bars(statistics.sides))}"
-        f"{_histogram('confidence of the landmarks', _confidence_bars(statistics.confidences))}"
-        f"{_landmark_figure(statistics.sums, recipe.options.image_size)}<h2>Kept</h2>{kept}{sheets}"
+    return page(
+        "mofa_faces",
+        paragraph(f"From {recipe.source.path}."),
+        table(rows),
+        "<p>All that was left out is named in <a href=left_out.csv>left_out.csv</a>.</p>",
+        section(
+            "Statistics",
+            _histogram("side of the box, px", _side_bars(statistics.sides)),
+            _histogram("confidence of the landmarks", _confidence_bars(statistics.confidences)),
+            _landmark_figure(statistics.sums, recipe.options.image_size),
+        ),
+        section("Kept", kept),
+        *sheets,
     )
 
 
@@ -158,14 +152,14 @@ def _kept_figure(kept: dict[str, Any], blob: str) -> str:
     for x, y in np.round(4 * (arrays["landmarks"][present] - 0.5)).astype(int).tolist():
         cv2.circle(image, (x, y), 6, _MARK, -1, cv2.LINE_AA, shift=2)
     small = cv2.resize(image, (_SHOWN_SIZE, _SHOWN_SIZE), interpolation=cv2.INTER_AREA)
-    return _figure(encode_photograph(small, "jpeg", 80), kept["name"])
+    return figure(encode_photograph(small, "jpeg", 80), kept["name"])
 
 
 def _pruned_figure(pruned: dict[str, Any], blob: str) -> str:
     text = f"{pruned['name']} {pruned['details']}"
     if pruned["picture"] is None:
         return f"<div>{html.escape(text)}</div>"
-    return _figure(read_place(blob, *pruned["picture"]), text)
+    return figure(read_place(blob, *pruned["picture"]), text)
 
 
 def _arrays(record: bytes) -> dict[str, Any]:
@@ -174,14 +168,6 @@ def _arrays(record: bytes) -> dict[str, Any]:
     numbers = {key: np.array(stored[key].float_list.value) for key in _NUMBERS}
     image = stored["image"].bytes_list.value[0]
     return {**numbers, "landmarks": numbers["landmarks"].reshape(-1, 2), "image": image}
-
-
-def _figure(jpeg: bytes, text: str) -> str:
-    data = base64.b64encode(jpeg).decode()
-    return (
-        f"<figure><img src='data:image/jpeg;base64,{data}'>"
-        f"<figcaption>{html.escape(text)}</figcaption></figure>"
-    )
 
 
 def _side_bars(counts: Counter[int]) -> list[tuple[str, int]]:

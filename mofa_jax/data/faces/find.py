@@ -106,7 +106,8 @@ class Finder:
     def find(self, picture: Picture) -> Iterator[Finding]:
         """Yield the findings of a picture, the largest face first; none of them ends the others."""
         try:
-            known, fault = self._known(picture), ""
+            found = known_landmarks(picture, self.table)
+            known, fault = [f for f in found if f.clean or not self.options.only_clean], ""
         except LandmarkFileError as error:
             known, fault = [], str(error)
             yield Finding(None, None, "bad annotation", fault)
@@ -164,12 +165,17 @@ class Finder:
             raise Pruned("unconfirmed")
         return landmarks
 
-    def _known(self, picture: Picture) -> list[FaceLandmarks]:
-        found = self.table.find(picture.name)
-        if not found and picture.pts is not None and picture.pts.is_file():
-            found = (read_pts(picture.pts),)
-        only_clean = self.options.only_clean
-        return [f for f in found if f.centroid is not None and (f.clean or not only_clean)]
+
+def known_landmarks(picture: Picture, table: LandmarkTable) -> list[FaceLandmarks]:
+    """The faces of a picture that a table, or else the picture's .pts file, gives landmarks of.
+
+    Raises:
+      LandmarkFileError: the .pts file cannot be read.
+    """
+    found = table.find(picture.name)
+    if not found and picture.pts is not None and picture.pts.is_file():
+        found = (read_pts(picture.pts),)
+    return [face for face in found if face.centroid is not None]
 
 
 def match_landmarks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,6 +95,43 @@ def synthetic_eval_batches(
     render = _make_render(model, cam, batch_size, ranges, photographs)
     for number in range(-(-num_eval // batch_size)):
         yield jax.device_get(render(0, number, "eval", range(batch_size)))
+
+
+class HeldOutFaces:
+    """The faces of `synthetic_eval_batches` as a source: they are rendered when asked for.
+
+    Those of the last batch asked for are kept, so go through them in order.
+    """
+
+    def __init__(
+        self,
+        model: FaceModel,
+        cam: Camera,
+        batch_size: int,
+        ranges: SyntheticRanges,
+        photographs: np.ndarray | None,
+        num_eval: int,
+    ):
+        render = _make_render(model, cam, batch_size, ranges, photographs)
+        self._num_batches, self._size = -(-num_eval // batch_size), batch_size
+
+        @functools.lru_cache(maxsize=1)
+        def batch(number: int) -> dict[str, np.ndarray]:
+            return jax.device_get(render(0, number, "eval", range(batch_size)))
+
+        self._batch = batch
+
+    def __len__(self) -> int:
+        return self._num_batches * self._size
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        number, place = divmod(int(i), self._size)
+        face = {key: array[place] for key, array in self._batch(number).items()}
+        return {**face, "name": self.label_of(i)}
+
+    def label_of(self, i: int) -> str:
+        """An example's name."""
+        return f"synthetic eval {i}"
 
 
 def _make_render(model, cam, batch_size, ranges, photographs):
