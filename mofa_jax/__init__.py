@@ -8,6 +8,7 @@ from mofa_jax.face_model import FaceModelError as FaceModelError
 from mofa_jax.face_models.load import load_face_model as load_face_model
 from mofa_jax.inference import Predictor as Predictor
 from mofa_jax.inference import load_for_inference as load_for_inference
+from mofa_jax.parameter_file import load_parameters as load_parameters
 from mofa_jax.params import FaceParams as FaceParams
 from mofa_jax.rasterizer import rasterize as rasterize
 from mofa_jax.renderer import Rendering as Rendering

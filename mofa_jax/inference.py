@@ -252,7 +252,8 @@ def load_for_inference(
 def _untrained(information: dict[str, Any], face_model: str | os.PathLike | None):
     """The config, face model, camera and encoder that a checkpoint's information names."""
     config = ConfigDict(information["config"])
-    model = load_face_model(face_model or config.face_model)
+    config.face_model = os.fspath(face_model or config.face_model)
+    model = load_face_model(config.face_model)
     check_face_model(information["face_model"], model)
     encoder = encoder_from_config(config.encoder, code_size(model))
     return config, model, make_camera(config.camera), encoder

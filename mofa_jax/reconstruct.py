@@ -3,7 +3,6 @@
 python -m mofa_jax.reconstruct --output=out photo.jpg more/*.png
 """
 
-import dataclasses
 import functools
 import logging
 import os
@@ -21,14 +20,12 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mofa_jax.data.faces.crop import Crop
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.export.meshes import write_glb, write_obj, write_ply
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
-from mofa_jax.files import write_json
 from mofa_jax.inference import Predictor, Reconstruction, in_chunks, load_for_inference
-from mofa_jax.params import FaceParams
+from mofa_jax.parameter_file import SavedFace, save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.renderer import compiled_render
 from mofa_jax.texture import check_uv, photograph_texture
@@ -62,10 +59,10 @@ def reconstruct_all(
 
     Of `name`.jpg they are, in the folder `output`: name.overlay.jpg (all faces, put back into the
     photograph), and for each face k from 0, the largest first, name.k.panels.jpg (input, overlay,
-    geometry, reflectance, light), name.k.json (the parameters), and its mesh: name.k.glb (textured
-    by the photograph; meters), name.k.obj or name.k.ply (vertex colors: the reflectance under the
-    estimated light; millimeters). A path that names nothing, a photograph that cannot be read and
-    one without a face are reported and skipped.
+    geometry, reflectance, light), name.k.json (the parameters, for `load_parameters`), and its
+    mesh: name.k.glb (textured by the photograph; meters), name.k.obj or name.k.ply (vertex colors:
+    the reflectance under the estimated light; millimeters). A path that names nothing, a photograph
+    that cannot be read and one without a face are reported and skipped.
 
     Args:
       predict: a restored encoder.
@@ -147,13 +144,15 @@ def _write_photograph(
     meshes: list[str],
 ) -> None:
     """Writes the results of a photograph, if it shows a face."""
-    (_, name), photograph = named
+    (path, name), photograph = named
     overlay = photograph
     for k, face in enumerate(faces):
         overlay = overlay_on_photograph(
             overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
         )
-        _write_face(f"{output / name}.{k}", face, photograph, predict, meshes)
+        stem = f"{output / name}.{k}"
+        save_parameters(f"{stem}.json", _saved(face, path, predict))
+        _write_face(stem, face, photograph, predict, meshes)
     if faces:
         write_image(f"{output / name}.overlay.jpg", overlay)
 
@@ -163,7 +162,6 @@ def _write_face(
 ) -> None:
     params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
     write_image(f"{stem}.panels.jpg", five_panels(crop.image, params, model, cam))
-    write_json(f"{stem}.json", describe(params, crop, predict))
     vertices = _geometry(params, model)
     if "glb" in meshes:
         texture = photograph_texture(
@@ -179,30 +177,17 @@ def _write_face(
         write_ply(f"{stem}.ply", vertices, model.triangles, color)
 
 
-def describe(params: FaceParams, crop: Crop, predict: Predictor) -> dict:
-    """One face's parameters by name, with units, and how to put it back into the photograph."""
-    fields = dataclasses.fields(params)
-    return {
-        "parameters": {f.name: np.asarray(getattr(params, f.name)).tolist() for f in fields},
-        "units": {
-            "shape": "standard deviations",
-            "expression": "standard deviations",
-            "reflectance": "standard deviations",
-            "rotation": "axis-angle, radians",
-            "translation": "decimeters",
-            "illumination": "[9 spherical-harmonics bands, RGB], without the ambient 0.7",
-        },
-        "crop_to_photograph": np.asarray(crop.to_photograph).tolist(),
-        "detector_box": np.asarray(crop.box).tolist(),
-        "camera": {
-            "focal": predict.cam.focal,
-            "principal_point": list(predict.cam.principal_point),
-            "image_size": list(predict.cam.image_size),
-            "distance": predict.cam.distance,
-        },
-        "face_model": predict.model.name,
-        "checkpoint_step": predict.step,
-    }
+def _saved(face: Reconstruction, path: Path, predict: Predictor) -> SavedFace:
+    return SavedFace(
+        params=face.params,
+        cam=predict.cam,
+        crop_to_photograph=face.crop.to_photograph,
+        box=face.crop.box,
+        photograph=os.path.abspath(path),
+        face_model=predict.config.face_model,
+        face_model_name=predict.model.name,
+        step=predict.step,
+    )
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -327,6 +327,20 @@ def _read_trained(folder: Path, file: Path) -> None:
     read_trained(file)
 
 
+def _write_parameters(folder: Path) -> None:
+    from test_parameter_file import saved_face
+
+    from mofa_jax.parameter_file import save_parameters
+
+    save_parameters(folder / "face.json", saved_face((2, 2, 2)))
+
+
+def _read_parameters(folder: Path, file: Path) -> None:
+    from mofa_jax import load_parameters
+
+    load_parameters(file)
+
+
 _FACE, _WEIGHTS = ("FaceModelError",), ("PretrainedWeightsError",)
 READERS = {
     "face model": Reader(_write_face_model, _read_face_model, _FACE, 200),
@@ -348,6 +362,7 @@ READERS = {
         *(_write_checkpoint, _read_checkpoint, ("CheckpointError", "FaceModelError"), 100),
         faithful=True,
     ),
+    "parameters": Reader(_write_parameters, _read_parameters, ("ParameterFileError",), 150),
     "trained encoder": Reader(_write_trained, _read_trained, ("TrainedEncoderError",), 100),
 }
 

@@ -12,7 +12,9 @@ import skimage.data
 
 import mofa_jax
 from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.encoders.trained import ASSET, TrainedEncoderError, read_trained, write_trained
+from mofa_jax.figures import overlay_on_photograph
 
 pytestmark = pytest.mark.slow  # compiles refinement and pictures
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,13 +125,34 @@ def test_refinement_brings_colors_nearer_and_leaves_the_landmarks(predict):
     assert np.nanmean(distance) < 0.015 * 240 * before.crop.to_photograph[0, 0]
 
 
-def test_the_command_needs_nothing_but_a_photograph(tmp_path):
-    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={tmp_path / 'out'}"]
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What the command writes, given nothing but a photograph."""
+    output = tmp_path_factory.mktemp("results")
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={output}"]
     command += ["--refine=5", "astronaut"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert "1 faces in 1 of 1 photographs" in done.stdout
-    content = json.loads((tmp_path / "out/astronaut.0.json").read_text())
+    return output
+
+
+def test_the_command_needs_nothing_but_a_photograph(results):
+    content = json.loads((results / "astronaut.0.json").read_text())
     assert content["face_model"] == mofa_jax.load_face_model("open").name
     for ending in ("0.glb", "0.panels.jpg", "overlay.jpg"):
-        assert (tmp_path / f"out/astronaut.{ending}").stat().st_size > 0
+        assert (results / f"astronaut.{ending}").stat().st_size > 0
+
+
+def test_its_parameters_draw_the_same_picture_again(results):
+    face = mofa_jax.load_parameters(results / "astronaut.0.json")
+    photograph, written = (
+        read_photograph(path) for path in (face.photograph, results / "astronaut.overlay.jpg")
+    )
+    model = face.load_face_model()
+    drawn = overlay_on_photograph(photograph, face.crop_to_photograph, face.params, model, face.cam)
+    of_face = np.s_[80:160, 190:260]
+    error, change = (
+        np.abs(drawn.astype(float) - other)[of_face] for other in (written, photograph)
+    )
+    assert error.mean() < 2 and change.mean() > 10  # JPEG alone, and a face
