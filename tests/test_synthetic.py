@@ -12,9 +12,9 @@ from mofa_jax.data.synthetic.backgrounds import (
     photograph_background,
     procedural_background,
 )
-from mofa_jax.data.synthetic.distributions import SyntheticRanges, directed_light, sample_params
+from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params
 from mofa_jax.data.synthetic.examples import degrade, example_keys, synthetic_batch
-from mofa_jax.illumination import AMBIENT
+from mofa_jax.illumination import AMBIENT, directed_light
 
 BATCH = 4
 

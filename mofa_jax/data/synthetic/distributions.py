@@ -10,12 +10,8 @@ from jax import random
 from ml_collections import ConfigDict
 
 from mofa_jax.face_model import FaceModel
-from mofa_jax.illumination import AMBIENT, sh_basis
+from mofa_jax.illumination import AMBIENT, directed_light
 from mofa_jax.params import NUM_BANDS, FaceParams
-
-# A light from the direction d falls on the normal n with max(0, n . d), which is, up to band 2,
-# sum_b a_b H_b(d) H_b(n) with these a_b (1, 3 and 5 of them).
-_COSINE_BANDS = (1 / 4, *[1 / 6] * 3, *[1 / 16] * 5)
 
 
 @struct.dataclass
@@ -122,26 +118,6 @@ def sample_illumination(key: jax.Array, ranges: SyntheticRanges) -> jax.Array:
     lights = jnp.stack([(1 - share) * ambient, share * directed_light(azimuth, elevation)])
     gamma = level * jnp.einsum("lb,lc->bc", lights, tints)
     return gamma.at[0].add(-AMBIENT)  # the renderer adds it
-
-
-def directed_light(azimuth: jax.Array, elevation: jax.Array) -> jax.Array:
-    """The nine coefficients of a light from one direction, of mean one over the front.
-
-    Args:
-      azimuth: to the right of the camera, rad.
-      elevation: above it, rad.
-    """
-    direction = jnp.stack(
-        [
-            jnp.cos(elevation) * jnp.sin(azimuth),
-            jnp.sin(elevation),
-            jnp.cos(elevation) * jnp.cos(azimuth),
-        ]
-    )
-    coefficients = jnp.array(_COSINE_BANDS) * sh_basis(direction[:, None])[:, 0]
-    # Over the hemisphere z > 0 the mean normal is (0, 0, 1/2) and band 2 has none: this is the mean
-    # of 1/4 + n.d / 2. A light from far behind keeps a twentieth.
-    return coefficients / jnp.maximum((1 + direction[2]) / 4, 0.05)
 
 
 def spread_normal(key: jax.Array, shape: tuple[int, ...], ranges: SyntheticRanges) -> jax.Array:
