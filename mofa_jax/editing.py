@@ -18,14 +18,14 @@ from mofa_jax.params import NUM_BANDS, FaceParams
 LIGHTS: Mapping[str, tuple[float, float] | None] = {
     "ambient": None,
     "front": (0.0, 0.0),
-    "left": (-70.0, 15.0),
-    "right": (70.0, 15.0),
-    "above": (0.0, 75.0),
-    "below": (0.0, -75.0),
+    "left": (-55.0, 15.0),
+    "right": (55.0, 15.0),
+    "above": (0.0, 60.0),
+    "below": (0.0, -60.0),
 }
 """Named lights: azimuth to the viewer's right and elevation, degrees; None for no direction."""
 
-_DIRECTED_SHARE = 0.8  # of a named light; the rest is ambient
+_DIRECTED_SHARE = 0.6  # of a named light; the rest is ambient
 _DARKEST = 0.05  # mean light over the front that is not divided by
 
 

@@ -1,5 +1,10 @@
 """What people are told when something that they gave cannot be used."""
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """A file, a folder, a config or an argument cannot be used.
@@ -11,3 +16,16 @@ class InputError(ValueError):
 def one_line(error: BaseException) -> str:
     """What an error says, in one line; the name of its type if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def errors_as_sentences(output: str | os.PathLike) -> Iterator[None]:
+    """Ends a command with status 1 and one sentence if its input is unusable, or `output` cannot
+    be written."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        where = error.filename or os.fspath(output)
+        sys.exit(f"error: {where}: cannot be written ({error.strerror}); free or change the disk.")

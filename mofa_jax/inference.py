@@ -28,6 +28,7 @@ from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import read_trained
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
+from mofa_jax.parameter_file import SavedFace
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.refine import refine
 
@@ -186,6 +187,24 @@ class Predictor:
         """
         project = functools.partial(_project, landmarks=self._landmark_model, cam=self.cam)
         return _in_batches(project, codes)
+
+    def saved(self, face: Reconstruction, photograph: str | os.PathLike | None = None) -> SavedFace:
+        """What a file of parameters keeps of a face; `save_parameters` writes it.
+
+        Args:
+          face: one of `photographs` or `faces`.
+          photograph: its file, if it has one.
+        """
+        return SavedFace(
+            params=face.params,
+            cam=self.cam,
+            crop_to_photograph=face.crop.to_photograph,
+            box=face.crop.box,
+            photograph=None if photograph is None else os.path.abspath(photograph),
+            face_model=self.config.face_model,
+            face_model_name=self.model.name,
+            step=self.step,
+        )
 
     @functools.cached_property
     def decoder(self) -> Decoder:

@@ -75,6 +75,11 @@ class SavedFace:
           ParameterFileError: it has other modes than the code.
         """
         model = load_face_model(name or self.face_model)
+        self.check_model(model)
+        return model
+
+    def check_model(self, model: FaceModel) -> None:
+        """Raises ParameterFileError if the code has other modes than `model`."""
         params = self.params
         sizes = tuple(map(len, (params.shape, params.expression, params.reflectance)))
         if sizes != model.code_sizes:
@@ -83,7 +88,6 @@ class SavedFace:
                 f"expression and reflectance modes, but '{model.name}' has {model.code_sizes}; "
                 "give that face model (--face_model)."
             )
-        return model
 
 
 def save_parameters(path: str | os.PathLike, face: SavedFace) -> None:

@@ -21,21 +21,16 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
-from mofa_jax.errors import InputError
-from mofa_jax.export.meshes import write_glb, write_obj, write_ply
+from mofa_jax.errors import errors_as_sentences
+from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.inference import Predictor, Reconstruction, in_chunks, load_for_inference
-from mofa_jax.parameter_file import SavedFace, save_parameters
+from mofa_jax.parameter_file import save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
-from mofa_jax.renderer import compiled_render
-from mofa_jax.texture import check_uv, photograph_texture
 
 _logger = logging.getLogger(__name__)
 
 ASTRONAUT = "astronaut"
-MESHES = ("glb", "obj", "ply")
-_TEXTURE_SIZE = 512  # texels
-_geometry = jax.jit(lambda params, model: model.geometry(params.shape, params.expression))
 
 
 class Summary(NamedTuple):
@@ -74,13 +69,9 @@ def reconstruct_all(
     Raises:
       TextureError: glTF files are wanted of a model without texture coordinates.
     """
-    meshes = list(meshes) or ["obj" if predict.model.uv is None else "glb"]
-    if "glb" in meshes:
-        check_uv(predict.model)
+    meshes = mesh_kinds(meshes, predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
-    portrait = ASTRONAUT in patterns and not os.path.lexists(ASTRONAUT)
-    named = {ASTRONAUT: _portrait(output)} if portrait else {}
-    paths, missing = _existing([named.get(pattern, pattern) for pattern in patterns])
+    paths, missing = find_photographs(patterns, output)
     bar = tqdm(
         zip(paths, unique_names(paths), strict=True),
         desc="Reconstructing",
@@ -108,17 +99,19 @@ def reconstruct_all(
     return summary
 
 
-def _portrait(output: str | os.PathLike) -> Path:
-    """The file of a portrait in the public domain, which comes with scikit-image."""
-    path = Path(output) / f"{ASTRONAUT}.png"
-    write_image(path, skimage.data.astronaut())
-    return path
+def find_photographs(
+    patterns: Sequence[str | os.PathLike], output: str | os.PathLike
+) -> tuple[list[Path], int]:
+    """The photographs that the patterns name, and how many patterns name none, which is reported.
 
-
-def _existing(patterns: Sequence[str | os.PathLike]) -> tuple[list[Path], int]:
-    """The photographs that the patterns name, and how many patterns name none."""
+    The portrait in the public domain that comes with scikit-image is written into `output` first,
+    if its name is among the patterns.
+    """
     paths, missing = {}, 0
     for pattern in patterns:
+        if pattern == ASTRONAUT and not os.path.lexists(ASTRONAUT):
+            pattern = Path(output) / f"{ASTRONAUT}.png"
+            write_image(pattern, skimage.data.astronaut())
         try:
             paths |= dict.fromkeys(list_photographs(pattern))
         except PhotographError as error:
@@ -151,7 +144,7 @@ def _write_photograph(
             overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
         )
         stem = f"{output / name}.{k}"
-        save_parameters(f"{stem}.json", _saved(face, path, predict))
+        save_parameters(f"{stem}.json", predict.saved(face, path))
         _write_face(stem, face, photograph, predict, meshes)
     if faces:
         write_image(f"{output / name}.overlay.jpg", overlay)
@@ -162,32 +155,7 @@ def _write_face(
 ) -> None:
     params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
     write_image(f"{stem}.panels.jpg", five_panels(crop.image, params, model, cam))
-    vertices = _geometry(params, model)
-    if "glb" in meshes:
-        texture = photograph_texture(
-            photograph, crop.to_photograph, params, model, cam, _TEXTURE_SIZE
-        )
-        write_glb(f"{stem}.glb", vertices, model.triangles, model.uv, texture)
-    if meshes == ["glb"]:
-        return
-    color = compiled_render(params, model, cam).color
-    if "obj" in meshes:
-        write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
-    if "ply" in meshes:
-        write_ply(f"{stem}.ply", vertices, model.triangles, color)
-
-
-def _saved(face: Reconstruction, path: Path, predict: Predictor) -> SavedFace:
-    return SavedFace(
-        params=face.params,
-        cam=predict.cam,
-        crop_to_photograph=face.crop.to_photograph,
-        box=face.crop.box,
-        photograph=os.path.abspath(path),
-        face_model=predict.config.face_model,
-        face_model_name=predict.model.name,
-        step=predict.step,
-    )
+    write_meshes(stem, meshes, params, photograph, crop.to_photograph, model, cam)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -215,14 +183,9 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("give photographs, folders or globs")
     configure_logging()
     keep_compiled_programs()
-    try:
+    with errors_as_sentences(_OUTPUT.value):
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
         summary = reconstruct_all(predict, argv[1:], _OUTPUT.value, _REFINE.value, _MESH.value)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        where = error.filename or _OUTPUT.value
-        sys.exit(f"error: {where}: cannot be written ({error.strerror}); free or change the disk.")
     if summary.missing or not summary.photographs:
         sys.exit(1)
 

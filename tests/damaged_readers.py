@@ -218,6 +218,21 @@ def _read_photograph(folder: Path, file: Path) -> None:
     assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
 
 
+def _write_environments(folder: Path) -> None:
+    import cv2
+
+    sky = np.random.default_rng(0).uniform(0, 9, (12, 24, 3)).astype(np.float32)
+    cv2.imwrite(str(folder / "sky.hdr"), sky)
+    cv2.imwrite(str(folder / "sky.png"), (20 * sky).astype(np.uint8))
+
+
+def _read_environment(folder: Path, file: Path) -> None:
+    from mofa_jax.data.sources.environments import read_environment
+
+    panorama = read_environment(file)
+    assert panorama.shape == (128, 256, 3) and np.isfinite(panorama).all()
+
+
 def _write_videos(folder: Path) -> None:
     import cv2
 
@@ -355,6 +370,7 @@ READERS = {
     "PyTorch": Reader(_write_torch, _read_weights, _WEIGHTS, 200),
     "MatConvNet": Reader(_write_matconvnet, _read_weights, _WEIGHTS, 150),
     "photographs": Reader(_write_photographs, _read_photograph, ("PhotographError",), 500),
+    "environments": Reader(_write_environments, _read_environment, ("PhotographError",), 150),
     "video": Reader(_write_videos, _read_video, ("VideoError",), 150),
     "landmarks": Reader(_write_landmarks, _read_landmarks, ("LandmarkFileError",), 250),
     "corpus": Reader(_write_corpus, _read_corpus, ("CorpusError", "PhotographError"), 100),

@@ -55,16 +55,24 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
       PhotographError: missing, not a file, not readable, or as `decode_photograph` says.
     """
+    return decode_photograph(read_bytes(path), path)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """A regular file's content, of at most `MAX_BYTES`, whatever happens to it meanwhile.
+
+    Raises:
+      PhotographError: missing, not a file, not readable or larger.
+    """
     path = Path(path)
     try:
         _check_file(path)
-        content = _read_bytes(path)
+        return _content(path)
     except OSError as error:
         raise PhotographError(
             f"{path}: the file cannot be read ({error.strerror or error}); "
             "check its permissions and the disk"
         ) from error
-    return decode_photograph(content, path)
 
 
 def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarray:
@@ -187,8 +195,7 @@ def _check_file(path: Path) -> None:
         raise PhotographError(f"{path}: this is not a regular file; give a photograph")
 
 
-def _read_bytes(path: Path) -> bytes:
-    """A regular file's content, of at most `MAX_BYTES`, whatever happens to it meanwhile."""
+def _content(path: Path) -> bytes:
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):

@@ -1,0 +1,272 @@
+"""Edits the face of photographs: its light, pose, expression and identity.
+
+python -m mofa_jax.edit --output=out --relight=left photo.jpg
+python -m mofa_jax.edit --output=out --expression_from=smile.jpg photo.jpg
+"""
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from tqdm import tqdm
+
+from mofa_jax import editing
+from mofa_jax.camera import rotation_matrix
+from mofa_jax.data.faces.crop import resample
+from mofa_jax.data.sources.environments import read_environment
+from mofa_jax.errors import InputError, errors_as_sentences
+from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
+from mofa_jax.face_model import FaceModel
+from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
+from mofa_jax.illumination import environment_light
+from mofa_jax.parameter_file import save_parameters
+from mofa_jax.params import FaceParams
+from mofa_jax.pictured_face import FaceLoader, PicturedFace
+from mofa_jax.processes import configure_logging, keep_compiled_programs
+from mofa_jax.reconstruct import find_photographs, unique_names
+from mofa_jax.repaint import edited_photograph, morphed_photograph
+
+PANELS = ("photograph", "edited", "reconstruction", "edited reconstruction")
+
+_FARTHEST_TURN = 20.0  # degrees, beyond which the edited face stands alone
+_PANEL_FACTOR = 2  # of the crop's size
+
+
+@dataclasses.dataclass(frozen=True)
+class Edits:
+    """What is changed, in this order.
+
+    Attributes:
+      morph_with: another face, and `t`, how far the way to it goes: 0 to 1.
+      expression_from: whose expression the face gets.
+      expression, shape: factors; 0 gives the average face's.
+      angles: yaw, pitch and roll of the head, degrees; None leaves an angle as it is.
+      light_from: in whose light the face is then.
+      light: [9, 3] that it is relit by, ambient included.
+    """
+
+    morph_with: PicturedFace | None = None
+    t: float = 0.5
+    expression_from: FaceParams | None = None
+    expression: float = 1.0
+    shape: float = 1.0
+    angles: tuple[float | None, float | None, float | None] = (None, None, None)
+    light_from: FaceParams | None = None
+    light: jax.Array | None = None
+
+    def __call__(self, params: FaceParams) -> FaceParams:
+        """The edited code."""
+        if self.morph_with is not None:
+            params = editing.morph(params, self.morph_with.params, self.t)
+        if self.expression_from is not None:
+            params = editing.transfer_expression(params, self.expression_from)
+        params = editing.exaggerate(params, self.shape, self.expression)
+        if any(angle is not None for angle in self.angles):
+            angles = zip(self.angles, editing.pose_angles(params), strict=True)
+            angles = [now if angle is None else math.radians(angle) for angle, now in angles]
+            params = editing.repose(params, jnp.array(angles))
+        if self.light_from is not None:
+            params = params.replace(illumination=self.light_from.illumination)
+        return params if self.light is None else editing.relight(params, self.light)
+
+
+def edit_face(
+    face: PicturedFace,
+    edits: Edits,
+    model: FaceModel,
+    stem: str | os.PathLike,
+    meshes: Sequence[str] = (),
+) -> None:
+    """Edits a face and writes the results.
+
+    They are `stem`.edited.jpg (the photograph with the edited face, at its full resolution; the
+    face alone on white if its head has turned by more than 20 degrees), `stem`.edited.panels.jpg
+    (the face before and after, in the photograph and as reconstructed), `stem`.edited.json (its
+    parameters, which may be edited again), and its mesh, `stem`.edited.glb, .obj or .ply.
+
+    Args:
+      face: see `FaceLoader`.
+      edits: what is changed.
+      model: the face model.
+      stem: the files' path without their endings.
+      meshes: kinds of `MESHES`, see `mesh_kinds`.
+    """
+    after = edits(face.params)
+    alone = turned_by(face.params, after) > _FARTHEST_TURN
+    if edits.morph_with is None or alone:
+        picture = edited_photograph(face, after, model, alone)
+    else:
+        picture = morphed_photograph(face, edits.morph_with, after, edits.t, model)
+    file = f"{stem}.edited.jpg"
+    write_image(file, picture)
+    write_image(f"{stem}.edited.panels.jpg", _panels(face, after, picture, model))
+    saved = dataclasses.replace(face.saved, params=after, photograph=os.path.abspath(file))
+    save_parameters(f"{stem}.edited.json", saved)
+    kinds, place = mesh_kinds(meshes, model), face.crop_to_photograph
+    write_meshes(f"{stem}.edited", kinds, after, picture, place, model, face.cam)
+
+
+def turned_by(before: FaceParams, after: FaceParams) -> float:
+    """The angle between two poses of a head, degrees."""
+    turns = [np.asarray(rotation_matrix(params.rotation), np.float64) for params in (before, after)]
+    cosine = (np.trace(turns[0].T @ turns[1]) - 1) / 2
+    return math.degrees(math.acos(np.clip(cosine, -1, 1)))
+
+
+def _panels(
+    face: PicturedFace, after: FaceParams, picture: np.ndarray, model: FaceModel
+) -> np.ndarray:
+    """The `PANELS` side by side under their names."""
+    size = _PANEL_FACTOR * face.cam.image_size[0]
+    to_photograph = face.crop_to_photograph @ np.diag([1 / _PANEL_FACTOR, 1 / _PANEL_FACTOR, 1.0])
+    panels = [resample(image, to_photograph, size) for image in (face.photograph, picture)]
+    white, to_panel = np.full_like(panels[0], 255), np.diag([_PANEL_FACTOR, _PANEL_FACTOR, 1.0])
+    for params in (face.params, after):
+        panels.append(overlay_on_photograph(white, to_panel[:2], params, model, face.cam))
+    return contact_sheet([np.concatenate(panels, axis=1)], header=PANELS)
+
+
+def edit_all(
+    loader: FaceLoader,
+    edits: Edits,
+    patterns: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    index: int = 0,
+    meshes: Sequence[str] = (),
+) -> bool:
+    """Edits a face of each photograph, and writes the results into the folder `output`.
+
+    What cannot be read, or shows no such face, is reported and skipped.
+
+    Args:
+      loader: gives the faces.
+      edits: see `Edits`.
+      patterns: photographs, .json files of parameters, folders and globs; "astronaut" for NASA's
+        portrait of Eileen Collins.
+      output: made if need be.
+      index: which of a photograph's faces, counted from the largest.
+      meshes: see `edit_face`.
+
+    Returns:
+      Whether every path named a photograph, and some face was edited.
+    """
+    Path(output).mkdir(parents=True, exist_ok=True)
+    paths, missing = find_photographs(patterns, output)
+    count = 0
+    bar = tqdm(paths, desc="Editing", unit="photo")
+    for path, name in zip(bar, unique_names(paths), strict=True):
+        try:
+            face = loader.load(path, index)
+        except InputError as error:
+            bar.write(f"skipped: {error}", file=sys.stderr)
+            continue
+        edit_face(face, edits, loader.model, Path(output) / name, meshes)
+        count += 1
+    print(f"{count} faces of {len(paths)} files edited into {output}.")
+    return bool(count) and not missing
+
+
+def _edits_from_flags(loader: FaceLoader) -> Edits:
+    """What the flags say.
+
+    Raises:
+      InputError: they say nothing, or name a file that cannot be used.
+    """
+    if not any(flag.present for flag in _EDITS):
+        names = ", ".join(f"--{flag.name}" for flag in _EDITS)
+        raise InputError(f"nothing is to be edited; give one of {names}.")
+    others = [
+        None if flag.value is None else loader.load(flag.value)
+        for flag in (_MORPH_WITH, _EXPRESSION_FROM, _LIGHT_FROM)
+    ]
+    return Edits(
+        others[0],
+        _T.value,
+        expression_from=others[1] and others[1].params,
+        expression=0.0 if _NEUTRAL.value else _EXAGGERATE_EXPRESSION.value,
+        shape=_EXAGGERATE.value,
+        angles=(_YAW.value, _PITCH.value, _ROLL.value),
+        light_from=others[2] and others[2].params,
+        light=_light_from_flags(),
+    )
+
+
+def _light_from_flags() -> jax.Array | None:
+    if _ENVIRONMENT.value is None:
+        return None if _RELIGHT.value is None else editing.named_light(_RELIGHT.value)
+    panorama = read_environment(_ENVIRONMENT.value)
+    turn = round(_ENVIRONMENT_TURN.value / 360 * panorama.shape[1])
+    return environment_light(np.roll(panorama, turn, axis=1))
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) < 2:
+        raise app.UsageError("give photographs, or .json files of python -m mofa_jax.reconstruct")
+    configure_logging()
+    keep_compiled_programs()
+    with errors_as_sentences(_OUTPUT.value):
+        loader = FaceLoader(_WORKDIR.value, _FACE_MODEL.value, _REFINE.value)
+        edits = _edits_from_flags(loader)
+        done = edit_all(loader, edits, argv[1:], _OUTPUT.value, _FACE.value, _MESH.value)
+    if not done:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _RELIGHT = flags.DEFINE_enum("relight", None, list(editing.LIGHTS), "Where the light is from.")
+    _LIGHT_FROM = flags.DEFINE_string(
+        "light_from", None, "A photograph (or .json file) whose light the face is put in."
+    )
+    _ENVIRONMENT = flags.DEFINE_string(
+        "environment",
+        None,
+        "An equirectangular picture of the surroundings (.hdr, .jpg, ...) as light; its middle is "
+        "behind the head.",
+    )
+    _ENVIRONMENT_TURN = flags.DEFINE_float(
+        "environment_turn", 0.0, "Degrees by which that picture is moved to the right."
+    )
+    _YAW = flags.DEFINE_float("yaw", None, "Degrees; 0 from the front, positive to the left.")
+    _PITCH = flags.DEFINE_float("pitch", None, "Degrees; positive looks up.")
+    _ROLL = flags.DEFINE_float("roll", None, "Degrees; positive clockwise.")
+    _EXPRESSION_FROM = flags.DEFINE_string(
+        "expression_from", None, "A photograph (or .json file) whose expression the face gets."
+    )
+    _NEUTRAL = flags.DEFINE_bool("neutral", False, "Takes the expression away.")
+    _EXAGGERATE_EXPRESSION = flags.DEFINE_float(
+        "exaggerate_expression", 1.0, "Factor of the expression."
+    )
+    _EXAGGERATE = flags.DEFINE_float(
+        "exaggerate", 1.0, "Factor of the shape's distance from the average; 0 is the average."
+    )
+    _MORPH_WITH = flags.DEFINE_string(
+        "morph_with", None, "Another person's photograph (or .json file)."
+    )
+    _T = flags.DEFINE_float(
+        "t", 0.5, "How far to go to that person.", lower_bound=0.0, upper_bound=1.0
+    )
+    _EDITS = (_RELIGHT, _LIGHT_FROM, _ENVIRONMENT, _YAW, _PITCH, _ROLL, _EXPRESSION_FROM)
+    _EDITS += (_NEUTRAL, _EXAGGERATE_EXPRESSION, _EXAGGERATE, _MORPH_WITH)
+    _FACE = flags.DEFINE_integer(
+        "face", 0, "Which of a photograph's faces; 0 is the largest.", lower_bound=0
+    )
+    _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
+    _REFINE = flags.DEFINE_integer(
+        "refine", 0, "Steps that make each face fit its photograph better first.", lower_bound=0
+    )
+    _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
+    _WORKDIR = flags.DEFINE_string(
+        "workdir", None, "Of a run whose encoder is used instead of the one in the box."
+    )
+    _FACE_MODEL = flags.DEFINE_string(
+        "face_model", None, "Where the face model is now, if not where it was."
+    )
+    flags.mark_flags_as_mutual_exclusive(["relight", "light_from", "environment"])
+    app.run(main)

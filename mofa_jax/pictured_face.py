@@ -1,0 +1,132 @@
+"""Faces together with the pictures that show them, from photographs and files of parameters."""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mofa_jax.camera import Camera
+from mofa_jax.data.sources.images import read_photograph
+from mofa_jax.errors import InputError
+from mofa_jax.face_model import FaceModel
+from mofa_jax.figures import overlay_on_photograph
+from mofa_jax.inference import Predictor, load_for_inference
+from mofa_jax.parameter_file import SavedFace, load_parameters
+from mofa_jax.params import FaceParams
+
+_DRAWN_FACTOR = 4  # of the crop's size: a picture of a face whose photograph is gone
+
+
+class NoFaceError(InputError):
+    """A photograph does not show the face that is asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PicturedFace:
+    """A face and the photograph that shows it.
+
+    Attributes:
+      saved: its parameters, camera and place in the photograph.
+      photograph: uint8 [H, W, 3] RGB.
+    """
+
+    saved: SavedFace
+    photograph: np.ndarray
+
+    @property
+    def params(self) -> FaceParams:
+        return self.saved.params
+
+    @property
+    def cam(self) -> Camera:
+        return self.saved.cam
+
+    @property
+    def crop_to_photograph(self) -> np.ndarray:
+        return self.saved.crop_to_photograph
+
+
+class FaceLoader:
+    """Loads faces of one face model; the encoder only when there is a photograph."""
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike | None = None,
+        face_model: str | os.PathLike | None = None,
+        refine_steps: int = 0,
+    ):
+        """See `load_for_inference` and `Predictor.faces`."""
+        self._workdir, self._face_model = workdir, face_model
+        self._refine_steps = refine_steps
+        self._model: FaceModel | None = None
+
+    def load(self, path: str | os.PathLike, index: int = 0) -> PicturedFace:
+        """A face of a photograph, or the one of a .json file.
+
+        Args:
+          path: of either.
+          index: which of a photograph's faces, counted from the largest.
+
+        Raises:
+          InputError: the file cannot be read, shows no such face, or is of another face model than
+            those before.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".json":
+            return self._from_parameters(path)
+        return self.find(read_photograph(path), path, index)
+
+    def find(
+        self, photograph: np.ndarray, path: str | os.PathLike | None = None, index: int = 0
+    ) -> PicturedFace:
+        """A face of a photograph, uint8 [H, W, 3] RGB, whose file is `path`.
+
+        Raises:
+          NoFaceError: it shows no such face.
+        """
+        faces = self._predict.faces([photograph], self._refine_steps)[0]
+        if len(faces) <= index:
+            where = "the photograph" if path is None else path
+            raise NoFaceError(
+                f"{where}: {len(faces)} faces found; choose one by --face, the largest is 0."
+                if faces
+                else f"{where}: no face found; give a photograph of a face from the front."
+            )
+        face = PicturedFace(self._predict.saved(faces[index], path), photograph)
+        face.saved.check_model(self.model)
+        return face
+
+    @property
+    def model(self) -> FaceModel:
+        """The face model of the faces: that of the first file of parameters, or the encoder's."""
+        if self._model is None:
+            self._model = self._predict.model
+        return self._model
+
+    @functools.cached_property
+    def _predict(self) -> Predictor:
+        return load_for_inference(self._workdir, self._face_model)
+
+    def _from_parameters(self, path: Path) -> PicturedFace:
+        saved = load_parameters(path)
+        if self._model is None:
+            self._model = saved.load_face_model(self._face_model)
+        saved.check_model(self._model)
+        file = Path(saved.photograph or "")
+        for place in (file, path.parent / file.name):
+            if place.is_file():
+                return PicturedFace(saved, read_photograph(place))
+        return _drawn(saved, self._model)
+
+
+def _drawn(saved: SavedFace, model: FaceModel) -> PicturedFace:
+    """A face without a photograph: its reconstruction on white is one."""
+    height, width = (_DRAWN_FACTOR * side for side in saved.cam.image_size)
+    white = np.full((height, width, 3), 255, np.uint8)
+    to_picture = np.diag([_DRAWN_FACTOR, _DRAWN_FACTOR, 1.0])[:2]
+    picture = overlay_on_photograph(white, to_picture, saved.params, model, saved.cam)
+    box = np.array([0.0, 0.0, width, height])
+    saved = dataclasses.replace(saved, crop_to_photograph=to_picture, box=box, photograph=None)
+    return PicturedFace(saved, picture)

@@ -1,0 +1,148 @@
+"""Editing photographs by the command: the results, and what it says of bad input."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+import skimage.data
+
+import mofa_jax
+from mofa_jax import editing
+from mofa_jax.data.sources.images import read_photograph
+from mofa_jax.edit import Edits, edit_all, turned_by
+from mofa_jax.parameter_file import ParameterFileError, save_parameters
+from mofa_jax.pictured_face import FaceLoader, NoFaceError
+
+ROOT = Path(__file__).resolve().parents[1]
+FACE = np.s_[70:165, 180:265]  # the astronaut's
+
+
+def command(*arguments):
+    line = [sys.executable, "-m", "mofa_jax.edit", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What the command makes of the astronaut, of a photograph without a face and of no file."""
+    folder = tmp_path_factory.mktemp("edit")
+    cv2.imwrite(str(folder / "gray.png"), np.full((300, 300, 3), 90, np.uint8))
+    options = ("--relight=left", "--neutral", "--mesh=glb", "--mesh=obj", f"--output={folder}")
+    done = command(*options, "astronaut", folder / "gray.png", folder / "no.jpg")
+    return folder, done
+
+
+@pytest.mark.slow
+def test_the_command_relights_a_photograph(results):
+    folder, done = results
+    assert done.returncode == 1  # a path names nothing
+    assert "gray.png: no face found" in done.stderr and "no.jpg" in done.stderr
+    assert "1 faces of 2 files edited" in done.stdout and "Traceback" not in done.stderr
+    names = {path.name for path in folder.iterdir()} - {"gray.png", "astronaut.png"}
+    endings = ("jpg", "panels.jpg", "json", "glb", "obj")
+    assert names == {f"astronaut.edited.{ending}" for ending in endings}
+    before, after = (
+        read_photograph(folder / name).astype(float).mean(axis=-1)
+        for name in ("astronaut.png", "astronaut.edited.jpg")
+    )
+    left, right = np.split((after / np.maximum(before, 1))[FACE], [42], axis=1)
+    assert np.median(left) > 1.3 * np.median(right)
+    assert np.abs(after - before)[300:].mean() < 3  # JPEG alone
+
+
+@pytest.mark.slow
+def test_its_parameters_are_those_of_the_edited_face(results):
+    folder, _ = results
+    saved = mofa_jax.load_parameters(folder / "astronaut.edited.json")
+    assert saved.photograph == str(folder / "astronaut.edited.jpg")
+    assert not saved.params.expression.any() and saved.params.shape.any()
+    (face,) = mofa_jax.load_for_inference().photographs([skimage.data.astronaut()])
+    expected = editing.relight(face.params, editing.named_light("left"))
+    np.testing.assert_allclose(saved.params.illumination, expected.illumination, atol=1e-4)
+
+
+@pytest.fixture
+def saved(tmp_path, tiny_model):
+    """A tiny face's parameters, without a photograph, as a file."""
+    from test_parameter_file import saved_face
+
+    tiny_model.save(tmp_path / "model.npz")
+    random = saved_face(tiny_model.code_sizes)
+    face = dataclasses.replace(
+        random,
+        params=jax.tree.map(lambda field: 0.1 * field, random.params),
+        cam=mofa_jax.Camera().scaled(0.25),
+        face_model=str(tmp_path / "model.npz"),
+    )
+    save_parameters(tmp_path / "face.json", face)
+    return tmp_path / "face.json"
+
+
+@pytest.mark.slow
+def test_parameters_alone_are_edited_and_drawn(saved, tmp_path):
+    loader = FaceLoader()
+    other = loader.load(saved)
+    edits = Edits(
+        morph_with=other, angles=(30.0, None, 0.0), light=editing.named_light("above"), shape=1.5
+    )
+    assert edit_all(loader, edits, [saved], tmp_path / "out", meshes=["ply"])
+    edited = mofa_jax.load_parameters(tmp_path / "out" / "face.edited.json")
+    angles = np.degrees(editing.pose_angles(edited.params))
+    before = np.degrees(editing.pose_angles(other.params))
+    np.testing.assert_allclose(angles, [30, before[1], 0], atol=1e-3)
+    np.testing.assert_allclose(edited.params.shape, 1.5 * other.params.shape, rtol=1e-6)
+    picture = read_photograph(edited.photograph)
+    assert picture.shape == (240, 240, 3)
+    assert (picture[:10, :40] > 250).all() and (picture[100:140, 100:140] < 250).any()  # alone on white
+    assert (tmp_path / "out" / "face.edited.ply").exists()
+
+
+def test_how_far_a_head_turns_does_not_depend_on_where_it_was(saved):
+    params = FaceLoader().load(saved).params
+    angles = editing.pose_angles(params)
+    turned = editing.repose(params, angles.at[0].add(0.4))
+    assert turned_by(params, turned) == pytest.approx(np.degrees(0.4), abs=0.01)
+    assert turned_by(params, params) < 0.05
+
+
+def test_a_photograph_is_found_beside_its_parameters(saved):
+    face = mofa_jax.load_parameters(saved)
+    save_parameters(saved, dataclasses.replace(face, photograph="/elsewhere/a.png"))
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    cv2.imwrite(str(saved.parent / "a.png"), pixels[..., ::-1])
+    np.testing.assert_array_equal(FaceLoader().load(saved).photograph, pixels)
+
+
+def test_faces_of_two_models_do_not_meet(saved, tmp_path):
+    from test_parameter_file import saved_face
+
+    save_parameters(tmp_path / "other.json", saved_face((2, 2, 2)))
+    loader = FaceLoader()
+    loader.load(saved)
+    with pytest.raises(ParameterFileError, match="but 'analytic face' has"):
+        loader.load(tmp_path / "other.json")
+
+
+@pytest.mark.slow
+def test_a_face_that_is_not_there_is_one_sentence(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), skimage.data.astronaut()[..., ::-1])
+    with pytest.raises(NoFaceError, match="1 faces found; choose one by --face"):
+        FaceLoader().load(tmp_path / "a.png", index=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "error: nothing is to be edited; give one of --relight"),
+        (("--expression_from=/no/smile.jpg",), "error: /no/smile.jpg: there is no such file"),
+    ],
+)
+def test_flags_that_cannot_be_followed_are_one_sentence(tmp_path, arguments, message):
+    done = command(*arguments, f"--output={tmp_path}", "astronaut")
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
