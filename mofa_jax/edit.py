@@ -77,6 +77,18 @@ class Edits:
         return params if self.light is None else editing.relight(params, self.light)
 
 
+def draw_edit(face: PicturedFace, edits: Edits, model: FaceModel) -> tuple[FaceParams, np.ndarray]:
+    """The edited code, and the photograph with the edited face, uint8 [H, W, 3].
+
+    The face stands alone on white if its head has turned by more than 20 degrees.
+    """
+    after = edits(face.params)
+    alone = turned_by(face.params, after) > _FARTHEST_TURN
+    if edits.morph_with is None or alone:
+        return after, edited_photograph(face, after, model, alone)
+    return after, morphed_photograph(face, edits.morph_with, after, edits.t, model)
+
+
 def edit_face(
     face: PicturedFace,
     edits: Edits,
@@ -86,10 +98,9 @@ def edit_face(
 ) -> None:
     """Edits a face and writes the results.
 
-    They are `stem`.edited.jpg (the photograph with the edited face, at its full resolution; the
-    face alone on white if its head has turned by more than 20 degrees), `stem`.edited.panels.jpg
-    (the face before and after, in the photograph and as reconstructed), `stem`.edited.json (its
-    parameters, which may be edited again), and its mesh, `stem`.edited.glb, .obj or .ply.
+    They are `stem`.edited.jpg (see `draw_edit`), `stem`.edited.panels.jpg (the face before and
+    after, in the photograph and as reconstructed), `stem`.edited.json (its parameters, which may be
+    edited again), and its mesh, `stem`.edited.glb, .obj or .ply.
 
     Args:
       face: see `FaceLoader`.
@@ -98,12 +109,7 @@ def edit_face(
       stem: the files' path without their endings.
       meshes: kinds of `MESHES`, see `mesh_kinds`.
     """
-    after = edits(face.params)
-    alone = turned_by(face.params, after) > _FARTHEST_TURN
-    if edits.morph_with is None or alone:
-        picture = edited_photograph(face, after, model, alone)
-    else:
-        picture = morphed_photograph(face, edits.morph_with, after, edits.t, model)
+    after, picture = draw_edit(face, edits, model)
     file = f"{stem}.edited.jpg"
     write_image(file, picture)
     write_image(f"{stem}.edited.panels.jpg", _panels(face, after, picture, model))

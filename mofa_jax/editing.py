@@ -25,7 +25,7 @@ LIGHTS: Mapping[str, tuple[float, float] | None] = {
 }
 """Named lights: azimuth to the viewer's right and elevation, degrees; None for no direction."""
 
-_DIRECTED_SHARE = 0.6  # of a named light; the rest is ambient
+_DIRECTED_SHARE = 0.5  # of a named light; the rest is ambient
 _DARKEST = 0.05  # mean light over the front that is not divided by
 
 

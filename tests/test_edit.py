@@ -98,7 +98,9 @@ def test_parameters_alone_are_edited_and_drawn(saved, tmp_path):
     np.testing.assert_allclose(edited.params.shape, 1.5 * other.params.shape, rtol=1e-6)
     picture = read_photograph(edited.photograph)
     assert picture.shape == (240, 240, 3)
-    assert (picture[:10, :40] > 250).all() and (picture[100:140, 100:140] < 250).any()  # alone on white
+    assert (picture[:10, :40] > 250).all() and (
+        picture[100:140, 100:140] < 250
+    ).any()  # alone on white
     assert (tmp_path / "out" / "face.edited.ply").exists()
 
 
