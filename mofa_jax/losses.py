@@ -27,7 +27,7 @@ DIRECTED_MEAN = np.array([0.42, 0, 0, 0, 0, 0, 0, 0], np.float32)
 DIRECTED_SPREAD = np.array([0.18, 0.31, 0.31, 0.10, 0.10, 0.12, 0.12, 0.13], np.float32)
 COLOR_SPREAD = np.array([0.22, 0.09, 0.25], np.float32)
 AMBIENT_MEAN, EXPOSURE_SPREAD = 0.95, 0.15  # ours: a face is dark by its skin rather than its light
-AREA_THRESHOLD = 0.10  # tau; least where faces have their true size, measured on 32 faces of LFW
+AREA_THRESHOLD = 0.10  # tau of RGB in [0, 1]
 _FLAT = 1e-5  # added to variances of gray values: a patch without contrast correlates with nothing
 _CODE_SPREAD = {
     "shape": 1.0,  # standard deviations
