@@ -11,7 +11,7 @@ from flax import struct
 from ml_collections import ConfigDict
 
 from mofa_jax.errors import InputError
-from mofa_jax.numerics import safe_norm
+from mofa_jax.numerics import product, safe_norm
 
 REFERENCE_SIZE = 240  # px: the side of the crop in whose pixels focal length and errors are given
 NEAR = 1e-3  # dm: smaller depths are replaced by this one, so that no projection divides by zero
@@ -100,7 +100,7 @@ def to_camera_space(
       distance: dm.
     """
     offset = translation + jnp.zeros_like(translation).at[2].set(distance)
-    return rotation.T @ points - offset[:, None]
+    return product(rotation.T, points) - offset[:, None]
 
 
 def project(points: jax.Array, cam: Camera) -> jax.Array:

@@ -13,6 +13,7 @@ from flax import struct
 from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write
 from mofa_jax.mesh import Topology, build_topology
+from mofa_jax.numerics import product
 
 _BASES = ("shape_basis", "expression_basis", "reflectance_basis")
 _FLOAT_ARRAYS = ("mean_shape", "mean_reflectance", *_BASES)
@@ -142,7 +143,7 @@ class FaceModel:
 
 def _combine(modes: jax.Array, coefficients: jax.Array) -> jax.Array:
     """[3, N] the sum of modes [K, 3, N] times coefficients [K], as a product of two matrices."""
-    return (coefficients @ modes.reshape(modes.shape[0], -1)).reshape(modes.shape[1:])
+    return product(coefficients, modes.reshape(modes.shape[0], -1)).reshape(modes.shape[1:])
 
 
 def face_model_from_arrays(

@@ -15,7 +15,7 @@ from mofa_jax.batching import face_by_face
 from mofa_jax.camera import NEAR, Camera, project, to_camera_space
 from mofa_jax.illumination import irradiance, irradiance_vjp, sh_basis, shade
 from mofa_jax.mesh import Topology, area_normals, area_normals_vjp
-from mofa_jax.numerics import dot_columns, materialize, normalize_columns
+from mofa_jax.numerics import as_rows, dot_columns, materialize, normalize_columns, product
 
 _SHARE = 1 / 6  # a vertex has a third of its triangles, and a triangle half of its cross product
 
@@ -56,7 +56,9 @@ def form_image(
 def _form_image(vertices, reflectance, rotation, translation, illumination, topology, cam):
     """The image, and the vertices' area normals [3, N] in camera space."""
     vertices_cam = to_camera_space(vertices, rotation, translation, cam.distance)  # Phi
-    areas = area_normals((rotation.T @ vertices).T, topology).T  # T^-1 n, not normalized
+    # Normals feel every rounding: they are worked out before the head is turned.
+    areas = area_normals(as_rows(vertices), topology)
+    areas = product(rotation.T, areas.T)  # T^-1 n, not normalized
     vertices_cam, areas = materialize(vertices_cam), materialize(areas)
     normals = materialize(normalize_columns(areas)[0])
     color = shade(reflectance, normals, illumination)  # Eq. 4
@@ -94,39 +96,29 @@ def _forward(vertices, reflectance, rotation, translation, illumination, topolog
     image, areas = _formed_face_by_face(
         vertices, reflectance, rotation, translation, illumination, topology, cam
     )
-    return image, (
-        image.vertices,
-        areas,
-        reflectance,
-        rotation,
-        translation,
-        illumination,
-        topology,
-        cam,
-    )
+    arguments = vertices, reflectance, rotation, illumination, topology, cam
+    return image, (*arguments, image.vertices, areas)
 
 
 @face_by_face
 def _gradient(residuals, at: VertexImage):
     """The gradient at the arguments of `form_image` of the one at its image."""
-    vertices, areas, reflectance, rotation, translation, illumination, topology, cam = residuals
+    vertices, reflectance, rotation, illumination, topology, cam, vertices_cam, areas = residuals
     normals, _, inverse_length = normalize_columns(areas)
     at_reflectance = at.color * irradiance(normals, illumination)  # Eq. 4
     at_irradiance = materialize(at.color * reflectance)
-    at_illumination = sh_basis(normals) @ at_irradiance.T
+    at_illumination = product(sh_basis(normals), at_irradiance.T)
     at_normals = at.normals + irradiance_vjp(normals, illumination, at_irradiance)
 
-    at_position, at_area_normals, at_cam = _projection_gradient(vertices, areas, cam, at)
+    at_position, at_areas, at_cam = _projection_gradient(vertices_cam, areas, cam, at)
     radial = dot_columns(at_normals, normals)
-    at_area_normals += (at_normals - radial[None, :] * normals) * inverse_length[None, :]
-    turned = vertices + translation[:, None]
-    turned = turned.at[2].add(cam.distance)  # T^-1 v
-    at_turned = at_position + area_normals_vjp(turned.T, materialize(at_area_normals).T, topology).T
-    at_turned = materialize(at_turned)
+    at_areas += (at_normals - radial[None, :] * normals) * inverse_length[None, :]
+    at_areas = materialize(at_areas)
+    around = area_normals_vjp(as_rows(vertices), as_rows(product(rotation, at_areas)), topology).T
     return (
-        rotation @ at_turned,
+        product(rotation, at_position) + around,
         at_reflectance,
-        rotation @ (turned @ at_turned.T),  # v = T (T^-1 v)
+        product(vertices, at_position.T) + product(rotation, product(areas, at_areas.T)),
         -jnp.sum(at_position, axis=1),
         at_illumination,
         at_cam,

@@ -34,6 +34,16 @@ def rows(table: jax.Array, index: jax.Array) -> jax.Array:
     return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a @ b in full precision, also on a GPU, where by default ten bits of each number count."""
+    return jnp.matmul(a, b, precision="highest")
+
+
+def as_rows(columns: jax.Array) -> jax.Array:
+    """[N, 3] of [3, N], laid out row by row: under a plain transpose XLA keeps the columns."""
+    return product(columns.T, jnp.eye(3, dtype=columns.dtype))
+
+
 def dot_columns(a: jax.Array, b: jax.Array) -> jax.Array:
     """The dot products [N] of columns [3, N]: on a CPU faster than a reduction over three rows."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
