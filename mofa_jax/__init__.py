@@ -6,6 +6,10 @@ from mofa_jax.camera import Camera as Camera
 from mofa_jax.face_model import FaceModel as FaceModel
 from mofa_jax.face_model import FaceModelError as FaceModelError
 from mofa_jax.face_models.load import load_face_model as load_face_model
+from mofa_jax.fit_energy import FitWeights as FitWeights
+from mofa_jax.fitting import Fit as Fit
+from mofa_jax.fitting import fit as fit
+from mofa_jax.fitting import fit_person as fit_person
 from mofa_jax.inference import Predictor as Predictor
 from mofa_jax.inference import load_for_inference as load_for_inference
 from mofa_jax.parameter_file import load_parameters as load_parameters

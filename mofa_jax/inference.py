@@ -28,9 +28,9 @@ from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import read_trained
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
+from mofa_jax.fitting import fit
 from mofa_jax.parameter_file import SavedFace
 from mofa_jax.params import FaceParams, code_size
-from mofa_jax.refine import refine
 
 _logger = logging.getLogger(__name__)
 
@@ -131,8 +131,7 @@ class Predictor:
 
         Args:
           photographs: of any sizes.
-          refine_steps: Adam's steps on each face's photometric energy after the encoder, see
-            `refine`; 0 = none.
+          refine_steps: of `mofa_jax.fit` on each face after the encoder, about 10; 0 = none.
 
         Raises:
           ValueError: a photograph of another shape or type.
@@ -172,11 +171,17 @@ class Predictor:
         return found
 
     def refined(self, codes: np.ndarray, images: np.ndarray, num_steps: int) -> np.ndarray:
-        """Codes [N, D] after some steps down the energy of their crops uint8 [N, H, W, 3], [N, D].
+        """Codes [N, D] fitted to their crops uint8 [N, H, W, 3], [N, D].
 
-        See `refine`.
+        The landmarks that the codes draw hold the faces in place, see `mofa_jax.fit`.
         """
-        run = functools.partial(refine, decoder=self.decoder, num_steps=num_steps)
+        run = functools.partial(
+            _refined,
+            landmarks=self._landmark_model,
+            model=self.model,
+            cam=self.cam,
+            num_steps=num_steps,
+        )
         on_cpu = jax.default_backend() == "cpu"  # which works face by face anyway
         return _in_batches(run, codes, images, size=1 if on_cpu else _BATCH)
 
@@ -361,3 +366,20 @@ def _in_batches(
 @jax.jit
 def _project(codes: jax.Array, landmarks: FaceModel, cam: Camera) -> jax.Array:
     return project_landmarks(FaceParams.from_code(codes, landmarks), landmarks, cam)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")
+def _refined(
+    codes: jax.Array,
+    images: jax.Array,
+    landmarks: FaceModel,
+    model: FaceModel,
+    cam: Camera,
+    num_steps: int,
+) -> jax.Array:
+    def one(params: FaceParams, image: jax.Array, points: jax.Array) -> jax.Array:
+        fitted = fit(image, model, cam, points, init=params, num_steps=num_steps)
+        return fitted.params.to_code()
+
+    params = FaceParams.from_code(codes, model)
+    return jax.vmap(one)(params, images, project_landmarks(params, landmarks, cam))

@@ -231,11 +231,18 @@ def prior_terms(
 
 
 def light_prior(params: FaceParams) -> jax.Array:
-    """How unlike the world's light a face's light is: squared distances, in standard deviations.
+    """How unlike the world's light a face's light is: its squared `light_deviations`, summed.
 
-    A face's color is the product of skin and light; this prior tells them apart. Its bands are
-    taken relative to the ambient light of their channel, whose logarithm is an exposure, common to
-    the channels, and a color.
+    A face's color is the product of skin and light; this prior tells them apart.
+    """
+    return jnp.sum(light_deviations(params) ** 2)
+
+
+def light_deviations(params: FaceParams) -> jax.Array:
+    """Where a face's light lies among the world's lights [28], in standard deviations.
+
+    The bands are taken relative to the ambient light of their channel, whose logarithm is an
+    exposure, common to the channels, and a color.
     """
     light = with_ambient(params.illumination)
     ambient = jnp.maximum(light[0], _DARKEST)
@@ -243,7 +250,7 @@ def light_prior(params: FaceParams) -> jax.Array:
     exposure = jnp.mean(jnp.log(ambient))
     color = (jnp.log(ambient) - exposure) / COLOR_SPREAD
     exposure = (exposure - math.log(AMBIENT_MEAN)) / EXPOSURE_SPREAD
-    return jnp.sum(directed**2) + exposure**2 + jnp.sum(color**2)
+    return jnp.concatenate([directed.ravel(), exposure[None], color])
 
 
 def squared_mean(samples: jax.Array, axis_name: str | None = None) -> jax.Array:
