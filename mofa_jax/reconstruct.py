@@ -198,7 +198,7 @@ if __name__ == "__main__":
     _REFINE = flags.DEFINE_integer(
         "refine",
         0,
-        "Steps that make each face fit its photograph better; 50 take half a second.",
+        "Steps of `mofa_jax.fit` that make each face fit its photograph better; about 10.",
         lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
