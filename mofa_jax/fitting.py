@@ -1,6 +1,7 @@
 """Codes fitted to photographs by optimization: Eq. 7 minimized for each face, with or without an
 encoder's code to start from."""
 
+import math
 from functools import partial
 
 import jax
@@ -20,6 +21,7 @@ from mofa_jax.params import FaceParams, code_size
 
 _SAMPLES = 6000  # vertices whose residuals the photometric curvature is estimated from
 _BLIND_STEPS = 10  # on the landmarks alone, before the photograph is looked at
+_ROOM = 64  # fits of up to so many steps are one program, of up to twice as many another
 _DEFAULT_WEIGHTS = FitWeights()
 
 
@@ -100,30 +102,31 @@ def fit_person(
             f"'{model.name}' for each image."
         )
     codes = codes.astype(targets.image.dtype)
-    blind_steps = _BLIND_STEPS if init is None and landmarks is not None else 0
-    codes, energy = _fit(codes, targets, weights, model, cam, num_steps, blind_steps)
-    return Fit(FaceParams.from_code(codes, model), energy)
+    from_landmarks = init is None and landmarks is not None
+    num_steps = (_BLIND_STEPS if from_landmarks else 0, num_steps)
+    room = math.ceil(max(*num_steps, 1) / _ROOM) * _ROOM
+    codes, energy = _fit(codes, targets, weights, model, cam, num_steps, room)
+    return Fit(FaceParams.from_code(codes, model), energy[: num_steps[1] + 1])
 
 
-@partial(jax.jit, static_argnames=("num_steps", "blind_steps"))
-def _fit(codes, targets, weights, model, cam, num_steps: int, blind_steps: int):
-    """Codes [K, D] and the energy after each step."""
-    fitted = partial(_fit_person, num_steps=num_steps, blind_steps=blind_steps)
-    return face_by_face(fitted)(codes, targets, weights, model, cam)
+@partial(jax.jit, static_argnames="room")
+def _fit(codes, targets, weights, model, cam, num_steps, room: int):
+    """Codes [K, D] and the energy [room + 1] after so many steps: blind ones, and others."""
+    arguments = (codes, targets, weights, model, cam, num_steps)
+    return face_by_face(partial(_fit_person, room=room))(*arguments)
 
 
-def _fit_person(codes, targets, weights, model, cam, num_steps, blind_steps):
+def _fit_person(codes, targets, weights, model, cam, num_steps, room):
     energy, places = Energy.of(model, cam, weights), shared_places(model, len(codes))
     unknowns = joined(codes, places)
-    if blind_steps:
-        functions = mean_over_faces(
-            lambda params, target: (energy.blind(params, target), None),
-            lambda params, _, target: energy.blind_curvature(params, target),
-            (targets,),
-            places,
-            model,
-        )
-        unknowns, _ = minimize(*functions, unknowns, blind_steps)
+    functions = mean_over_faces(
+        lambda params, target: (energy.blind(params, target), None),
+        lambda params, _, target: energy.blind_curvature(params, target),
+        (targets,),
+        places,
+        model,
+    )
+    unknowns, _ = minimize(*functions, unknowns, num_steps[0], room)
     num_samples = min(_SAMPLES, 3 * model.num_vertices)
     samples = jax.lax.map(
         lambda code: sample_vertices(FaceParams.from_code(code, model), model, cam, num_samples),
@@ -136,7 +139,7 @@ def _fit_person(codes, targets, weights, model, cam, num_steps, blind_steps):
         places,
         model,
     )
-    unknowns, energies = minimize(*functions, unknowns, num_steps)
+    unknowns, energies = minimize(*functions, unknowns, num_steps[1], room)
     return unknowns[places], energies
 
 

@@ -24,7 +24,8 @@ def minimize(
     value_and_grad: Callable[[jax.Array], tuple[tuple[jax.Array, Any], jax.Array]],
     curvature: Callable[[jax.Array, Any], jax.Array],
     start: jax.Array,
-    num_steps: int,
+    num_steps: int | jax.Array,
+    room: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Damped Newton steps; one that would not lower the energy is not taken, and the next is
     shorter.
@@ -38,13 +39,16 @@ def minimize(
       curvature: of x and what `value_and_grad` gave it, the Hessian's approximation [D, D],
         positive semidefinite.
       start: x [D].
-      num_steps: steps that are tried.
+      num_steps: steps that are tried; may be traced, so that one program does for any number.
+      room: for how many steps, at most.
 
     Returns:
-      x [D], and the energy [num_steps + 1] at the start and after each step; it never rises.
+      x [D], and the energy [room + 1] at the start and after each step, zero after the last; it
+      never rises.
     """
 
-    def attempt(state: _State, _):
+    def attempt(k: jax.Array, carry: tuple[_State, jax.Array]):
+        state, energies = carry
         tried = state.x + state.step
         (energy, auxiliary), gradient = value_and_grad(tried)
         lower = energy < state.energy
@@ -59,13 +63,14 @@ def minimize(
 
         x, energy, gradient, matrix, damping = jax.lax.cond(lower, taken, refused)
         step = _step(gradient, matrix, damping)
-        return _State(x, step, energy, gradient, matrix, damping), energy
+        return _State(x, step, energy, gradient, matrix, damping), energies.at[k].set(energy)
 
     size, dtype = start.shape[0], start.dtype
     zero, matrix = jnp.zeros_like(start), jnp.zeros((size, size), dtype)
     infinite, damping = jnp.array(jnp.inf, dtype), jnp.array(_DAMPING / _DECAY, dtype)
     state = _State(start, zero, infinite, zero, matrix, damping)
-    state, energies = jax.lax.scan(attempt, state, length=num_steps + 1)
+    energies = jnp.zeros(room + 1, dtype)
+    state, energies = jax.lax.fori_loop(0, num_steps + 1, attempt, (state, energies))
     return state.x, energies
 
 

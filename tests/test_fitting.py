@@ -274,9 +274,9 @@ def test_minimization_ends_in_the_valley_of_rosenbrocks_function(float64):
         return 2 * jacobian.T @ jacobian
 
     energy = jax.value_and_grad(lambda x: (jnp.sum(residuals(x) ** 2), None), has_aux=True)
-    x, energies = minimize(energy, curvature, jnp.array([-1.2, 1.0]), 60)
+    x, energies = minimize(energy, curvature, jnp.array([-1.2, 1.0]), 60, 60)
     np.testing.assert_allclose(x, [1, 1], atol=1e-8)
-    assert (np.diff(energies) <= 0).all()
+    assert energies.shape == (61,) and (np.diff(energies) <= 0).all()
 
 
 def test_minimization_takes_no_step_to_where_the_energy_is_not_a_number():
@@ -289,6 +289,7 @@ def test_minimization_takes_no_step_to_where_the_energy_is_not_a_number():
         jax.value_and_grad(energy, has_aux=True),
         lambda x, _: 1e-3 * jnp.eye(1),
         jnp.ones(1) * 5,
+        60,
         60,
     )
     assert np.isfinite(energies).all() and (np.diff(energies) <= 0).all()
