@@ -18,7 +18,6 @@ from absl import app, flags
 from tqdm import tqdm
 
 from mofa_jax import editing
-from mofa_jax.camera import rotation_matrix
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.environments import read_environment
 from mofa_jax.errors import InputError, errors_as_sentences
@@ -35,7 +34,6 @@ from mofa_jax.repaint import edited_photograph, morphed_photograph
 
 PANELS = ("photograph", "edited", "reconstruction", "edited reconstruction")
 
-_FARTHEST_TURN = 20.0  # degrees, beyond which the edited face stands alone
 _PANEL_FACTOR = 2  # of the crop's size
 
 
@@ -78,14 +76,10 @@ class Edits:
 
 
 def draw_edit(face: PicturedFace, edits: Edits, model: FaceModel) -> tuple[FaceParams, np.ndarray]:
-    """The edited code, and the photograph with the edited face, uint8 [H, W, 3].
-
-    The face stands alone on white if its head has turned by more than 20 degrees.
-    """
+    """The edited code, and the photograph with the edited face, uint8 [H, W, 3]."""
     after = edits(face.params)
-    alone = turned_by(face.params, after) > _FARTHEST_TURN
-    if edits.morph_with is None or alone:
-        return after, edited_photograph(face, after, model, alone)
+    if edits.morph_with is None:
+        return after, edited_photograph(face, after, model)
     return after, morphed_photograph(face, edits.morph_with, after, edits.t, model)
 
 
@@ -98,9 +92,9 @@ def edit_face(
 ) -> None:
     """Edits a face and writes the results.
 
-    They are `stem`.edited.jpg (see `draw_edit`), `stem`.edited.panels.jpg (the face before and
-    after, in the photograph and as reconstructed), `stem`.edited.json (its parameters, which may be
-    edited again), and its mesh, `stem`.edited.glb, .obj or .ply.
+    They are `stem`.edited.jpg (see `edited_photograph`), `stem`.edited.panels.jpg (the face before
+    and after, in the photograph and as reconstructed), `stem`.edited.json (its parameters, which
+    may be edited again), and its mesh, `stem`.edited.glb, .obj or .ply.
 
     Args:
       face: see `FaceLoader`.
@@ -117,13 +111,6 @@ def edit_face(
     save_parameters(f"{stem}.edited.json", saved)
     kinds, place = mesh_kinds(meshes, model), face.crop_to_photograph
     write_meshes(f"{stem}.edited", kinds, after, picture, place, model, face.cam)
-
-
-def turned_by(before: FaceParams, after: FaceParams) -> float:
-    """The angle between two poses of a head, degrees."""
-    turns = [np.asarray(rotation_matrix(params.rotation), np.float64) for params in (before, after)]
-    cosine = (np.trace(turns[0].T @ turns[1]) - 1) / 2
-    return math.degrees(math.acos(np.clip(cosine, -1, 1)))
 
 
 def _panels(

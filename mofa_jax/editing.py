@@ -75,6 +75,12 @@ def repose(params: FaceParams, angles: jax.Array) -> FaceParams:
     return params.replace(rotation=Rotation.from_euler("YXZ", angles).as_rotvec())
 
 
+def turn_between(params: FaceParams, other: FaceParams) -> jax.Array:
+    """The angle of the shortest turn from one head's pose to the other's [], rad."""
+    first, second = (Rotation.from_rotvec(face.rotation) for face in (params, other))
+    return (first.inv() * second).magnitude()
+
+
 def transfer_expression(params: FaceParams, source: FaceParams) -> FaceParams:
     """The face with another one's expression; both codes are of one face model."""
     return params.replace(expression=source.expression)

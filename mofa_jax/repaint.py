@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import invert_affine, transform_points, warp
+from mofa_jax.editing import turn_between
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import PicturedFace
@@ -27,6 +28,7 @@ _SOFT = 0.03  # of the crop's side: standard deviation of what evens out the cha
 # The code's geometry is coarse: a crease of it need not be the photograph's.
 _GAIN_SOFT, _LARGEST_GAIN = 0.015, 4.0  # standard deviation, of the crop's side; either way
 _DARKEST = 0.05  # colors below it are not divided by
+_FARTHEST_TURN = 20.0  # degrees, beyond which the face stands alone
 _BAND = 256  # rows of the photograph that are painted at once
 
 
@@ -49,30 +51,26 @@ class _Change:
     color: np.ndarray
 
 
-def edited_photograph(
-    face: PicturedFace, after: FaceParams, model: FaceModel, alone: bool = False
-) -> np.ndarray:
+def edited_photograph(face: PicturedFace, after: FaceParams, model: FaceModel) -> np.ndarray:
     """The photograph with the face's code `after` in the place of its own, at full resolution.
 
     Every pixel is the photograph's at the place where the same piece of skin was before, times the
     ratio of the two renderings' colors there: pores, beard and glasses stay. What was hidden has
     the model's color in the photograph's tone. Around the face the change fades. Nothing is known
-    of hair, ears and neck: a head turned by more than some twenty degrees shows it.
+    of hair, ears and neck: a head that is turned by more than 20 degrees stands alone on white.
 
     Args:
       face: as it was.
       after: the edited code, of the same face model.
       model: the face model.
-      alone: the face on white, without what is around it.
 
     Returns:
       uint8, of the photograph's shape.
     """
+    alone = _is_turned(face, after)
     edited = np.full_like(face.photograph, 255) if alone else face.photograph.copy()
     for part, painted, cover in _painted(face, face, after, model):
-        if alone:
-            painted = 255 + cover * (painted - 255)
-        edited[part] = np.rint(painted)
+        edited[part] = np.rint(255 + cover * (painted - 255) if alone else painted)
     return edited
 
 
@@ -85,6 +83,8 @@ def morphed_photograph(
 ) -> np.ndarray:
     """The photograph of `face`, edited to show `after`, with the other face's skin dissolved in.
 
+    See `edited_photograph`.
+
     Args:
       face: whose photograph it is.
       other: of the same face model and camera.
@@ -95,15 +95,22 @@ def morphed_photograph(
     Returns:
       uint8, of the photograph's shape.
     """
-    edited = face.photograph.copy()
+    alone = _is_turned(face, after)
+    edited = np.full_like(face.photograph, 255) if alone else face.photograph.copy()
     both = zip(
         _painted(face, face, after, model),
         _painted(other, face, after, model),
         strict=True,
     )
     for (part, own, cover), (_, others, _) in both:
-        edited[part] = np.rint(own + share * cover * (others - own))
+        dissolved = own + share * cover * (others - own)
+        edited[part] = np.rint(255 + cover * (dissolved - 255) if alone else dissolved)
     return edited
+
+
+def _is_turned(face: PicturedFace, after: FaceParams) -> bool:
+    """Whether what is around the face no longer fits it."""
+    return float(turn_between(face.params, after)) > math.radians(_FARTHEST_TURN)
 
 
 def _painted(

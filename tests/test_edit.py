@@ -14,7 +14,7 @@ import skimage.data
 import mofa_jax
 from mofa_jax import editing
 from mofa_jax.data.sources.images import read_photograph
-from mofa_jax.edit import Edits, edit_all, turned_by
+from mofa_jax.edit import Edits, edit_all
 from mofa_jax.parameter_file import ParameterFileError, save_parameters
 from mofa_jax.pictured_face import FaceLoader, NoFaceError
 
@@ -102,14 +102,6 @@ def test_parameters_alone_are_edited_and_drawn(saved, tmp_path):
         picture[100:140, 100:140] < 250
     ).any()  # alone on white
     assert (tmp_path / "out" / "face.edited.ply").exists()
-
-
-def test_how_far_a_head_turns_does_not_depend_on_where_it_was(saved):
-    params = FaceLoader().load(saved).params
-    angles = editing.pose_angles(params)
-    turned = editing.repose(params, angles.at[0].add(0.4))
-    assert turned_by(params, turned) == pytest.approx(np.degrees(0.4), abs=0.01)
-    assert turned_by(params, params) < 0.05
 
 
 def test_a_photograph_is_found_beside_its_parameters(saved):

@@ -133,6 +133,13 @@ def test_angles_and_pose_are_inverse(two):
     np.testing.assert_allclose(pose_angles(small), [0.002, 0.001, -0.003], atol=1e-5)
 
 
+def test_how_far_a_head_turns_does_not_depend_on_where_it_was(two):
+    for face in two:
+        turned = repose(face, pose_angles(face).at[0].add(0.4))
+        assert float(editing.turn_between(face, turned)) == pytest.approx(0.4, abs=1e-5)
+        assert float(editing.turn_between(face, face)) < 1e-3
+
+
 def test_a_morph_goes_from_the_one_to_the_other(two):
     codes = [face.to_code() for face in two]
     for t, code in zip((0.0, 1.0), codes, strict=True):

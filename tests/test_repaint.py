@@ -99,7 +99,7 @@ def test_what_was_hidden_has_the_models_colors_in_the_photographs_tone(place, ti
     gray = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     face = place(gray, rotation=jnp.array([0.0, 0.7, 0.0]))
     after = editing.repose(face.params, jnp.array([-0.5, 0.0, 0.0]))
-    edited = edited_photograph(face, after, tiny_model, alone=True).astype(float)
+    edited = edited_photograph(face, after, tiny_model).astype(float)
     _, mask = mofa_jax.rasterize(mofa_jax.render(after, tiny_model, cam), tiny_model, cam)
     share = (edited < 250).any(axis=-1).sum() / (np.asarray(mask).sum() * SCALE**2)
     assert share == pytest.approx(1, abs=0.1)  # the whole face, and nothing else

@@ -1,0 +1,56 @@
+"""Opens the viewer: python -m mofa_jax.viewer photo.jpg
+
+It needs viser: pip install -r requirements-viewer.txt
+"""
+
+import sys
+from collections.abc import Sequence
+
+import skimage.data
+from absl import app, flags
+
+from mofa_jax.errors import errors_as_sentences
+from mofa_jax.pictured_face import FaceLoader
+from mofa_jax.processes import configure_logging, keep_compiled_programs
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 2:
+        raise app.UsageError("give one photograph, or one .json file, or nothing")
+    try:
+        import viser
+    except ImportError:
+        sys.exit("error: the viewer needs viser; pip install -r requirements-viewer.txt")
+    from mofa_jax.viewer.page import Page
+
+    configure_logging()
+    keep_compiled_programs()
+    with errors_as_sentences(f"port {_PORT.value}"):
+        loader = FaceLoader(_WORKDIR.value, _FACE_MODEL.value, _REFINE.value)
+        face = loader.load(argv[1]) if argv[1:] else loader.find(skimage.data.astronaut())
+        server = viser.ViserServer(_HOST.value, _PORT.value, "mofa_jax", verbose=False)
+        Page(server, loader, face)
+        print(f"http://{server.get_host()}:{server.get_port()} (Ctrl-C ends)", flush=True)
+        try:
+            server.sleep_forever()
+        except KeyboardInterrupt:
+            server.stop()
+
+
+if __name__ == "__main__":
+    _HOST = flags.DEFINE_string(
+        "host",
+        "127.0.0.1",
+        "Address to listen on; 0.0.0.0 lets the network in, unasked.",
+    )
+    _PORT = flags.DEFINE_integer("port", 8080, "Port; the next free one if it is taken.")
+    _REFINE = flags.DEFINE_integer(
+        "refine", 0, "Steps that make each face fit its photograph better first.", lower_bound=0
+    )
+    _WORKDIR = flags.DEFINE_string(
+        "workdir", None, "Of a run whose encoder is used instead of the one in the box."
+    )
+    _FACE_MODEL = flags.DEFINE_string(
+        "face_model", None, "Where the face model is now, if not where it was."
+    )
+    app.run(main)
