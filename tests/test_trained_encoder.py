@@ -38,7 +38,7 @@ def predict():
 def landmarks_of(face, predict):
     """The 68 landmarks in the photograph's pixels."""
     code = np.asarray(face.params.to_code())[None]
-    return transform_points(face.crop.to_photograph, predict._landmarks(code)[0])
+    return transform_points(face.crop.to_photograph, predict.landmarks(code)[0])
 
 
 def test_it_is_small_and_made_for_the_model_in_the_box():
