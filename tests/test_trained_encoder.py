@@ -125,21 +125,24 @@ def test_refinement_brings_colors_nearer_and_leaves_the_landmarks(predict):
     assert np.nanmean(distance) < 0.015 * 240 * before.crop.to_photograph[0, 0]
 
 
-def test_a_face_is_fitted_to_six_points_and_the_photograph(predict):
-    """In a notebook, without the encoder: from the average face."""
+def test_a_face_fitted_to_six_points_is_nearer_than_the_encoders(predict):
+    """In a notebook, from the average face."""
     (face,) = predict.photographs([skimage.data.astronaut()])
     points = np.full((68, 2), np.nan)
     points[list(POINTS)] = list(POINTS.values())
     points = transform_points(invert_affine(face.crop.to_photograph), points)
     model, cam, image = predict.model, predict.cam, face.crop.image
     fitted = mofa_jax.fit(image, model, cam, points, num_steps=20)
-    rendering = mofa_jax.render(fitted.params, model, cam)
-    drawn = np.asarray(rendering.screen)[model.landmarks]
-    assert np.linalg.norm(drawn - points, axis=1)[list(POINTS)].max() < 4  # px
-    colors = image.astype(np.float32) / 255
-    assert mofa_jax.metrics.photometric_error(rendering, colors) < 0.11
+
+    def errors(params):
+        rendering = mofa_jax.render(params, model, cam)
+        offset = np.asarray(rendering.screen)[model.landmarks] - points
+        colors = mofa_jax.metrics.photometric_error(rendering, image.astype(np.float32) / 255)
+        return np.nanmean(np.linalg.norm(offset, axis=1)), float(colors)
+
+    (distance, color), (distance_before, color_before) = map(errors, (fitted.params, face.params))
+    assert distance < distance_before and color < 0.75 * color_before
     assert np.abs(fitted.params.shape).max() < 4 and np.abs(fitted.params.expression).max() < 4
-    assert (np.diff(fitted.energy) <= 0).all()
 
 
 @pytest.fixture(scope="module")
