@@ -137,6 +137,14 @@ def interpolate(
     return sum(attributes[corners[..., k]] * weights[..., k, None] for k in range(3))
 
 
+def doubled_areas(a: jax.Array, b: jax.Array, c: jax.Array) -> jax.Array:
+    """Twice the areas [F] of triangles with the corners a, b, c [F, 2] on the screen, px^2.
+
+    Negative if they run counter-clockwise for who looks at it: v points down.
+    """
+    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+
+
 def _box_filter(picture: jax.Array, factor: int) -> jax.Array:
     height, width, channels = picture.shape
     blocks = picture.reshape(height // factor, factor, width // factor, factor, channels)
@@ -176,13 +184,12 @@ def _prepare(
     screen = jnp.where(usable[:, None], screen, 0.0)
     inverse_depth = jnp.where(usable, 1 / jnp.where(usable, depth, 1.0), 0.0)
     a, b, c = (screen[triangles[:, k]] for k in range(3))
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    area = doubled_areas(a, b, c)
     size = jnp.array([image_size[::-1]], screen.dtype)
     low, high = jnp.minimum(jnp.minimum(a, b), c), jnp.maximum(jnp.maximum(a, b), c)
     first = jnp.clip(jnp.ceil(low - 0.5), 0, size).astype(jnp.int32)
     last = jnp.clip(jnp.floor(high - 0.5), -1, size - 1).astype(jnp.int32)
     extent = jnp.maximum(last - first + 1, 0)
-    # v points down, so counter-clockwise for the viewer is a negative area.
     drawn = jnp.all(usable[triangles], axis=-1) & (area < 0)
     count = jnp.where(drawn, extent[:, 0] * extent[:, 1], 0)
     corners = jnp.concatenate([a, b, c, inverse_depth[triangles]], axis=-1)

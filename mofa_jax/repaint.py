@@ -5,50 +5,20 @@ import math
 from collections.abc import Iterator
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
 
 from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import invert_affine, transform_points, warp
 from mofa_jax.editing import turn_between
+from mofa_jax.face_change import FaceChange, face_change
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import PicturedFace
-from mofa_jax.rasterizer import interpolate, rasterize_ids
-from mofa_jax.renderer import Rendering, compiled_render
-from mofa_jax.texture import depth_picture, seen_surface, view_cosines
 
 _FACTOR = 2  # of the crop's size: the picture in which the change is drawn
 _MARGIN = 0.25  # around the crop in that picture, of the crop's side
-# How far around the face what is there moves and is relit with it, of the crop's side.
-_MOVED_REACH, _LIT_REACH = 0.2, 0.07
-_SOFT = 0.03  # of the crop's side: standard deviation of what evens out the change there
-# The code's geometry is coarse: a crease of it need not be the photograph's.
-_GAIN_SOFT, _LARGEST_GAIN = 0.015, 4.0  # standard deviation, of the crop's side; either way
-_DARKEST = 0.05  # colors below it are not divided by
 _FARTHEST_TURN = 20.0  # degrees, beyond which the face stands alone
 _BAND = 256  # rows of the photograph that are painted at once
-
-
-@dataclasses.dataclass(frozen=True)
-class _Change:
-    """What an edit does to the picture of a face; float32, of one size.
-
-    Attributes:
-      moved: [H, W, 2], where the surface was before, from where it is now, px of the crop.
-      gain: [H, W, 3], its color now by that before.
-      inside: [H, W], in [0, 1]: whether the face is there.
-      hidden: [H, W], in [0, 1]: the part of the surface that was not to be seen before.
-      color: [H, W, 3], the model's color now, in [0, 1].
-    """
-
-    moved: np.ndarray
-    gain: np.ndarray
-    inside: np.ndarray
-    hidden: np.ndarray
-    color: np.ndarray
 
 
 def edited_photograph(face: PicturedFace, after: FaceParams, model: FaceModel) -> np.ndarray:
@@ -119,7 +89,8 @@ def _painted(
     """The source's pixels as `after`, painted where the canvas has its face: parts of it, their
     colors [h, w, 3] in [0, 255], and where the face is [h, w, 1], with soft edges."""
     wide, to_crop = _widened(source.cam)
-    change = _change(source.params, after, model, wide)
+    side = _FACTOR * source.cam.image_size[0]
+    change = face_change(source.params, after, model, wide, side)
     change = _in_tone(change, source, to_crop)
     to_canvas = _then(to_crop, canvas.crop_to_photograph)
     height, width = change.inside.shape
@@ -152,67 +123,9 @@ def _then(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.column_stack([second[:, :2] @ first[:, :2], transform_points(second, first[:, 2])])
 
 
-def _change(before: FaceParams, after: FaceParams, model: FaceModel, wide: Camera) -> _Change:
-    old, new = (compiled_render(params, model, wide) for params in (before, after))
-    drawn_old, drawn = (
-        rasterize_ids(face.screen, -face.vertices[:, 2], model.triangles, wide.image_size)
-        for face in (old, new)
-    )
-    nearest = depth_picture(-old.vertices[:, 2], model.triangles, *drawn_old)
-    fields = _fields(old, new, model.triangles, *drawn, nearest)
-    moved, gain, seen, color = (np.asarray(field) for field in fields)
-    around = _Surroundings(np.asarray(drawn[0]) >= 0, wide.image_size[0] / (1 + 2 * _MARGIN))
-    inside, limit = around.inside.astype(np.float32), math.log(_LARGEST_GAIN)
-    return _Change(
-        moved=around.fading(moved, _MOVED_REACH) / _FACTOR,
-        gain=np.exp(around.fading(gain.clip(-limit, limit), _LIT_REACH, _GAIN_SOFT)),
-        inside=inside,
-        hidden=inside * (1 - seen),
-        color=around.continued(color),
-    )
-
-
-@jax.jit
-def _fields(old: Rendering, new: Rendering, triangles, ids, weights, nearest):
-    """The fields of `_Change` where the face is; the gain's logarithm, and seen for hidden."""
-    place, seen, _ = seen_surface(old, triangles, ids, weights, nearest, 1.0, view_cosines(new))
-    color, previous = (jnp.maximum(face.color, _DARKEST) for face in (new, old))
-    attributes = (new.screen, jnp.log(color / previous), jnp.clip(new.color, 0, 1))
-    drawn = interpolate(jnp.concatenate(attributes, axis=1), triangles, ids, weights)
-    screen, gain, color = jnp.split(drawn, [2, 5], axis=-1)
-    return place - screen, gain, seen, color
-
-
-class _Surroundings:
-    """How fields go on around a face: of its mask [H, W] and its crop's side, px."""
-
-    def __init__(self, inside: np.ndarray, side: float):
-        self.inside, self._side = inside, side
-        self._distance, self._nearest = ndimage.distance_transform_edt(~inside, return_indices=True)
-
-    def continued(self, field: np.ndarray, soft: float = 0.0) -> np.ndarray:
-        """A field [H, W, C] with the border's values around the face, the evener the farther.
-
-        `soft`: of the crop's side, standard deviation by which it is smoothed everywhere.
-        """
-        field = field[tuple(self._nearest)]
-        if soft:
-            field = cv2.GaussianBlur(field, (0, 0), soft * self._side)
-        sigma = _SOFT * self._side
-        even = cv2.GaussianBlur(field, (0, 0), sigma)
-        share = np.clip(self._distance / (2 * sigma), 0, 1).astype(np.float32)
-        return field + share[..., None] * (even - field)
-
-    def fading(self, field: np.ndarray, reach: float, soft: float = 0.0) -> np.ndarray:
-        """The same, less and less until it is zero from `reach` on, of the crop's side."""
-        share = np.clip(1 - self._distance / (reach * self._side), 0, 1)
-        share = (share**2 * (3 - 2 * share)).astype(np.float32)
-        return self.continued(field, soft) * share[..., None]
-
-
-def _in_tone(change: _Change, source: PicturedFace, to_crop: np.ndarray) -> _Change:
+def _in_tone(change: FaceChange, source: PicturedFace, to_crop: np.ndarray) -> FaceChange:
     """The change with the model's colors in the tone of what is seen of the face."""
-    painted = _looked_up(source, change.moved, to_crop) * change.gain
+    painted = _looked_up(source, change.moved / _FACTOR, to_crop) * change.gain
     seen = (change.inside - change.hidden)[..., None]
     tone = (seen * painted).sum((0, 1)) / np.maximum((seen * 255 * change.color).sum((0, 1)), 1)
     return dataclasses.replace(change, color=change.color * np.where(tone > 0, tone, 1))
@@ -220,7 +133,7 @@ def _in_tone(change: _Change, source: PicturedFace, to_crop: np.ndarray) -> _Cha
 
 def _paint(
     source: PicturedFace,
-    change: _Change,
+    change: FaceChange,
     to_crop: np.ndarray,
     crop_to_canvas: np.ndarray,
     part: tuple[slice, slice],
@@ -234,7 +147,7 @@ def _paint(
     moved, gain, inside, hidden, color = (
         warp(field.astype(np.float32), to_change, size) for field in vars(change).values()
     )
-    painted = _relit(_looked_up(source, moved, part_to_crop), gain)
+    painted = _relit(_looked_up(source, moved / _FACTOR, part_to_crop), gain)
     painted += hidden[..., None] * (255 * color - painted)
     return painted, inside[..., None]
 

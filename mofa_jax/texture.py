@@ -11,12 +11,10 @@ from mofa_jax.camera import Camera
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
-from mofa_jax.rasterizer import interpolate, rasterize_ids
+from mofa_jax.rasterizer import doubled_areas, interpolate, rasterize_ids
 from mofa_jax.renderer import Rendering, compiled_render
 
-# Cosine of the angle between surface and view, relative to the one under which it is drawn.
-_SEEN_FROM, _SEEN_WHOLLY = 0.2, 0.5
-_GRAZING = 0.05  # a cosine about which nothing can be told
+_SEEN_FROM, _SEEN_WHOLLY = 0.2, 0.5  # cosine of the angle between surface and view
 _BEHIND = 0.03  # dm that a point may lie behind the nearest surface and still be seen
 _MARGIN = 8  # texels around the charts that are filled with the nearest color
 _DEPTH_FACTOR = 2  # of the picture in which what hides what is looked up
@@ -89,7 +87,10 @@ def _draw(params: FaceParams, model: FaceModel, cam: Camera, size: int) -> tuple
     fine_size = (_DEPTH_FACTOR * height, _DEPTH_FACTOR * width)
     seen = rasterize_ids(rendering.screen * _DEPTH_FACTOR, depth, model.triangles, fine_size)
     nearest = depth_picture(depth, model.triangles, *seen)
-    return ids >= 0, *seen_surface(rendering, triangles, ids, weights, nearest, _DEPTH_FACTOR)
+    found = look_up(rendering, triangles, ids, weights, nearest, _DEPTH_FACTOR)
+    points, visible, cosine, color = found
+    facing = jnp.clip((cosine - _SEEN_FROM) / (_SEEN_WHOLLY - _SEEN_FROM), 0, 1)
+    return ids >= 0, points, facing * visible, color
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -98,9 +99,8 @@ def _layout(model: FaceModel, size: int) -> tuple[jax.Array, jax.Array]:
     for who looks at it."""
     texels = jnp.stack([model.uv[:, 0], 1 - model.uv[:, 1]], axis=1) * size
     a, b, c = (texels[model.triangles[:, k]] for k in range(3))
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     turned = model.triangles[:, jnp.array([0, 2, 1])]
-    return texels, jnp.where((area > 0)[:, None], turned, model.triangles)
+    return texels, jnp.where((doubled_areas(a, b, c) > 0)[:, None], turned, model.triangles)
 
 
 @jax.jit
@@ -112,50 +112,38 @@ def depth_picture(depth: jax.Array, triangles: jax.Array, ids: jax.Array, weight
 
 
 @jax.jit
-def seen_surface(
+def look_up(
     rendering: Rendering,
     triangles: jax.Array,
     ids: jax.Array,
     weights: jax.Array,
     nearest: jax.Array,
     scale: float,
-    drawn_under: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """How a rendering shows the surface that another picture of the same mesh shows.
 
     Args:
-      rendering: which is looked up.
+      rendering: in which it is looked up.
       triangles: [F, 3] int32.
       ids, weights: the other picture, [T, U] and [T, U, 3], see `rasterize_ids`.
       nearest: the rendering's `depth_picture`.
       scale: its pixels in a pixel of the screen.
-      drawn_under: [N], cosines of the angles under which the other picture shows the surface; None
-        for one that shows all of it from in front, such as a texture.
 
     Returns:
-      The place on the screen [T, U, 2], px; how well it is seen there [T, U], in [0, 1]; the
-      rendering's color [T, U, 3], clipped.
+      The place on the screen [T, U, 2], px; whether nothing hides it [T, U]; the cosine of the
+      angle under which it is seen [T, U]; the rendering's color [T, U, 3], clipped.
     """
-    cosine = view_cosines(rendering)
-    if drawn_under is not None:
-        cosine, drawn_under = (jnp.maximum(c, 0) + _GRAZING for c in (cosine, drawn_under))
-        cosine = cosine / drawn_under
-    depth = -rendering.vertices[:, 2:]
-    attributes = (rendering.screen, depth, cosine[:, None], jnp.clip(rendering.color, 0, 1))
+    to_camera = -rendering.vertices
+    distance = jnp.sqrt(jnp.sum(to_camera**2, axis=-1, keepdims=True))
+    cosine = jnp.sum(rendering.normals * to_camera / distance, axis=-1, keepdims=True)
+    attributes = (rendering.screen, to_camera[:, 2:], cosine, jnp.clip(rendering.color, 0, 1))
     drawn = interpolate(jnp.concatenate(attributes, axis=1), triangles, ids, weights)
     points, depth, cosine, color = jnp.split(drawn, [2, 3, 4], axis=-1)
-    facing = jnp.clip((cosine[..., 0] - _SEEN_FROM) / (_SEEN_WHOLLY - _SEEN_FROM), 0, 1)
     height, width = nearest.shape
     column = jnp.clip(points[..., 0] * scale, 0, width - 1).astype(jnp.int32)
     row = jnp.clip(points[..., 1] * scale, 0, height - 1).astype(jnp.int32)
     visible = depth[..., 0] < nearest[row, column] + _BEHIND
-    return points, facing * visible, color
-
-
-def view_cosines(rendering: Rendering) -> jax.Array:
-    """[N]: cosine of the angle between the surface at a vertex and the ray to the camera."""
-    distance = jnp.sqrt(jnp.sum(rendering.vertices**2, axis=-1))
-    return -jnp.sum(rendering.normals * rendering.vertices, axis=-1) / distance
+    return points, visible, cosine[..., 0], color
 
 
 def _spread(texture: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -112,3 +112,6 @@ def test_what_is_no_photograph_is_one_sentence_on_the_page(page, tmp_path):
     upload(page, tmp_path / "bad.png", "i => i.value.startsWith('error: bad.png: the content is')")
     Image.new("RGB", (300, 300), (90, 90, 90)).save(tmp_path / "gray.png")
     upload(page, tmp_path / "gray.png", "i => i.value.includes('no face found')")
+    with open(tmp_path / "large.jpg", "wb") as file:
+        file.truncate(51_000_000)
+    upload(page, tmp_path / "large.jpg", "i => i.value.includes('large.jpg: the file has 51 MB')")
