@@ -1,5 +1,6 @@
 """MoFA in JAX: a differentiable face renderer and the autoencoder that learns from photographs."""
 
+from mofa_jax import editing as editing
 from mofa_jax import losses as losses
 from mofa_jax import metrics as metrics
 from mofa_jax.camera import Camera as Camera

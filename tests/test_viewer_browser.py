@@ -47,7 +47,7 @@ def page():
 
 @contextlib.contextmanager
 def _running_viewer():
-    command = [sys.executable, "-m", "mofa_jax.viewer", "--port=8456"]
+    command = [sys.executable, "-m", "mofa_jax.viewer", "--port=8456", "--max_upload=2"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             urls = (re.match(r"(http://127\.0\.0\.1:\d+) ", line) for line in process.stdout)
@@ -113,5 +113,9 @@ def test_what_is_no_photograph_is_one_sentence_on_the_page(page, tmp_path):
     Image.new("RGB", (300, 300), (90, 90, 90)).save(tmp_path / "gray.png")
     upload(page, tmp_path / "gray.png", "i => i.value.includes('no face found')")
     with open(tmp_path / "large.jpg", "wb") as file:
-        file.truncate(51_000_000)
-    upload(page, tmp_path / "large.jpg", "i => i.value.includes('large.jpg: the file has 51 MB')")
+        file.truncate(3_000_000)
+    upload(
+        page,
+        tmp_path / "large.jpg",
+        "i => i.value.includes('large.jpg: the file has 3 MB, more than 2')",
+    )

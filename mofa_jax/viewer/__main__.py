@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
         loader = FaceLoader(_WORKDIR.value, _FACE_MODEL.value, _REFINE.value)
         face = loader.load(argv[1]) if argv[1:] else loader.find(skimage.data.astronaut())
         server = viser.ViserServer(_HOST.value, _PORT.value, "mofa_jax", verbose=False)
-        Page(server, loader, face)
+        Page(server, loader, face, _MAX_UPLOAD.value)
         print(f"http://{server.get_host()}:{server.get_port()} (Ctrl-C ends)", flush=True)
         try:
             server.sleep_forever()
@@ -44,6 +44,9 @@ if __name__ == "__main__":
         "Address to listen on; 0.0.0.0 lets the network in, unasked.",
     )
     _PORT = flags.DEFINE_integer("port", 8080, "Port; the next free one if it is taken.")
+    _MAX_UPLOAD = flags.DEFINE_integer(
+        "max_upload", 50, "Megabytes of the largest photograph that is taken.", lower_bound=1
+    )
     _REFINE = flags.DEFINE_integer(
         "refine", 0, "Steps that make each face fit its photograph better first.", lower_bound=0
     )

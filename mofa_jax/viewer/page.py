@@ -22,9 +22,6 @@ from mofa_jax.viewer.drawing import (
     picture_file,
 )
 
-MAX_UPLOAD = 50_000_000
-"""Bytes of the largest photograph that is taken."""
-
 _logger = logging.getLogger(__name__)
 _PAUSE = 0.25  # s without a change, after which the photograph is edited
 _CAMERA = (0.0, 0.0, 0.45)  # m from the middle between mesh and photograph
@@ -42,7 +39,11 @@ class Page:
     the edited photograph when nothing has changed for a moment.
     """
 
-    def __init__(self, server: viser.ViserServer, loader: FaceLoader, face: PicturedFace):
+    def __init__(
+        self, server: viser.ViserServer, loader: FaceLoader, face: PicturedFace, max_upload: int
+    ):
+        """`max_upload`: of a photograph that somebody sends, MB; viser itself takes it whole."""
+        self._max_upload = max_upload
         self._loader, self._model = loader, loader.model
         self._face, self._params = face, face.params
         self._lock = threading.Lock()  # of both
@@ -110,10 +111,11 @@ class Page:
 
     def _take(self, file: viser.UploadedFile) -> None:
         """Shows the largest face of a photograph that somebody has sent."""
-        if len(file.content) > MAX_UPLOAD:
+        size = len(file.content) / 1e6
+        if size > self._max_upload:
             raise InputError(
-                f"{file.name}: the file has {len(file.content) / 1e6:.0f} MB, more than "
-                f"{MAX_UPLOAD // 1_000_000}; save a smaller copy"
+                f"{file.name}: the file has {size:.0f} MB, more than {self._max_upload}; save a "
+                "smaller copy"
             )
         self._status.value = f"looking for a face in {file.name}"
         self._show(self._loader.find(decode_photograph(file.content, file.name)))
