@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import errno
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -191,7 +192,7 @@ def test_the_report_holds_its_pictures_and_says_where_it_comes_from(evaluated):
     assert content["commit"] is None or content["commit"].rstrip("+") == head.stdout.strip()
     assert content["step"] == 7 and content["data"]["split"] == "eval"
     assert content["versions"]["jax"] == jax.__version__ and content["hardware"]["devices"]
-    assert "pytest" in content["command"]
+    assert shlex.split(content["command"]) == sys.orig_argv
 
 
 def test_no_face_at_all_is_refused_and_nothing_is_written(predict, tiny_model, tmp_path):
