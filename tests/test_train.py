@@ -337,9 +337,10 @@ def test_four_devices_give_the_gradients_of_one(config, tiny_model):
     config.loss.population_shape = config.loss.population_pose = 0.5
     four, four_metrics = train_step_gradients(tiny_model, config, 4)
     one, one_metrics = train_step_gradients(tiny_model, config, 1)
-    # A block's gain is one number, a sum of many of both signs: float32 leaves 2e-7 of it open.
+    # A block's gain is one number, a sum of many of both signs: how much of it float32 leaves open
+    # depends on the machine's order of summation; 5e-7 was seen, of gradients up to 1.
     for a, b in zip(jax.tree.leaves(four), jax.tree.leaves(one), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 0.05))
+        np.testing.assert_allclose(a, b, atol=max(1e-5 * np.abs(b).max(), 1e-6))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), four_metrics, one_metrics
     )
