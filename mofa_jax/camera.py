@@ -11,7 +11,7 @@ from flax import struct
 from ml_collections import ConfigDict
 
 from mofa_jax.errors import InputError
-from mofa_jax.numerics import product, safe_norm
+from mofa_jax.numerics import product, safe_norm, turn
 
 REFERENCE_SIZE = 240  # px: the side of the crop in whose pixels focal length and errors are given
 NEAR = 1e-3  # dm: smaller depths are replaced by this one, so that no projection divides by zero
@@ -69,9 +69,9 @@ def rotation_matrix(axis_angle: jax.Array) -> jax.Array:
     # multiplies the side not chosen by zero, and must find it finite.
     near = jnp.where(small, cross, 0.0)
     square = jnp.sum(jnp.where(small, axis_angle, 0.0) ** 2)
-    series = near * (1 - square / 6) + near @ near * (0.5 - square / 24)
+    series = near * (1 - square / 6) + product(near, near) * (0.5 - square / 24)
     unit = cross / jnp.where(small, 1.0, angle)
-    closed = unit * jnp.sin(angle) + unit @ unit * (1 - jnp.cos(angle))
+    closed = unit * jnp.sin(angle) + product(unit, unit) * (1 - jnp.cos(angle))
     return jnp.eye(3, dtype=axis_angle.dtype) + jnp.where(small, series, closed)
 
 
@@ -100,7 +100,7 @@ def to_camera_space(
       distance: dm.
     """
     offset = translation + jnp.zeros_like(translation).at[2].set(distance)
-    return product(rotation.T, points) - offset[:, None]
+    return turn(rotation.T, points) - offset[:, None]
 
 
 def project(points: jax.Array, cam: Camera) -> jax.Array:

@@ -15,7 +15,16 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.illumination import sh_basis, shade
 from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.mesh import area_normals
-from mofa_jax.numerics import dot_columns, materialize, normalize_columns, rows, safe_norm
+from mofa_jax.numerics import (
+    dot_columns,
+    einsum,
+    materialize,
+    normalize_columns,
+    product,
+    rows,
+    safe_norm,
+    turn,
+)
 from mofa_jax.params import FaceParams
 from mofa_jax.renderer import Rendering, project_vertices, render
 from mofa_jax.sampling import sample_bilinear
@@ -121,13 +130,14 @@ def photometric_curvature(
             ]
         )
     )
-    return jacobian @ jacobian.T
+    return product(jacobian, jacobian.T)
 
 
 def _geometry_rows(params: FaceParams, at_position, at_normal, sample: VertexSample) -> jax.Array:
     """[S + X, M], of slopes [3, M] in camera space."""
     rotation = rotation_matrix(params.rotation)
-    at_position, at_normal = materialize((rotation @ at_position, rotation @ at_normal))
+    at_position, at_normal = turn(rotation, at_position), turn(rotation, at_normal)
+    at_position, at_normal = materialize((at_position, at_normal))
     at_vertices = _dot(at_position, sample.model.geometry_modes)
     return at_vertices + _dot(at_normal, sample.normal_modes)
 
@@ -135,10 +145,10 @@ def _geometry_rows(params: FaceParams, at_position, at_normal, sample: VertexSam
 def _rotation_rows(params: FaceParams, at_position, at_normal, position, normal, cam: Camera):
     """[3, M]: vertices and normals turn with the head, d(T^-1 v) = dT^-1 T (T^-1 v)."""
     rotation, derivative = rotation_matrix(params.rotation), jax.jacfwd(rotation_matrix)
-    spins = jnp.einsum("jik,jl->kil", derivative(params.rotation), rotation)  # dT^-1 / dw_k T
+    spins = einsum("jik,jl->kil", derivative(params.rotation), rotation)  # dT^-1 / dw_k T
     turned = (position + params.translation[:, None]).at[2].add(cam.distance)  # T^-1 v
     at_angles = [
-        dot_columns(at_position, spin @ turned) + dot_columns(at_normal, spin @ normal)
+        dot_columns(at_position, turn(spin, turned)) + dot_columns(at_normal, turn(spin, normal))
         for spin in spins
     ]
     return jnp.stack(at_angles)
@@ -195,4 +205,4 @@ def prior_curvature(
 def _gauss_newton(residuals, code: jax.Array) -> jax.Array:
     """2 J^T J of a sum of squared residuals."""
     jacobian = jax.jacfwd(residuals)(code).reshape(-1, len(code))
-    return 2 * jacobian.T @ jacobian
+    return 2 * product(jacobian.T, jacobian)

@@ -19,6 +19,7 @@ from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
 from mofa_jax.files import atomic_write
 from mofa_jax.illumination import shade
+from mofa_jax.numerics import product
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize_attributes
 from mofa_jax.renderer import Rendering, compiled_render
@@ -216,7 +217,7 @@ def _looks(rendering: Rendering, params: FaceParams, model: FaceModel) -> jax.Ar
     """The vertices' colors [N, 4 * 3], in [0, 1]: as seen, clay, without light, the light alone."""
     normals = rendering.normals
     light = jnp.array(_CLAY_LIGHT) / math.hypot(*_CLAY_LIGHT)
-    clay = (0.2 + 0.8 * jnp.maximum(normals @ light, 0.0))[:, None] * jnp.array([_CLAY])
+    clay = (0.2 + 0.8 * jnp.maximum(product(normals, light), 0.0))[:, None] * jnp.array([_CLAY])
     gray = shade(jnp.full_like(normals.T, _GRAY), normals.T, params.illumination).T
     looks = (rendering.color, clay, model.reflectance(params.reflectance), gray)
     return jnp.clip(jnp.concatenate(looks, axis=-1), 0.0, 1.0)

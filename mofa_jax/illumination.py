@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from mofa_jax.numerics import dot_columns
+from mofa_jax.numerics import dot_columns, product
 
 AMBIENT = 0.7  # added to the ambient coefficients inside the renderer (paper, Sec. 5.2)
 
@@ -145,7 +145,7 @@ def environment_light(panorama: jax.Array) -> jax.Array:
         across = jnp.cos(elevation) * jnp.stack([jnp.sin(azimuth), -jnp.cos(azimuth)])
         up = jnp.full_like(azimuth, jnp.sin(elevation))
         directions = jnp.stack([across[0], up, across[1]])
-        return solid_angle * sh_basis(directions) @ row
+        return product(solid_angle * sh_basis(directions), row)
 
     integral = jnp.sum(jax.vmap(of_row)(elevation, solid_angle, panorama), axis=0)
     return jnp.array(_COSINE_BANDS)[:, None] / jnp.pi * integral

@@ -15,7 +15,15 @@ from mofa_jax.batching import face_by_face
 from mofa_jax.camera import NEAR, Camera, project, to_camera_space
 from mofa_jax.illumination import irradiance, irradiance_vjp, sh_basis, shade
 from mofa_jax.mesh import Topology, area_normals, area_normals_vjp
-from mofa_jax.numerics import as_rows, dot_columns, materialize, normalize_columns, product
+from mofa_jax.numerics import (
+    as_rows,
+    dot_columns,
+    materialize,
+    normalize_columns,
+    product,
+    sum_of_outer_products,
+    turn,
+)
 
 _SHARE = 1 / 6  # a vertex has a third of its triangles, and a triangle half of its cross product
 
@@ -58,7 +66,7 @@ def _form_image(vertices, reflectance, rotation, translation, illumination, topo
     vertices_cam = to_camera_space(vertices, rotation, translation, cam.distance)  # Phi
     # Normals feel every rounding: they are worked out before the head is turned.
     areas = area_normals(as_rows(vertices), topology)
-    areas = product(rotation.T, areas.T)  # T^-1 n, not normalized
+    areas = turn(rotation.T, areas.T)  # T^-1 n, not normalized
     vertices_cam, areas = materialize(vertices_cam), materialize(areas)
     normals = materialize(normalize_columns(areas)[0])
     color = shade(reflectance, normals, illumination)  # Eq. 4
@@ -107,18 +115,19 @@ def _gradient(residuals, at: VertexImage):
     normals, _, inverse_length = normalize_columns(areas)
     at_reflectance = at.color * irradiance(normals, illumination)  # Eq. 4
     at_irradiance = materialize(at.color * reflectance)
-    at_illumination = product(sh_basis(normals), at_irradiance.T)
+    at_illumination = sum_of_outer_products(sh_basis(normals), at_irradiance)
     at_normals = at.normals + irradiance_vjp(normals, illumination, at_irradiance)
 
     at_position, at_areas, at_cam = _projection_gradient(vertices_cam, areas, cam, at)
     radial = dot_columns(at_normals, normals)
     at_areas += (at_normals - radial[None, :] * normals) * inverse_length[None, :]
     at_areas = materialize(at_areas)
-    around = area_normals_vjp(as_rows(vertices), as_rows(product(rotation, at_areas)), topology).T
+    around = area_normals_vjp(as_rows(vertices), as_rows(turn(rotation, at_areas)), topology).T
     return (
-        product(rotation, at_position) + around,
+        turn(rotation, at_position) + around,
         at_reflectance,
-        product(vertices, at_position.T) + product(rotation, product(areas, at_areas.T)),
+        sum_of_outer_products(vertices, at_position)
+        + product(rotation, sum_of_outer_products(areas, at_areas)),
         -jnp.sum(at_position, axis=1),
         at_illumination,
         at_cam,

@@ -1,5 +1,7 @@
 """Norms that stay finite where the plain formulas divide by zero; what XLA is to leave alone."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -39,9 +41,33 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision="highest")
 
 
+einsum = functools.partial(jnp.einsum, precision="highest")
+"""jnp.einsum in full precision, as `product`."""
+
+
+# The next three are products of matrices as well. So a CPU does them fastest; on a GPU, kernels for
+# large matrices are slow at three rows, and plain sums become part of what comes before and after.
+
+
+def turn(matrix: jax.Array, columns: jax.Array) -> jax.Array:
+    """A matrix [3, 3] times columns [3, N]."""
+    if jax.default_backend() == "cpu":
+        return product(matrix, columns)
+    return sum(matrix[:, k, None] * columns[k][None, :] for k in range(3))
+
+
+def sum_of_outer_products(a: jax.Array, b: jax.Array) -> jax.Array:
+    """[P, Q]: the sum over N of the outer products of columns [P, N] and [Q, N]."""
+    if jax.default_backend() == "cpu":
+        return product(a, b.T)
+    return jnp.sum(a[:, None, :] * b[None, :, :], axis=-1)
+
+
 def as_rows(columns: jax.Array) -> jax.Array:
-    """[N, 3] of [3, N], laid out row by row: under a plain transpose XLA keeps the columns."""
-    return product(columns.T, jnp.eye(3, dtype=columns.dtype))
+    """[N, 3] of [3, N], on a CPU laid out row by row: under a transpose XLA keeps the columns."""
+    if jax.default_backend() == "cpu":
+        return product(columns.T, jnp.eye(3, dtype=columns.dtype))
+    return columns.T
 
 
 def dot_columns(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from mofa_jax.data.feeds.jpeg import jpeg_noise
 from mofa_jax.data.synthetic.backgrounds import soft_cover
 from mofa_jax.errors import InputError
 from mofa_jax.landmarks import FLIP_PERMUTATION
+from mofa_jax.numerics import product
 from mofa_jax.sampling import sample_bilinear
 
 Arrays = dict[str, jax.Array]
@@ -171,7 +172,7 @@ def _draw_motion(
     side = jnp.where(mirrored, -1.0, 1.0)
     linear = jnp.stack([jnp.stack([side * cos, -sin]), jnp.stack([side * sin, cos])])
     middle = jnp.array([image_size[1] / 2, image_size[0] / 2])
-    moved = middle + options.shift * jnp.stack(shift) - linear @ middle
+    moved = middle + options.shift * jnp.stack(shift) - product(linear, middle)
     return jnp.concatenate([linear, moved[:, None]], axis=1)
 
 
@@ -197,7 +198,7 @@ def _draw_occluder(key: jax.Array, options: Augmentation, image_size: tuple[int,
 
 def _move(example: Arrays, changes: Changes, options: Augmentation) -> Arrays:
     image, confidence, motion = example["image"], example["confidence"], changes.motion
-    landmarks = example["landmarks"] @ motion[:, :2].T + motion[None, :, 2]
+    landmarks = product(example["landmarks"], motion[:, :2].T) + motion[None, :, 2]
     if options.moves:
         image = _warp(image, motion)
     else:
@@ -216,7 +217,7 @@ def _warp(image: jax.Array, motion: jax.Array) -> jax.Array:
     inverse = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / (a * d - b * c)
     x, y = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
     points = jnp.stack([x.ravel(), y.ravel()], axis=1)
-    points = (points - motion[None, :, 2]) @ inverse.T
+    points = product(points - motion[None, :, 2], inverse.T)
     pixels = sample_bilinear(image.astype(jnp.float32), points)
     return jnp.round(pixels).reshape(height, width, channels)
 

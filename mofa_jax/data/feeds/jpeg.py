@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mofa_jax.numerics import einsum
+
 _BLOCK = 8
 _TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
@@ -42,12 +44,12 @@ def jpeg_noise(image: jax.Array, quality: jax.Array) -> jax.Array:
     height, width, _ = image.shape
     whole = 2 * _BLOCK
     fill = ((0, -height % whole), (0, -width % whole), (0, 0))
-    ycbcr = jnp.einsum("hwc,dc->hwd", jnp.pad(image, fill, mode="edge"), _TO_YCBCR)
+    ycbcr = einsum("hwc,dc->hwd", jnp.pad(image, fill, mode="edge"), _TO_YCBCR)
     luminance = _quantize(ycbcr[:, :, :1] - 128, _table(_LUMINANCE, quality)) + 128
     colors = _quantize(_halve(ycbcr[:, :, 1:]), _table(_CHROMINANCE, quality))
     colors = jax.image.resize(colors, (*luminance.shape[:2], 2), "linear")
     stored = jnp.concatenate([luminance, colors], axis=2)[:height, :width]
-    rgb = jnp.einsum("hwd,cd->hwc", stored, np.linalg.inv(_TO_YCBCR))
+    rgb = einsum("hwd,cd->hwc", stored, np.linalg.inv(_TO_YCBCR))
     return jnp.clip(jnp.round(rgb), 0.0, 255.0)
 
 
@@ -68,10 +70,10 @@ def _quantize(channels: jax.Array, table: jax.Array) -> jax.Array:
     height, width, count = channels.shape
     blocks = channels.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK, count)
     basis = _cosines()
-    coefficients = jnp.einsum("ui,aibjc,vj->abcuv", basis, blocks, basis)
+    coefficients = einsum("ui,aibjc,vj->abcuv", basis, blocks, basis)
     step = table[None, None, None]
     rounded = jnp.round(coefficients / step) * step
-    return jnp.einsum("ui,abcuv,vj->aibjc", basis, rounded, basis).reshape(channels.shape)
+    return einsum("ui,abcuv,vj->aibjc", basis, rounded, basis).reshape(channels.shape)
 
 
 def _cosines() -> np.ndarray:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import random
 
+from mofa_jax.numerics import einsum
+
 _OCTAVES = (2, 5, 12, 30, 80)  # random values along a side of each layer of noise
 _NUM_SHAPES = 12
 
@@ -145,9 +147,9 @@ def _noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
         start = sum(sizes[:k])
         coarse = values[start : start + sizes[k]].reshape(octave, octave, 3)
         strength = 0.5 * levels[3 + k] ** 2 / (1 + k)
-        layers.append(strength * jnp.einsum("wj,ijc->iwc", columns[k], coarse))
+        layers.append(strength * einsum("wj,ijc->iwc", columns[k], coarse))
     # All layers are enlarged to the height by one matrix product.
-    noise = jnp.einsum("hi,iwc->hwc", jnp.concatenate(rows, axis=1), jnp.concatenate(layers))
+    noise = einsum("hi,iwc->hwc", jnp.concatenate(rows, axis=1), jnp.concatenate(layers))
     return levels[None, None, :3] + noise
 
 

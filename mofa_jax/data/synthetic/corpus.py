@@ -19,6 +19,7 @@ from mofa_jax.data.sources.images import encode_photograph
 from mofa_jax.data.synthetic.distributions import SyntheticRanges
 from mofa_jax.data.synthetic.examples import as_stored, example_keys, synthetic_batch
 from mofa_jax.face_model import FaceModel
+from mofa_jax.numerics import product
 from mofa_jax.params import FaceParams, code_size
 
 NAME = "mofa_synthetic"
@@ -66,7 +67,8 @@ def true_geometry(code: jax.Array, model: FaceModel) -> jax.Array:
       model: the face model that the corpus was rendered with, see `has_codes_of`.
     """
     params = FaceParams.from_code(code, model)
-    return model.geometry(params.shape, params.expression) @ rotation_matrix(params.rotation)
+    vertices = model.geometry(params.shape, params.expression)
+    return product(vertices, rotation_matrix(params.rotation))
 
 
 def shard_examples(

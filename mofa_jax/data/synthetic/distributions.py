@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mofa_jax.face_model import FaceModel
 from mofa_jax.illumination import AMBIENT, directed_light
+from mofa_jax.numerics import einsum
 from mofa_jax.params import NUM_BANDS, FaceParams
 
 
@@ -116,7 +117,7 @@ def sample_illumination(key: jax.Array, ranges: SyntheticRanges) -> jax.Array:
     elevation = jnp.clip(jnp.radians(mean + spread * elevation), -math.pi / 2, math.pi / 2)
     ambient = jnp.zeros(NUM_BANDS).at[0].set(1.0)
     lights = jnp.stack([(1 - share) * ambient, share * directed_light(azimuth, elevation)])
-    gamma = level * jnp.einsum("lb,lc->bc", lights, tints)
+    gamma = level * einsum("lb,lc->bc", lights, tints)
     return gamma.at[0].add(-AMBIENT)  # the renderer adds it
 
 

@@ -21,6 +21,7 @@ from mofa_jax.data.synthetic.backgrounds import (
 )
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params, spread_normal
 from mofa_jax.face_model import FaceModel
+from mofa_jax.numerics import product
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import Rendering, render
 
@@ -137,7 +138,8 @@ def _feather(mask: jax.Array, sigma: jax.Array) -> jax.Array:
 def _blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
     """Gaussian blur of an image [H, W, C]; `sigma` in px."""
     down, across = (_blurring(size, sigma) for size in image.shape[:2])
-    return jnp.moveaxis(down @ jnp.moveaxis(image, -1, 0) @ across.T, 0, -1)
+    columns = product(down, jnp.moveaxis(image, -1, 0))
+    return jnp.moveaxis(product(columns, across.T), 0, -1)
 
 
 def _blurring(size: int, sigma: jax.Array) -> jax.Array:
