@@ -8,7 +8,7 @@ random pictures is written to a temporary folder. Prints
 - images/s of the feed from files and of the feed from the devices, by what is augmented, and the
   time of the augmentation alone;
 - resident memory over an epoch of the feed from files;
-- the share of its time that a training with `compact` waits for `next(feed)`.
+- the share of its time that a training with `compact` waits for `feed.take`.
 """
 
 import io
@@ -38,7 +38,7 @@ from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
-from mofa_jax.train import TrainState, make_train_step, replicate
+from mofa_jax.train import TrainState, make_train_steps, replicate
 
 _CORPUS = flags.DEFINE_string("corpus", "", "Folder of a prepared corpus; '' = a temporary one.")
 _MODEL = flags.DEFINE_string("model", "open", "Face model of the training: a file or a name.")
@@ -116,7 +116,7 @@ def measure_feeds(source: ExampleSource) -> None:
         streamed = StreamedFeed(source, batch_size, 0, options)
         resident = ResidentFeed(cache, batch_size, 0, options)
         rates = [
-            batch_size * _calls_a_second(lambda feed=feed: next(feed).arrays)
+            batch_size * _calls_a_second(lambda feed=feed: feed.take(1).arrays)
             for feed in (streamed, resident)
         ]
         streamed.close()
@@ -132,7 +132,7 @@ def measure_memory(source: ExampleSource) -> None:
     resident = []
     with closing(StreamedFeed(source, batch_size, 0, _AUGMENTATIONS["mirrored"])) as feed:
         for _ in range(len(source) // batch_size):
-            jax.block_until_ready(next(feed).arrays)
+            jax.block_until_ready(feed.take(1).arrays)
             resident.append(_resident_mebibytes())
     steady = resident[10:] or resident
     print(
@@ -150,7 +150,7 @@ def measure_waiting(source: ExampleSource) -> None:
     weights = initial_weights(encoder, config, cam)
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-    step = make_train_step(encoder.apply, optimizer, config)
+    step = make_train_steps(encoder.apply, optimizer, config)
     state, decoder = replicate(state), replicate(Decoder(model, cam))
     augmentation = Augmentation(**config.data.augmentation)
     waited, pending = 0.0, None
@@ -159,7 +159,7 @@ def measure_waiting(source: ExampleSource) -> None:
             if number == 3:  # compiled and started
                 waited, begin = 0.0, time.perf_counter()
             start = time.perf_counter()
-            batch = next(feed)
+            batch = feed.take(1)
             waited += time.perf_counter() - start
             state, metrics = step(state, decoder, batch.arrays)
             if pending is not None:

@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
     config.loss = _loss()
     config.optimizer = _optimizer()
     config.data = _data()
+    config.steps_at_once = 0  # steps that the devices take before the host looks, as far as the
+    # next three numbers allow: their greatest common divisor; 0 = 1 on a CPU, 100 elsewhere
     config.log_every = 20  # steps between two TensorBoard points
     config.image_every = 500  # steps between two pictures of faces from training and evaluation
     config.eval_every = 1000  # steps between two evaluations on the held-out photographs
@@ -46,6 +48,8 @@ def _encoder() -> ConfigDict:
     encoder = ConfigDict()
     encoder.name = "alexnet"  # alexnet (P), vgg_face (P), compact
     encoder.variant = "caffe"  # of alexnet: caffe (P: bvlc_alexnet) or torchvision
+    encoder.dtype = "float32"  # of what the hidden layers compute, float32 (P) or bfloat16: faster
+    # on a GPU; weights, codes, decoder and optimizer are float32
     encoder.pretrained = ""  # file of weights for all but the last layer, or another run's workdir
     # for all layers; "" = He initialization
     return encoder

@@ -1,6 +1,7 @@
 """Training: `run_experiment(config, workdir)`, the whole of what main.py does before it draws."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from mofa_jax.autoencoder import (
 )
 from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import Checkpoints
+from mofa_jax.data.feeds.device_batch import DeviceBatches
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.evaluation.errors import evaluate, make_errors_of
@@ -37,6 +39,7 @@ from mofa_jax.patches import surface_patches
 from mofa_jax.processes import StopSignal, agree, initialize_processes
 from mofa_jax.watch import Watch
 
+_STEPS_AT_ONCE = 100  # of an accelerator at most
 _logger = logging.getLogger(__name__)
 
 
@@ -100,7 +103,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     check_loss(config.loss, cam)
     encoder = encoder_from_config(config.encoder, code_size(model))
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
-    train_step = make_train_step(encoder.apply, optimizer, config)
+    train_steps = make_train_steps(encoder.apply, optimizer, config)
+    at_once = _steps_at_once(config)
     errors_of = make_errors_of(encoder.apply)
     information = _run_information(config, model)
 
@@ -119,7 +123,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
             state, errors = replicate(state), None
 
             def evaluated(step: int) -> dict[str, float]:
-                errors = evaluate(_host(state.weights), data.make_eval(), errors_of, host_decoder)
+                errors = evaluate(
+                    _on_first_device(state.weights), data.make_eval(), errors_of, host_decoder
+                )
                 watch.evaluation(step, errors)
                 return errors
 
@@ -129,27 +135,35 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
 
             if first == 0 or first >= config.num_steps:
                 errors = evaluated(first)
-            pending, last_save = None, time.monotonic()
+            step, pending, last_save = first, None, time.monotonic()
             with watch.progress(first, config.num_steps) as progress:
-                for step in range(first + 1, config.num_steps + 1):
-                    batch = next(batches)
-                    state, metrics = train_step(state, decoder, batch.arrays)
-                    if pending is not None:
-                        check(*pending)  # one step late, so that the device never waits
-                    pending = step, metrics, batch.name_of, config.max_loss, checkpoints
+
+                def finish(step: int, metrics: dict, taken: DeviceBatches) -> None:
+                    metrics = jax.device_get(metrics)
+                    check(step, metrics, taken.names, config.max_loss, checkpoints)
+                    metrics = jax.tree.map(lambda values: float(values[-1]), metrics)
                     progress.update(step, metrics)
+                    if step % config.log_every == 0 or step == config.num_steps or stop.requested:
+                        watch.scalars(step, metrics)
+
+                while step < config.num_steps:
+                    taken = batches.take(min(at_once - step % at_once, config.num_steps - step))
+                    state, metrics = train_steps(state, decoder, taken.arrays)
+                    step += len(taken)
+                    if pending is not None:
+                        finish(*pending)  # one dispatch late, so that the device never waits
+                    pending = step, metrics, taken
                     overdue = time.monotonic() - last_save >= 60 * config.checkpoint_every_minutes
                     overdue, stopping = agree([overdue, stop.requested], step, config.log_every)
                     last = step == config.num_steps or stopping
                     if last or overdue or _shown(step, config):
-                        check(*pending)
-                    if step % config.log_every == 0 or last:
-                        watch.scalars(step, metrics)
+                        finish(*pending)
+                        pending = None
                     if last or overdue:
                         save(step)
                         last_save = time.monotonic()
                     if step % config.image_every == 0 or last:
-                        watch.pictures(step, _host(state.weights), batch)
+                        watch.pictures(step, _on_first_device(state.weights), taken)
                     if step % config.eval_every == 0 or step == config.num_steps:
                         errors = evaluated(step)
                     if stopping:
@@ -162,15 +176,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
             return None if stop.requested else errors
 
 
-def make_train_step(
+def make_train_steps(
     encode: Callable, optimizer: optax.GradientTransformation, config: ConfigDict
 ) -> Callable:
-    """(state, decoder, batch [devices, B / devices, ...]) -> (state, metrics), on all devices.
+    """(state, decoder, batches [devices, K, B / devices, ...]) -> (state, metrics), on all devices.
 
-    The metrics are the loss, its `terms` by name, the `errors` (NaN without anything to compare)
-    and the `norms` of gradient, weights and update. Each device works out the gradient of its part
-    of the batch; the parts are averaged. The state goes in and comes out the same on every device,
-    and its memory is used again.
+    K steps in a row, without the host. The metrics, [K] each, are the loss, its `terms` by name,
+    the `errors` (NaN without anything to compare) and the `norms` of gradient, weights and update.
+    Each device works out the gradient of its part of a batch; the parts are averaged. The state
+    goes in and comes out the same on every device, and its memory is used again.
     """
 
     def step(state: TrainState, decoder: Decoder, batch: dict):
@@ -189,9 +203,21 @@ def make_train_step(
         metrics = {"loss": sum(terms.values()), "terms": terms, "errors": errors, "norms": norms}
         return TrainState(state.step + 1, weights, opt_state), metrics
 
+    def steps(state: TrainState, decoder: Decoder, batches: dict):
+        if batches["image"].shape[0] == 1:  # on a CPU, loops keep convolutions from all cores
+            state, metrics = step(state, decoder, jax.tree.map(lambda x: x[0], batches))
+            return state, jax.tree.map(lambda x: x[None], metrics)
+        return jax.lax.scan(lambda state, batch: step(state, decoder, batch), state, batches)
+
     return jax.pmap(
-        step, axis_name="batch", in_axes=(None, None, 0), out_axes=None, donate_argnums=(0,)
+        steps, axis_name="batch", in_axes=(None, None, 0), out_axes=None, donate_argnums=(0,)
     )
+
+
+def _steps_at_once(config: ConfigDict) -> int:
+    """How many steps the devices take in a row: whatever is due between two steps ends a row."""
+    wanted = config.steps_at_once or (1 if jax.default_backend() == "cpu" else _STEPS_AT_ONCE)
+    return math.gcd(wanted, config.log_every, config.image_every, config.eval_every)
 
 
 def _make_decoder(model: FaceModel, cam: Camera, config: ConfigDict) -> Decoder:
@@ -205,20 +231,30 @@ def replicate(tree: Any) -> Any:
 
 
 def check(
-    step: int, metrics: dict, name_of: Callable, max_loss: float, checkpoints: Checkpoints
+    step: int, metrics: dict, names_of: Callable, max_loss: float, checkpoints: Checkpoints
 ) -> None:
-    """Raises TrainingDivergedError if a step's loss, a term of it or its gradient is unusable."""
-    terms = {key: float(value) for key, value in metrics["terms"].items()}
-    loss, gradient_norm = float(metrics["loss"]), float(metrics["norms"]["gradient_norm"])
-    values = {"loss": loss, **terms, "gradient_norm": gradient_norm}
-    bad = [key for key, value in values.items() if not np.isfinite(value)]
-    if not bad and loss > max_loss:
-        bad = [max(terms, key=terms.__getitem__)]
-    if bad:
+    """Raises TrainingDivergedError if a loss, a term of it or its gradient is unusable.
+
+    Args:
+      step: the last of the K that are checked.
+      metrics: [K] each, on the host.
+      names_of: gives the names of the faces of one of the K batches.
+      max_loss: a larger loss is unusable.
+      checkpoints: of the run.
+    """
+    terms, gradient_norms = metrics["terms"], metrics["norms"]["gradient_norm"]
+    values = {"loss": metrics["loss"], **terms, "gradient_norm": gradient_norms}
+    unusable = ~np.isfinite(np.array([*values.values()])) | (values["loss"] > max_loss)
+    if unusable.any():
+        number = int(unusable.any(axis=0).argmax())
+        values = {key: float(value[number]) for key, value in values.items()}
+        bad = [key for key, value in values.items() if not np.isfinite(value)]
+        bad = bad or [max(terms, key=values.__getitem__)]
         kept = checkpoints.latest_step
         raise TrainingDivergedError(
-            f"step {step}: {', '.join(f'{key} = {values[key]:g}' for key in bad)} on the batch "
-            f"{', '.join(map(str, name_of()))}; the last good checkpoint is "
+            f"step {step - len(metrics['loss']) + number + 1}: "
+            f"{', '.join(f'{key} = {values[key]:g}' for key in bad)} on the batch "
+            f"{', '.join(names_of(number))}; the last good checkpoint is "
             f"{'none yet' if kept is None else f'that of step {kept}'}: lower "
             "config.optimizer.learning_rate, set config.optimizer.clip_norm, or remove a file."
         )
@@ -228,8 +264,9 @@ def _shown(step: int, config: ConfigDict) -> bool:
     return any(step % period == 0 for period in (config.image_every, config.eval_every))
 
 
-def _host(weights: Any) -> Any:
-    return jax.tree.map(np.asarray, jax.device_get(weights))
+def _on_first_device(tree: Any) -> Any:
+    """The first local device's copy of what `replicate` has given every one."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mofa_jax.camera import Camera
-from mofa_jax.data.feeds.device_batch import DeviceBatch
+from mofa_jax.data.feeds.device_batch import DeviceBatches
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import panels_grid, write_image
 from mofa_jax.params import FaceParams
@@ -65,7 +65,7 @@ class Watch:
                 self._writer.close()
 
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
-        """The loss and every term, error and norm of a training step (see `make_train_step`)."""
+        """The loss and every term, error and norm of one training step (see `make_train_steps`)."""
         if self._active:
             groups = (metrics["terms"], metrics["errors"], metrics["norms"])
             values = [("loss", metrics["loss"]), *(item for g in groups for item in g.items())]
@@ -85,11 +85,11 @@ class Watch:
                 continue
             self._writer.add_scalar(f"{_EVALUATION}/{key}", value, step)
 
-    def pictures(self, step: int, weights: Any, batch: DeviceBatch) -> None:
+    def pictures(self, step: int, weights: Any, batches: DeviceBatches) -> None:
         """Photographs, overlay, geometry, reflectance and light of some faces, side by side."""
         if not self._active:
             return
-        train_examples = batch.images(_NUM_PICTURED)
+        train_examples = batches.images(_NUM_PICTURED)
         for kind, images in (("train", train_examples), ("eval", self._eval_examples)):
             codes = self._encode(weights, jnp.asarray(images, jnp.float32) / 255.0)
             params = FaceParams.from_code(codes, self._model)

@@ -33,10 +33,10 @@ def first_gradient(config, workdir):
     encoder = encoder_from_config(config.encoder, code_size(model))
     weights = initial_weights(encoder, config, cam)
     optimizer = optax.GradientTransformation(lambda w: w, lambda g, state, w: (g, g))
-    step = train.make_train_step(encoder.apply, optimizer, config)
+    step = train.make_train_steps(encoder.apply, optimizer, config)
     state = train.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
     with closing(open_data(config, model, cam, Path(workdir)).train) as feed:
-        batch = next(feed)
+        batch = feed.take(1)
     decoder = train.replicate(Decoder(model, cam))
     new, _ = step(train.replicate(state), decoder, batch.arrays)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(new.opt_state)]

@@ -55,8 +55,12 @@ def feed():
 
 
 def take(feed, count: int) -> list[dict]:
-    batches = [next(feed) for _ in range(count)]
-    return [{**jax.device_get(batch.arrays), "name": batch.names()} for batch in batches]
+    batches = [feed.take(1) for _ in range(count)]
+    return [
+        {key: np.asarray(array)[:, 0] for key, array in batch.arrays.items()}
+        | {"name": batch.names(0)}
+        for batch in batches
+    ]
 
 
 def on_host(count: int, batch_size: int = 8, source=None, seed=7, **process) -> list[dict]:
@@ -79,22 +83,22 @@ def names(batches) -> list[str]:
 
 
 def test_each_device_holds_its_part_of_the_batch(feed):
-    batch, (expected,) = next(feed(augmentation=NOTHING)), on_host(1, 2 * DEVICES)
-    assert batch.names() == expected["name"].tolist()
+    batch, (expected,) = feed(augmentation=NOTHING).take(1), on_host(1, 2 * DEVICES)
+    assert batch.names(0) == expected["name"].tolist()
     assert batch.arrays.keys() == {"image", "landmarks", "confidence"}
     for key, array in batch.arrays.items():
-        assert array.shape == (DEVICES, 2, *expected[key].shape[1:])
+        assert array.shape == (DEVICES, 1, 2, *expected[key].shape[1:])
         assert array.dtype == expected[key].dtype
         for d, piece in enumerate(sorted(array.addressable_shards, key=lambda s: s.device.id)):
-            np.testing.assert_array_equal(piece.data[0], expected[key][2 * d : 2 * d + 2])
+            np.testing.assert_array_equal(piece.data[0, 0], expected[key][2 * d : 2 * d + 2])
     np.testing.assert_array_equal(batch.images(3), expected["image"][:3])
 
 
 @pytest.mark.parametrize("augmentation", [NOTHING, CHANGES])
 def test_train_steps_pmap_takes_the_batch_where_it_lies(feed, augmentation):
-    arrays = next(feed(augmentation=augmentation)).arrays
+    arrays = feed(augmentation=augmentation).take(3).arrays
     doubled = jax.pmap(lambda batch: 2 * batch["confidence"], axis_name="batch")(arrays)
-    assert doubled.shape == (DEVICES, 2, 68)
+    assert doubled.shape == (DEVICES, 3, 2, 68)
 
 
 @pytest.mark.parametrize("num_threads", [0, 1, 4])
@@ -191,13 +195,14 @@ def test_training_goes_on_over_unreadable_records(feed, caplog):
 
 def test_source_without_a_readable_record_is_one_clear_error(feed):
     with pytest.raises(FeedError, match="cannot be read"):
-        next(feed(Numbers(4, broken=(0, 1, 2, 3))))
+        feed(Numbers(4, broken=(0, 1, 2, 3))).take(1)
 
 
 def test_no_thread_is_left_behind(feed):
     before = set(threading.enumerate())
-    for each in (feed(), eval_batches(Numbers(), 8)):
-        next(each)
+    endless, held_out = feed(), eval_batches(Numbers(), 8)
+    for each, start in ((endless, lambda: endless.take(1)), (held_out, lambda: next(held_out))):
+        start()
         assert set(threading.enumerate()) - before
         each.close()
         for thread in set(threading.enumerate()) - before:

@@ -47,8 +47,12 @@ def cache():
 
 
 def drawn(feed, count: int) -> list[dict]:
-    batches = [next(feed) for _ in range(count)]
-    return [{**jax.device_get(batch.arrays), "name": batch.names()} for batch in batches]
+    batches = [feed.take(1) for _ in range(count)]
+    return [
+        {key: np.asarray(array)[:, 0] for key, array in batch.arrays.items()}
+        | {"name": batch.names(0)}
+        for batch in batches
+    ]
 
 
 def assert_equal(batches, others) -> None:
@@ -58,16 +62,27 @@ def assert_equal(batches, others) -> None:
 
 
 def test_batches_are_laid_out_as_the_train_step_takes_them(cache):
-    batch = next(ResidentFeed(cache, 2 * DEVICES, 0, NOTHING))
-    shapes = {key: (array.shape, str(array.dtype)) for key, array in batch.arrays.items()}
+    batches = ResidentFeed(cache, 2 * DEVICES, 0, NOTHING).take(4)
+    shapes = {key: (array.shape, str(array.dtype)) for key, array in batches.arrays.items()}
     assert shapes == {
-        "image": ((DEVICES, 2, 16, 16, 3), "uint8"),
-        "landmarks": ((DEVICES, 2, 68, 2), "float32"),
-        "confidence": ((DEVICES, 2, 68), "float32"),
+        "image": ((DEVICES, 4, 2, 16, 16, 3), "uint8"),
+        "landmarks": ((DEVICES, 4, 2, 68, 2), "float32"),
+        "confidence": ((DEVICES, 4, 2, 68), "float32"),
     }
-    homes = [shard.device for shard in batch.arrays["image"].addressable_shards]
+    homes = [shard.device for shard in batches.arrays["image"].addressable_shards]
     assert sorted(home.id for home in homes) == [device.id for device in jax.local_devices()]
-    assert batch.images(3).shape == (3, 16, 16, 3)
+    assert batches.images(3).shape == (3, 16, 16, 3)
+
+
+@pytest.mark.parametrize("augmentation", [NOTHING, CHANGES])
+def test_batches_taken_together_are_those_taken_one_by_one(cache, augmentation):
+    one, together = (ResidentFeed(cache, 2 * DEVICES, 3, augmentation) for _ in range(2))
+    several, single = together.take(3), drawn(one, 3)
+    assert one.get_state() == together.get_state() == {"batches": 3}
+    for number, batch in enumerate(single):
+        assert several.names(number) == batch.pop("name")
+        for key, array in batch.items():
+            np.testing.assert_array_equal(several.arrays[key][:, number], array)
 
 
 def test_examples_are_those_of_the_source_under_their_names(cache):
@@ -99,8 +114,8 @@ def test_seeds_give_different_orders(cache):
 def test_restored_feed_goes_on_with_the_same_batches(cache, done):
     unbroken = drawn(ResidentFeed(cache, 2 * DEVICES, 7, CHANGES), done + 3)
     broken = ResidentFeed(cache, 2 * DEVICES, 7, CHANGES)
-    for _ in range(done):
-        next(broken)
+    if done:
+        broken.take(done)
     resumed = ResidentFeed(cache, 2 * DEVICES, 7, CHANGES)
     resumed.set_state(json.loads(json.dumps(broken.get_state())))
     assert_equal(drawn(resumed, 3), unbroken[done:])
@@ -203,8 +218,8 @@ assert use_cache("on", Numbers())
 feed = ResidentFeed(load_cache(Numbers()), 4, 3, NOTHING)
 mean = jax.pmap(lambda c: jax.lax.pmean(c.mean(), "batch"), axis_name="batch", out_axes=None)
 for _ in range(6):
-    batch = next(feed)
-    print("names", *batch.names(), float(mean(batch.arrays["confidence"])))
+    batch = feed.take(1)
+    print("names", *batch.names(0), float(mean(batch.arrays["confidence"])))
 """
 
 

@@ -42,7 +42,7 @@ def test_training_faces_come_with_their_codes_and_photographs_have_none(tiny_mod
     config = code_regression.get_config()
     config.data.num_eval, config.batch_size = 4, 4
     cam = mofa_jax.Camera()
-    batch = next(open_data(config, tiny_model, cam, tmp_path).train).arrays
+    batch = open_data(config, tiny_model, cam, tmp_path).train.take(1).arrays
     code = np.asarray(batch["code"]).reshape(4, -1)
     params = mofa_jax.FaceParams.from_code(jax.numpy.asarray(code[0]), tiny_model)
     landmarks = mofa_jax.render(params, tiny_model, cam).screen[tiny_model.landmarks]
@@ -68,7 +68,7 @@ def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_mo
     )
     data = open_data(config, tiny_model, cam, tmp_path)
     pictures = {
-        "train": next(data.train).images(4),
+        "train": data.train.take(1).images(4),
         "eval": next(iter(data.make_eval()))["image"],
     }
     for split, images in pictures.items():
@@ -82,7 +82,7 @@ def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_mo
 def test_streams_repeat_from_their_seed_and_share_nothing(tiny_model, cam):
     def images(seed):
         feed = SyntheticFeed(tiny_model, cam, 4, CLEAR, None, seed)
-        return np.concatenate([next(feed).images(4) for _ in range(2)])
+        return np.concatenate([feed.take(1).images(4) for _ in range(2)])
 
     train, again = images(0), images(0)
     np.testing.assert_array_equal(train, again)
@@ -108,11 +108,20 @@ def test_held_out_faces_are_those_of_the_evaluations_in_any_order(tiny_model, ca
 
 def test_restored_stream_goes_on_with_the_same_faces(tiny_model, cam):
     feed, resumed = (SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0) for _ in range(2))
-    next(feed)
+    feed.take(1)
     resumed.set_state(feed.get_state())
-    batch, expected = next(resumed), next(feed)
-    assert batch.names() == expected.names() == [f"synthetic train 1:{i}" for i in range(4)]
+    batch, expected = resumed.take(1), feed.take(1)
+    assert batch.names(0) == expected.names(0) == [f"synthetic train 1:{i}" for i in range(4)]
     np.testing.assert_array_equal(batch.images(4), expected.images(4))
+
+
+def test_batches_taken_together_are_those_taken_one_by_one(tiny_model, cam):
+    one, together = (SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0) for _ in range(2))
+    several, single = together.take(3), [one.take(1) for _ in range(3)]
+    assert [several.names(k) for k in range(3)] == [batch.names(0) for batch in single]
+    for key, array in several.arrays.items():
+        expected = np.concatenate([batch.arrays[key] for batch in single], axis=1)
+        np.testing.assert_allclose(array, expected, atol=1e-4 if key != "image" else 1)
 
 
 def test_state_of_another_kind_of_feed_is_refused(tiny_model, cam):
@@ -122,13 +131,13 @@ def test_state_of_another_kind_of_feed_is_refused(tiny_model, cam):
 
 @pytest.mark.parametrize("process", [0, 1])
 def test_each_process_renders_its_part_of_the_batch(tiny_model, cam, monkeypatch, process):
-    whole = next(SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0))
+    whole = SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0).take(1)
     devices = jax.local_devices()[:1]
     for name, value in (("process_count", 2), ("process_index", process), ("device_count", 2)):
         monkeypatch.setattr(jax, name, lambda value=value: value)
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
-    part = next(SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0))
-    assert part.names() == whole.names()[2 * process :][:2]
+    part = SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0).take(1)
+    assert part.names(0) == whole.names(0)[2 * process :][:2]
     expected = whole.images(4)[2 * process :][:2].astype(int)
     assert np.abs(part.images(2) - expected).max() <= 1

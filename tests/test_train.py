@@ -140,6 +140,25 @@ def test_killed_and_resumed_run_ends_with_the_same_weights_and_losses(
     assert {step: whole[step] for step in resumed} == resumed
 
 
+@pytest.mark.parametrize("device_cache", ["off", "on"])
+def test_steps_taken_at_once_end_where_single_steps_do(config, tmp_path, device_cache):
+    config.data.device_cache, config.checkpoint_every_minutes = device_cache, 0.0
+    config.log_every, config.image_every, config.eval_every = 3, 6, 6
+    seen = []
+    for at_once in (1, 3):
+        config.num_steps = 2  # in the middle of a row
+        config.steps_at_once = at_once
+        training.train_and_evaluate(config, tmp_path / str(at_once))
+        config.num_steps = 7
+        training.train_and_evaluate(config, tmp_path / str(at_once))
+        seen.append((*weights_of(tmp_path / str(at_once)), losses_of(tmp_path / str(at_once))))
+    (step, single, losses), (_, several, others) = seen
+    assert step == 7 and losses.keys() == others.keys() == {2, 3, 6, 7}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), single, several)
+    for step, loss in losses.items():
+        np.testing.assert_allclose(others[step], loss, rtol=1e-4)
+
+
 def test_sigterm_saves_and_stops(config, tmp_path, monkeypatch):
     config.num_steps = 1000
     update = training.Watch.scalars
@@ -233,8 +252,8 @@ def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
                 num_failed, close = 0, batches.close
                 get_state, set_state = batches.get_state, batches.set_state
 
-                def __next__(self):
-                    batch = next(batches)
+                def take(self, count):
+                    batch = batches.take(count)
                     unknown = {
                         "landmarks": jnp.full_like(batch.arrays["landmarks"], jnp.nan),
                         "confidence": jnp.zeros_like(batch.arrays["confidence"]),
@@ -326,11 +345,12 @@ def train_step_gradients(model, config, num_devices):
         optimizer = optax.GradientTransformation(lambda weights: weights, keep_gradient)
         pmap = jax.pmap
         patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=devices, **k))
-        step = training.make_train_step(encoder.apply, optimizer, config)
+        steps = training.make_train_steps(encoder.apply, optimizer, config)
         state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
         decoder = training.replicate(Decoder(model, cam))
-        new, metrics = step(training.replicate(state), decoder, streamed.shard(batch))
-    return jax.device_get(new.opt_state), jax.tree.map(float, metrics)
+        batches = streamed.shard({key: array[None] for key, array in batch.items()})
+        new, metrics = steps(training.replicate(state), decoder, batches)
+    return jax.device_get(new.opt_state), jax.tree.map(lambda values: float(values[0]), metrics)
 
 
 def test_four_devices_give_the_gradients_of_one(config, tiny_model):

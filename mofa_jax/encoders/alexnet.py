@@ -65,11 +65,14 @@ class AlexNet(nn.Module):
       num_outputs: the number of entries of the code vector.
       variant: "caffe" or "torchvision".
       width: factor on the number of channels of every hidden layer.
+      dtype: of what the hidden layers compute, "float32" or "bfloat16"; weights and codes are
+        float32.
     """
 
     num_outputs: int
     variant: str = "caffe"
     width: float = 1.0
+    dtype: str = "float32"
 
     def __post_init__(self):
         if self.variant not in VARIANTS:
@@ -87,7 +90,8 @@ class AlexNet(nn.Module):
             channels = round(self.width * net.channels[i])
             name = f"conv{i + 1}"
             input_std = PIXEL_STD / net.std[0] if i == 0 else 1.0
-            conv = Conv(channels, kernel_size, stride, padding, net.groups[i], input_std, name=name)
+            shape = channels, kernel_size, stride, padding, net.groups[i]
+            conv = Conv(*shape, input_std, self.dtype, name=name)
             x = nn.relu(conv(x))
             if net.response_norm and name in ("conv1", "conv2"):
                 x = local_response_norm(x)
@@ -95,5 +99,5 @@ class AlexNet(nn.Module):
                 x = max_pool(x, window=3, stride=2)
         x = x.reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
-            x = nn.relu(hidden_layer(round(self.width * 4096), name)(x))
+            x = nn.relu(hidden_layer(round(self.width * 4096), name, self.dtype)(x))
         return code_layer(self.num_outputs)(x)

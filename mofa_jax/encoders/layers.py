@@ -13,6 +13,8 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from mofa_jax.numerics import product
+
 PIXEL_STD = 70.0
 """Standard deviation of photographs' pixels about their mean, in units of 0..255."""
 
@@ -80,7 +82,7 @@ class Conv(nn.Module):
     """Convolution with bias; `groups` > 1 connects each slice of the channels only to its own.
 
     Kernel [K, K, I / groups, O], He initialization for inputs of standard deviation `input_std`.
-    The groups are separate convolutions.
+    The groups are separate convolutions. The weights are float32, the maps of type `dtype`.
     """
 
     features: int
@@ -89,6 +91,7 @@ class Conv(nn.Module):
     padding: int = 0
     groups: int = 1
     input_std: float = 1.0
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -96,6 +99,7 @@ class Conv(nn.Module):
         he = nn.initializers.variance_scaling(2.0 / self.input_std**2, "fan_in", "truncated_normal")
         kernel = self.param("kernel", he, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         groups = zip(
             jnp.split(x, self.groups, axis=-1), jnp.split(kernel, self.groups, axis=-1), strict=True
         )
@@ -125,17 +129,20 @@ def local_response_norm(x: jax.Array, size: int = 5, alpha: float = 1e-4) -> jax
     channel = np.arange(x.shape[-1])
     near = np.abs(channel[:, None] - channel[None, :]) <= size // 2
     band = jnp.asarray(near * (alpha / size), x.dtype)
-    scale = 1.0 + jnp.matmul(x * x, band, precision=lax.Precision.HIGHEST)
+    scale = 1.0 + product(x * x, band)
     root = lax.rsqrt(scale)
     return x * root * jnp.sqrt(root)
 
 
-def hidden_layer(features: int, name: str) -> nn.Dense:
-    """A dense layer with He initialization."""
-    return nn.Dense(features, kernel_init=nn.initializers.he_normal(), name=name)
+def hidden_layer(features: int, name: str, dtype: str = "float32") -> nn.Dense:
+    """A dense layer with He initialization; its output is of type `dtype`."""
+    return nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=name)
 
 
 def code_layer(num_outputs: int) -> nn.Dense:
-    """The last layer, "code": zero weights and bias, so that training starts at the zero code."""
+    """The last layer, "code": zero weights and bias, so that training starts at the zero code.
+
+    It works in float32: 8 bits of a translation or an angle would show.
+    """
     zeros = nn.initializers.zeros
-    return nn.Dense(num_outputs, kernel_init=zeros, bias_init=zeros, name="code")
+    return nn.Dense(num_outputs, dtype="float32", kernel_init=zeros, bias_init=zeros, name="code")

@@ -28,10 +28,13 @@ class VGGFace(nn.Module):
     Attributes:
       num_outputs: the number of entries of the code vector.
       width: factor on the number of channels of every hidden layer.
+      dtype: of what the hidden layers compute, "float32" or "bfloat16"; weights and codes are
+        float32.
     """
 
     num_outputs: int
     width: float = 1.0
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -42,10 +45,11 @@ class VGGFace(nn.Module):
                 features = round(self.width * channels)
                 name = f"conv{block}_{layer}"
                 input_std = PIXEL_STD if name == "conv1_1" else 1.0
-                conv = Conv(features, 3, padding=1, input_std=input_std, name=name)
+                of_conv = {"input_std": input_std, "dtype": self.dtype, "name": name}
+                conv = Conv(features, 3, padding=1, **of_conv)
                 x = nn.relu(conv(x))
             x = max_pool(x, window=2, stride=2)
         x = x.reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
-            x = nn.relu(hidden_layer(round(self.width * 4096), name)(x))
+            x = nn.relu(hidden_layer(round(self.width * 4096), name, self.dtype)(x))
         return code_layer(self.num_outputs)(x)

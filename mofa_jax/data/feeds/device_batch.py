@@ -1,4 +1,4 @@
-"""A batch on the devices: this process's part of it, cut into one part for each local device."""
+"""Batches on the devices: this process's part of them, cut into one part for each local device."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ KEYS = ("image", "landmarks", "confidence")
 
 
 @dataclasses.dataclass(frozen=True)
-class DeviceBatch:
-    """This process's part of a batch, divided among its devices.
+class DeviceBatches:
+    """This process's part of K batches in a row, divided among its devices.
 
     Attributes:
-      arrays: dict(image uint8 [devices, B / devices, H, W, 3], landmarks [devices, B / devices,
-        68, 2] px, confidence [devices, B / devices, 68]), as the train step takes it; of rendered
-        faces also code [devices, B / devices, D].
-      name_of: gives the B names; it may wait for the device.
+      arrays: dict(image uint8 [devices, K, B / devices, H, W, 3], landmarks [devices, K, B /
+        devices, 68, 2] px, confidence [devices, K, B / devices, 68]), as the train step takes them;
+        of rendered faces also code [devices, K, B / devices, D].
+      name_of: gives the K B names; it may wait for the device.
     """
 
     arrays: dict[str, jax.Array]
     name_of: Callable[[], Sequence[str]]
 
-    def names(self) -> list[str]:
-        """The B examples' names."""
-        return [str(name) for name in self.name_of()]
+    def __len__(self) -> int:
+        return self.arrays["image"].shape[1]
+
+    def names(self, number: int) -> list[str]:
+        """The names of the B examples of one of the batches."""
+        names = [str(name) for name in self.name_of()]
+        size = len(names) // len(self)
+        return names[number * size :][:size]
 
     def images(self, count: int) -> np.ndarray:
-        """Pictures of the first `count` examples, uint8 [count, H, W, 3]."""
-        images = np.asarray(self.arrays["image"])
+        """Pictures of the last batch's first `count` examples, uint8 [count, H, W, 3]."""
+        images = np.asarray(self.arrays["image"][:, -1])
         return images.reshape(-1, *images.shape[2:])[:count]
 
 
@@ -58,8 +63,12 @@ def local_sharding() -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
 
 
-def shard(batch: Mapping[str, jax.Array | np.ndarray]) -> dict[str, jax.Array]:
-    """This process's arrays [B, ...] on its devices, as [devices, B / devices, ...]."""
+def shard(batches: Mapping[str, jax.Array | np.ndarray]) -> dict[str, jax.Array]:
+    """This process's arrays [K, B, ...] on its devices, as [devices, K, B / devices, ...]."""
     devices = jax.local_device_count()
-    cut = {key: array.reshape(devices, -1, *array.shape[1:]) for key, array in batch.items()}
-    return jax.device_put(cut, local_sharding())
+
+    def cut(array: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+        parts = array.reshape(len(array), devices, -1, *array.shape[2:])
+        return parts.swapaxes(0, 1)
+
+    return jax.device_put(jax.tree.map(cut, dict(batches)), local_sharding())

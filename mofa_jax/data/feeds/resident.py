@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mofa_jax.data.feeds.augment import Augmentation, augment
-from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatch, local_sharding, part_of_batch
+from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, local_sharding, part_of_batch
 from mofa_jax.data.feeds.mixture import (
     ExampleSource,
     FeedError,
@@ -56,7 +56,7 @@ class Cache:
 
 
 class ResidentFeed:
-    """Endless batches drawn and augmented on the devices, as `DeviceBatch`es.
+    """Endless batches drawn and augmented on the devices.
 
     Batch k is a pure function of the seed and k. Each device goes through its examples of each
     corpus in a new order every epoch; of several corpora by turns, as their weights say.
@@ -73,7 +73,7 @@ class ResidentFeed:
 
     def __init__(self, cache: Cache, batch_size: int, seed: int, augmentation: Augmentation):
         self._cache, self._number, part = cache, 0, part_of_batch(batch_size)
-        self._devices = _numbers_of_devices()
+        self._devices, self._sharding = _numbers_of_devices(), local_sharding()
         self._rows = [
             endless(rows, cache.weights, [seed, device])
             .map_with_index(lambda place, row: (row, np.uint32(place % 2**32)))
@@ -82,15 +82,15 @@ class ResidentFeed:
         ]
         self._draw = jax.pmap(_make_draw(seed, augmentation), axis_name="batch")
 
-    def __iter__(self) -> Iterator[DeviceBatch]:
-        return self
-
-    def __next__(self) -> DeviceBatch:
-        drawn = [rows[self._number] for rows in self._rows]
-        rows, places = (np.stack(values) for values in zip(*drawn, strict=True))
-        self._number += 1
-        batch = self._draw(self._cache.arrays, rows, places, self._devices)
-        return DeviceBatch(batch, lambda: self._names(rows))
+    def take(self, count: int) -> DeviceBatches:
+        """The next `count` batches."""
+        numbers = range(self._number, self._number + count)
+        drawn = [[rows[number] for number in numbers] for rows in self._rows]
+        rows, places = np.moveaxis(np.array(drawn, np.uint32), 2, 0)  # [devices, count, B]
+        self._number += count
+        arguments = jax.device_put((rows, places, self._devices), self._sharding)
+        arrays = self._draw(self._cache.arrays, *arguments)
+        return DeviceBatches(arrays, lambda: self._names(rows))
 
     @property
     def num_failed(self) -> int:
@@ -118,22 +118,30 @@ class ResidentFeed:
         """Nothing runs ahead: nothing to end."""
 
     def _names(self, rows: np.ndarray) -> list[str]:
-        pairs = zip(self._cache.names, rows, strict=True)
-        return [names[row] for names, some in pairs for row in some]
+        """Of rows [devices, K, B / devices], batch after batch."""
+        return [
+            names[row]
+            for batch in rows.swapaxes(0, 1)
+            for names, part in zip(self._cache.names, batch, strict=True)
+            for row in part
+        ]
 
 
 def _make_draw(seed: int, augmentation: Augmentation) -> Callable:
-    """(a device's faces, rows [B] of them, the rows' places in its order [B], its number) -> its
-    part of the batch."""
+    """(a device's faces, rows [K, B] of them, the rows' places in its order [K, B], its number) ->
+    its part of K batches."""
 
     def draw(arrays: dict, rows: jax.Array, places: jax.Array, device: jax.Array) -> dict:
-        batch = {key: array[rows] for key, array in arrays.items()}
+        batches = {key: array[rows] for key, array in arrays.items()}
         if augmentation == Augmentation():
-            return batch
+            return batches
         key = jax.random.fold_in(jax.random.key(seed), device)
-        return jax.vmap(lambda place, e: augment(e, jax.random.fold_in(key, place), augmentation))(
-            places, batch
-        )
+
+        def change(place: jax.Array, example: dict) -> dict:
+            return augment(example, jax.random.fold_in(key, place), augmentation)
+
+        # One batch after the other: the floating-point pictures of all would take gigabytes.
+        return jax.lax.map(lambda batch: jax.vmap(change)(*batch), (places, batches))
 
     return draw
 

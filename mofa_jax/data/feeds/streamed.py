@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from mofa_jax.data.feeds.augment import Augmentation, augment
-from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatch, part_of_batch, shard
+from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, part_of_batch, shard
 from mofa_jax.data.feeds.mixture import (
     Example,
     ExampleSource,
@@ -26,7 +26,7 @@ _BATCHES_AHEAD = 2
 
 
 class StreamedFeed:
-    """This process's endless batches on its devices, as `DeviceBatch`es.
+    """This process's endless batches on its devices.
 
     The source and the seed fix one endless sequence of examples: each corpus in a new order every
     epoch, several corpora by turns as their weights say. An example's augmentation follows from the
@@ -61,14 +61,13 @@ class StreamedFeed:
         self._iterator = iter(read_ahead(batches, num_threads))
         self._augment = _make_augment(augmentation, seed)
 
-    def __iter__(self) -> StreamedFeed:
-        return self
-
-    def __next__(self) -> DeviceBatch:
-        batch = next(self._iterator)
-        names = batch.pop("name")
-        arrays = shard(batch)  # neither this nor the augmentation waits for the devices
-        return DeviceBatch(self._augment(arrays), lambda: names)
+    def take(self, count: int) -> DeviceBatches:
+        """The next `count` batches."""
+        batches = [next(self._iterator) for _ in range(count)]
+        stacked = {key: np.stack([batch[key] for batch in batches]) for key in batches[0]}
+        names = stacked.pop("name").ravel()
+        arrays = shard(stacked)  # neither this nor the augmentation waits for the devices
+        return DeviceBatches(self._augment(arrays), lambda: names)
 
     @property
     def num_failed(self) -> int:
@@ -147,7 +146,7 @@ def _numbered(number: int, example: Example) -> Example:
 
 
 def _make_augment(augmentation: Augmentation, seed: int):
-    """(arrays [devices, B / devices, ...] with `number`) -> the same, augmented, without it."""
+    """(arrays [devices, K, B / devices, ...] with `number`) -> the same, augmented, without it."""
 
     def change(example: dict[str, jax.Array]) -> dict[str, jax.Array]:
         key = jax.random.fold_in(jax.random.key(seed), example.pop("number"))
@@ -155,4 +154,4 @@ def _make_augment(augmentation: Augmentation, seed: int):
 
     if augmentation == Augmentation():
         return lambda arrays: {key: arrays[key] for key in KEYS}
-    return jax.pmap(jax.vmap(change), axis_name="batch")
+    return jax.pmap(lambda batches: jax.lax.map(jax.vmap(change), batches), axis_name="batch")

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mofa_jax.camera import Camera
-from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatch, part_of_batch, shard
+from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, part_of_batch, shard
 from mofa_jax.data.feeds.mixture import FeedError
 from mofa_jax.data.synthetic.distributions import SyntheticRanges
 from mofa_jax.data.synthetic.examples import as_stored, example_keys, synthetic_batch
@@ -48,15 +47,14 @@ class SyntheticFeed:
         self._render = _make_render(model, cam, batch_size, ranges, photographs)
         self._seed, self._number = seed, 0
 
-    def __iter__(self) -> SyntheticFeed:
-        return self
-
-    def __next__(self) -> DeviceBatch:
-        number, places = self._number, self._places
-        batch = self._render(self._seed, number, "train", places)
-        self._number += 1
-        arrays = shard({key: batch[key] for key in (*KEYS, "code")})
-        return DeviceBatch(arrays, lambda: [f"synthetic train {number}:{i}" for i in places])
+    def take(self, count: int) -> DeviceBatches:
+        """The next `count` batches."""
+        numbers, places = range(self._number, self._number + count), self._places
+        batches = self._render(self._seed, np.array(numbers), "train", places)
+        self._number += count
+        arrays = shard({key: batches[key] for key in (*KEYS, "code")})
+        names = [f"synthetic train {number}:{i}" for number in numbers for i in places]
+        return DeviceBatches(arrays, lambda: names)
 
     def get_state(self) -> dict[str, int]:
         """The number of the next batch."""
@@ -94,7 +92,7 @@ def synthetic_eval_batches(
     """
     render = _make_render(model, cam, batch_size, ranges, photographs)
     for number in range(-(-num_eval // batch_size)):
-        yield jax.device_get(render(0, number, "eval", range(batch_size)))
+        yield _only(jax.device_get(render(0, np.array([number]), "eval", range(batch_size))))
 
 
 class HeldOutFaces:
@@ -117,7 +115,7 @@ class HeldOutFaces:
 
         @functools.lru_cache(maxsize=1)
         def batch(number: int) -> dict[str, np.ndarray]:
-            return jax.device_get(render(0, number, "eval", range(batch_size)))
+            return _only(jax.device_get(render(0, np.array([number]), "eval", range(batch_size))))
 
         self._batch = batch
 
@@ -135,11 +133,25 @@ class HeldOutFaces:
 
 
 def _make_render(model, cam, batch_size, ranges, photographs):
-    """(seed, number of a batch, split, places in it) -> those faces of it, as they are stored."""
-    photographs = None if photographs is None else jnp.asarray(photographs)
+    """(seed, numbers [K] of batches, split, places in each) -> those faces of them [K, B, ...], as
+    they are stored."""
+    settings = jax.device_put((model, cam, ranges, photographs))
 
-    def render(seed: int, number: int, split: str, places: range) -> dict[str, jax.Array]:
-        keys = example_keys(seed, number, batch_size, split)[places.start : places.stop]
-        return as_stored(synthetic_batch(keys, model, cam, ranges, photographs))
+    @functools.partial(jax.jit, static_argnames=("split", "places"))
+    def render_all(seed, numbers, split, places, *settings):
+        def render_one(number: jax.Array) -> dict[str, jax.Array]:
+            keys = example_keys(seed, number, batch_size, split)[places.start : places.stop]
+            return as_stored(synthetic_batch(keys, *settings))
+
+        return jax.lax.map(render_one, numbers)
+
+    def render(seed: int, numbers: np.ndarray, split: str, places: range) -> dict[str, jax.Array]:
+        start = jax.device_put((np.uint32(seed), np.asarray(numbers, np.int32)))
+        return render_all(*start, split, places, *settings)
 
     return render
+
+
+def _only(batches: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The one batch of [1, B, ...]."""
+    return {key: array[0] for key, array in batches.items()}
