@@ -1,0 +1,511 @@
+"""On an accelerator: that everything works there as on a CPU, and how fast.
+
+    python -m benchmarks.gpu --output=runs/gpu
+    python -m benchmarks.gpu --output=runs/gpu --parts=train,inference
+
+Each part's numbers are added to OUTPUT/gpu.json as soon as they are there, and a part that is there
+is not run again; a part that fails is noted with its error, and the others go on. `--short` runs
+every part in its smallest form, which a CPU does in a few minutes.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+import mofa_jax
+from configs import default
+from mofa_jax.autoencoder import Decoder, objective, random_weights
+from mofa_jax.camera import make_camera
+from mofa_jax.data.feeds.augment import Augmentation
+from mofa_jax.data.feeds.resident import ResidentFeed, load_cache
+from mofa_jax.data.feeds.synthetic import SyntheticFeed
+from mofa_jax.data.synthetic.distributions import SyntheticRanges
+from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
+from mofa_jax.encoders import encoder_from_config
+from mofa_jax.files import write_json
+from mofa_jax.optimizer import make_optimizer
+from mofa_jax.params import code_size
+from mofa_jax.provenance import provenance
+from mofa_jax.rasterizer import rasterize_ids
+from mofa_jax.train import TrainState, make_train_steps, replicate
+
+_OUTPUT = flags.DEFINE_string("output", "runs/gpu", "Folder for gpu.json.")
+_PARTS = flags.DEFINE_list("parts", [], "Some of the parts; all of them if none is named.")
+_SHORT = flags.DEFINE_bool("short", False, "Every part in its smallest form.")
+
+_ROOT = Path(__file__).resolve().parents[1]
+# Of the tests, those that compare with NumPy float64, brute force or closed forms.
+_TESTS = ("decoder", "rasterizer", "camera", "illumination", "mesh", "sampling", "metrics")
+_TESTS += ("alignment_losses", "resident", "synthetic", "fitting")
+_SECONDS = 0.3  # that a measurement lasts
+_UPDATE_BYTES = 40  # a weight: read forward, backward and in the update, its gradient written and
+# read, AdaDelta's two averages and the weight itself read and written
+_VERTEX_BYTES = 192  # a vertex and face: position, reflectance, image and their gradients, once
+
+
+class Case(NamedTuple):
+    """A training that is timed."""
+
+    encoder: str
+    dtype: str
+    batch: int
+    steps: int  # in one dispatch
+
+
+_CASES = [
+    Case("alexnet", "float32", 5, 20),
+    Case("alexnet", "float32", 64, 10),
+    Case("alexnet", "bfloat16", 64, 10),
+    Case("alexnet", "bfloat16", 512, 2),
+    Case("vgg_face", "float32", 5, 10),
+    Case("vgg_face", "bfloat16", 5, 10),
+    Case("vgg_face", "bfloat16", 64, 2),
+    Case("compact", "float32", 16, 20),
+    Case("compact", "float32", 64, 10),
+    Case("compact", "bfloat16", 64, 10),
+]
+
+
+def tests() -> dict[str, Any]:
+    """The tests against independent oracles, their arrays on the accelerator."""
+    names = ("camera",) if _SHORT.value else _TESTS
+    files = [f"tests/test_{name}.py" for name in names]
+    platform = {"gpu": "cuda,cpu"}.get(jax.default_backend(), jax.default_backend())
+    environment = _environment(platform)
+    workers = ["-n", str(min(6, os.cpu_count() or 1)), "-p", "no:benchmark"]
+    command = [sys.executable, "-m", "pytest", "-q", *workers, "-p", "no:cacheprovider", *files]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=_ROOT, env=environment, check=False
+    )
+    lines = done.stdout.strip().splitlines()
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return {"summary": lines[-1] if lines else done.stderr[-500:], "failed": failed}
+
+
+def pictures() -> dict[str, Any]:
+    """How many pixels the rasterizer gives to another triangle than on the CPU."""
+    model, cam = mofa_jax.load_face_model("open"), mofa_jax.Camera()
+    batch = synthetic_batch(example_keys(0, 0, 4, "eval"), model, cam)
+    rendering = jax.vmap(lambda p: mofa_jax.render(p, model, cam))(batch["params"])
+    arguments = rendering.screen, -rendering.vertices[..., 2], model.triangles
+    drawn = []
+    for device in (jax.devices()[0], jax.devices("cpu")[0]):
+        with jax.default_device(device):
+            placed = jax.device_put(arguments, device)
+            draw = jax.vmap(lambda s, d, t: rasterize_ids(s, d, t, (240, 240))[0], (0, 0, None))
+            drawn.append(np.asarray(jax.jit(draw)(*placed)))
+    return {"pixels": drawn[0].size, "different": int((drawn[0] != drawn[1]).sum())}
+
+
+def gradients() -> dict[str, Any]:
+    """The train step's gradient on the accelerator against the CPU's, in norms over all weights."""
+    rows, names = {}, ("compact",) if _SHORT.value else ("compact", "alexnet")
+    for name in names:
+        for dtype, precision in (("float32", "highest"), ("float32", None), ("bfloat16", None)):
+            config = _config(Case(name, dtype, 4, 1))
+            with jax.default_matmul_precision(precision):
+                here = _gradient(config, jax.devices()[0])
+            config.encoder.dtype = "float32"
+            there = _gradient(config, jax.devices("cpu")[0])
+            difference = [np.sum((a - b) ** 2) for a, b in zip(here, there, strict=True)]
+            norm = np.sqrt(sum(np.sum(b**2) for b in there))
+            key = f"{name} {dtype}, {precision or 'default'} precision"
+            rows[key] = float(np.sqrt(sum(difference)) / norm)
+    return rows
+
+
+def _gradient(config, device) -> list[np.ndarray]:
+    """Of Eq. 7 at random weights, on synthetic faces, in float64 for comparing."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        model, cam = mofa_jax.load_face_model("open"), make_camera(config.camera)
+        encoder = encoder_from_config(config.encoder, code_size(model))
+        weights, rng = random_weights(encoder, 0, cam), np.random.default_rng(0)
+        weights = jax.tree.map(
+            lambda w: np.asarray(w) + 0.003 * rng.normal(size=w.shape).astype(np.float32), weights
+        )
+        batch = synthetic_batch(example_keys(1, 0, config.batch_size, "train"), model, cam)
+        batch = {
+            "image": jnp.round(255 * batch["image"]).astype(jnp.uint8),
+            "landmarks": batch["landmarks"],
+            "confidence": batch["confidence"],
+        }
+    with jax.default_device(device):
+        placed = jax.device_put((weights, batch, jnp.int32(0), Decoder(model, cam)), device)
+        of_loss = jax.jit(
+            lambda *args: jax.grad(objective, has_aux=True)(*args, encoder.apply, config.loss)[0]
+        )
+        return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(of_loss(*placed))]
+
+
+def transfers() -> dict[str, Any]:
+    """Steps on faces that lie on the device, with every hidden copy between it and the host
+    forbidden."""
+    config = _config(Case("compact", "float32", 8, 2))
+    steps, state, decoder, _ = _training(config)
+    feeds = {
+        "resident": ResidentFeed(load_cache(_Faces(64)), 8, 0, Augmentation(flip=0.5, shift=3.0)),
+        "rendered": SyntheticFeed(
+            mofa_jax.load_face_model("open"), mofa_jax.Camera(), 8, SyntheticRanges(), None, 0
+        ),
+    }
+    for feed in feeds.values():
+        state, _ = steps(state, decoder, _of_photographs(feed.take(2).arrays))  # compiles
+        with jax.transfer_guard("disallow"):
+            for _ in range(3):
+                state, metrics = steps(state, decoder, _of_photographs(feed.take(2).arrays))
+            jax.device_get(metrics)
+    return {"feeds": list(feeds), "hidden copies": 0}
+
+
+def checkpoints() -> dict[str, Any]:
+    """A run that begins here, goes on on the CPU and ends here, by the command that people type."""
+    folder, losses = Path(_OUTPUT.value) / "checkpoints", {}
+    for platform, num_steps in ((None, 4), ("cpu", 8), (None, 12)):
+        command = [sys.executable, "main.py", "--config=configs/quickstart.py"]
+        command += [f"--workdir={folder}", f"--config.num_steps={num_steps}"]
+        command += ["--config.data.num_eval=8", "--config.batch_size=4", "--config.log_every=4"]
+        command += ["--config.reconstruct="]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=_ROOT,
+            env=_environment(platform),
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr[-2000:])
+        held_out = [line for line in done.stderr.splitlines() if "held out" in line]
+        losses[f"{num_steps} steps, {platform or jax.default_backend()}"] = held_out[-1][-120:]
+    return losses
+
+
+def reconstruction() -> dict[str, Any]:
+    """The astronaut's parameters here and on the CPU, by the command that people type."""
+    codes, seconds = [], []
+    for platform in (None, "cpu"):
+        folder = Path(_OUTPUT.value) / f"reconstruction_{platform or 'here'}"
+        command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={folder}", "astronaut"]
+        start = time.perf_counter()
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=_ROOT,
+            env=_environment(platform),
+            check=False,
+        )
+        seconds.append(round(time.perf_counter() - start, 1))
+        if done.returncode:
+            raise RuntimeError((done.stdout + done.stderr)[-2000:])
+        (file,) = folder.rglob("*.json")
+        codes.append(np.asarray(mofa_jax.load_parameters(file).params.to_code()))
+    difference = float(np.abs(codes[0] - codes[1]).max())
+    return {"largest difference of the code": difference, "seconds here, CPU": seconds}
+
+
+def ceilings() -> dict[str, Any]:
+    """Bytes a second of a copy within the memory, and operations a second of a product."""
+    side, rows = 512 if _SHORT.value else 8192, {"TB/s": _bandwidth() / 1e12}
+    for dtype in ("float32", "bfloat16"):
+        a = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
+        for precision in ("highest", "default") if dtype == "float32" else ("default",):
+            product = jax.jit(lambda a, p=precision: jnp.matmul(a, a, precision=p))
+            ms = _milliseconds(product, a)
+            rows[f"TFLOP/s {dtype} {precision}"] = 2 * side**3 / ms / 1e9
+    return rows
+
+
+def decoder() -> list[dict[str, Any]]:
+    """Decoder and photometric loss, value and gradient, as `benchmarks/decoder.py` calls them."""
+    model, cam = mofa_jax.load_face_model("open"), mofa_jax.Camera()
+    bandwidth, rows = _bandwidth(), []
+
+    @jax.jit
+    def value_and_grad(codes, model, images):
+        def loss(code, image):
+            params = mofa_jax.FaceParams.from_code(code, model)
+            return mofa_jax.losses.photometric(mofa_jax.render(params, model, cam), image)
+
+        return jax.vmap(jax.value_and_grad(loss))(codes, images)
+
+    for batch in (1, 2) if _SHORT.value else (1, 5, 64, 512):
+        codes, images = _codes_and_images(model, batch)
+        ms = _milliseconds(value_and_grad, codes, model, images)
+        bases = model.geometry_modes.nbytes + model.reflectance_modes.nbytes
+        needed = 2 * bases + batch * model.num_vertices * _VERTEX_BYTES
+        rows.append(
+            {
+                "batch": batch,
+                "ms": ms,
+                "faces/s": 1e3 * batch / ms,
+                "of the card's bytes/s": needed / bandwidth / (ms / 1e3),
+            }
+        )
+    return rows
+
+
+def pytorch() -> list[dict[str, Any]]:
+    """The same as in `decoder`, by PyTorch on the same card."""
+    import torch
+
+    from benchmarks.torch_decoder import TorchDecoder
+
+    on_card = torch.cuda.is_available()
+    torch.set_default_device("cuda" if on_card else "cpu")
+    model, rows = mofa_jax.load_face_model("open"), []
+    rival = TorchDecoder(model, mofa_jax.Camera())
+    for batch in (1, 2) if _SHORT.value else (1, 5, 64, 512):
+        codes, images = (torch.tensor(np.array(x)) for x in _codes_and_images(model, batch))
+        images = images.permute(0, 3, 1, 2).contiguous()
+
+        def run(codes=codes, images=images):
+            result = rival.value_and_grad(codes, images)
+            if on_card:
+                torch.cuda.synchronize()
+            return result
+
+        rows.append({"batch": batch, "ms": _milliseconds(run)})
+    return rows
+
+
+def train() -> list[dict[str, Any]]:
+    """The train step on faces that lie on the device, several in one dispatch."""
+    cases = [Case("compact", "float32", 2, 2)] if _SHORT.value else _CASES
+    bandwidth, rows = _bandwidth(), []
+    with ThreadPoolExecutor(8) as pool:  # XLA compiles in parallel
+        compiled = dict(zip(cases, pool.map(_compiled_training, cases), strict=True))
+    for case in cases:
+        program, seconds = compiled.pop(case)
+        _, state, decoder, batches = _training(_config(case))
+        numbers = sum(leaf.size for leaf in jax.tree.leaves(state.weights))
+        state, metrics = jax.block_until_ready(program(state, decoder, batches))
+        times = []
+        while sum(times) < 5 * _SECONDS:
+            start = time.perf_counter()
+            state, metrics = jax.block_until_ready(program(state, decoder, batches))
+            times.append(time.perf_counter() - start)
+        step = statistics.median(times) / case.steps
+        rows.append(
+            {
+                **case._asdict(),
+                "compile s": seconds,
+                "steps/s": 1 / step,
+                "images/s": case.batch / step,
+                "of the floor": numbers * _UPDATE_BYTES / bandwidth / step,
+                "loss": float(metrics["loss"][-1]),
+            }
+        )
+        del state, decoder, batches, program
+    return rows
+
+
+def inference() -> list[dict[str, Any]]:
+    """Codes of crops that lie on the device: one by one, and many at once."""
+    rows, cam, num_outputs = [], mofa_jax.Camera(), 257
+    names = ("compact",) if _SHORT.value else ("alexnet", "vgg_face", "compact")
+    for name in names:
+        for dtype, batch in (("float32", 1), ("bfloat16", 1), ("bfloat16", 512)):
+            config = _config(Case(name, dtype, batch, 1)).encoder
+            encoder = encoder_from_config(config, num_outputs)
+            weights = random_weights(encoder, 0, cam)
+            size = 2 if _SHORT.value and batch > 1 else batch
+            images = jax.random.bits(jax.random.key(0), (size, 240, 240, 3), jnp.uint8)
+            encode = jax.jit(lambda w, x, e=encoder: e.apply(w, x.astype(jnp.float32) / 255))
+            ms = _milliseconds(encode, weights, images)
+            row = {"encoder": name, "dtype": dtype, "batch": size, "ms": ms}
+            rows.append({**row, "images/s": 1e3 * size / ms})
+    return rows
+
+
+def synthetic() -> dict[str, Any]:
+    """Faces rendered before procedural backgrounds, and how long 100,000 of them take."""
+    batch, count = (2, 1) if _SHORT.value else (64, 8)
+    model, cam = mofa_jax.load_face_model("open"), mofa_jax.Camera()
+    feed = SyntheticFeed(model, cam, batch, SyntheticRanges(), None, 0)
+    ms = _milliseconds(lambda: feed.take(count).arrays)
+    rate = 1e3 * batch * count / ms
+    return {"batch": batch, "faces/s": rate, "seconds for 100,000": 1e5 / rate}
+
+
+def feed() -> dict[str, Any]:
+    """Faces drawn from the device's memory, as they are and with every augmentation."""
+    batch, count, faces = (4, 1, 16) if _SHORT.value else (64, 10, 4096)
+    cache, rows = load_cache(_Faces(faces)), {}
+    everything = Augmentation(
+        flip=0.5, scale=0.1, shift=10.0, rotation=10.0, occluder=0.3, exposure=0.3, contrast=0.2,
+        color=0.1, jpeg=50.0,
+    )  # fmt: skip
+    for name, augmentation in (("as they are", Augmentation()), ("augmented", everything)):
+        drawn = ResidentFeed(cache, batch, 0, augmentation)
+        ms = _milliseconds(lambda drawn=drawn: drawn.take(count).arrays)
+        rows[f"{name}, faces/s"] = 1e3 * batch * count / ms
+    return rows
+
+
+def rasterizer() -> list[dict[str, Any]]:
+    """Z-buffered pictures of rendered faces."""
+    model, cam, rows = mofa_jax.load_face_model("open"), mofa_jax.Camera(), []
+    for side, batch in ((240, 1),) if _SHORT.value else ((240, 1), (240, 64), (1024, 1), (1024, 8)):
+        scaled = cam.scaled(side / 240)
+        faces = synthetic_batch(example_keys(0, 0, batch, "eval"), model, cam)
+        draw = jax.vmap(
+            lambda p, m, c=scaled: mofa_jax.rasterize(mofa_jax.render(p, m, c), m, c), (0, None)
+        )
+        ms = _milliseconds(jax.jit(draw), faces["params"], model)
+        rows.append({"side": side, "batch": batch, "ms": ms, "pictures/s": 1e3 * batch / ms})
+    return rows
+
+
+_EVERY_PART: tuple[Callable[[], Any], ...] = (
+    ceilings,
+    decoder,
+    pytorch,
+    synthetic,
+    feed,
+    rasterizer,
+    inference,
+    train,
+    tests,
+    pictures,
+    gradients,
+    transfers,
+    checkpoints,
+    reconstruction,
+)
+
+
+class _Faces:
+    """A source of noise pictures."""
+
+    def __init__(self, count: int):
+        self._count = count
+        self._image = np.random.default_rng(0).integers(0, 256, (240, 240, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        landmarks = np.full((68, 2), 120.0, np.float32)
+        confidence = np.ones(68, np.float32)
+        return {
+            "image": self._image,
+            "landmarks": landmarks,
+            "confidence": confidence,
+            "name": f"noise {i}",
+        }
+
+    def label_of(self, i: int) -> str:
+        return f"noise {i}"
+
+
+def _environment(platform: str | None) -> dict[str, str]:
+    """Of a program that shares the card with this one, on the default platform if None."""
+    environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return {**environment, "JAX_PLATFORMS": platform} if platform else environment
+
+
+def _config(case: Case):
+    config = default.get_config()
+    config.encoder.name, config.encoder.dtype = case.encoder, case.dtype
+    config.batch_size, config.steps_at_once = case.batch, case.steps
+    return config
+
+
+def _training(config) -> tuple:
+    """(steps, state, decoder, batches of random pixels) of a config."""
+    model, cam = mofa_jax.load_face_model("open"), make_camera(config.camera)
+    encoder = encoder_from_config(config.encoder, code_size(model))
+    weights = random_weights(encoder, 0, cam)
+    optimizer = make_optimizer(config.optimizer, config.num_steps, model)
+    state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
+    steps = make_train_steps(encoder.apply, optimizer, config)
+    shape = (1, config.steps_at_once, config.batch_size)
+    batches = {
+        "image": jax.random.bits(jax.random.key(1), (*shape, 240, 240, 3), jnp.uint8),
+        "landmarks": jnp.full((*shape, 68, 2), 120.0),
+        "confidence": jnp.ones((*shape, 68)),
+    }
+    return steps, replicate(state), replicate(Decoder(model, cam)), batches
+
+
+def _compiled_training(case: Case) -> tuple[Callable, float]:
+    """A case's program, and the seconds that its compilation took beside the others."""
+    steps, *arguments = _training(_config(case))
+    lowered, start = steps.lower(*arguments), time.perf_counter()
+    return lowered.compile(), time.perf_counter() - start
+
+
+def _of_photographs(arrays: dict) -> dict:
+    return {key: arrays[key] for key in ("image", "landmarks", "confidence")}
+
+
+def _codes_and_images(model, batch: int) -> tuple[jax.Array, jax.Array]:
+    codes = 0.2 * jax.random.normal(jax.random.key(0), (batch, code_size(model)))
+    coarse = jax.random.uniform(jax.random.key(1), (batch, 12, 12, 3))
+    return codes, jax.image.resize(coarse, (batch, 240, 240, 3), "linear")
+
+
+def _bandwidth() -> float:
+    """Bytes a second of a copy within the device's memory, read and written."""
+    x = jnp.ones(1 << (22 if _SHORT.value else 30), jnp.float32)
+    return 2 * x.nbytes / (_milliseconds(jax.jit(lambda x: x + 1), x) / 1e3)
+
+
+def _milliseconds(function: Callable, *arguments) -> float:
+    """Median time of a call, after two that compile and warm up."""
+    for _ in range(2):
+        _wait(function(*arguments))
+    times = []
+    while sum(times) < _SECONDS:
+        start = time.perf_counter()
+        _wait(function(*arguments))
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def _wait(result: Any) -> None:
+    jax.block_until_ready([leaf for leaf in jax.tree.leaves(result) if isinstance(leaf, jax.Array)])
+
+
+def main(_):
+    path = Path(_OUTPUT.value) / "gpu.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    for part in _EVERY_PART:
+        name = part.__name__
+        if name in results or (_PARTS.value and name not in _PARTS.value):
+            continue
+        start = time.perf_counter()
+        try:
+            results[name] = part()
+        except Exception as error:  # one part that fails does not end the others
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            continue
+        seconds = round(time.perf_counter() - start, 1)
+        results[f"{name} took"] = {"seconds": seconds, **provenance()}
+        write_json(path, results)
+        print(f"{name}, {seconds} s: {_text(results[name])}", flush=True)
+
+
+def _text(result: Any) -> str:
+    if isinstance(result, list):
+        return "".join(f"\n  {_text(row)}" for row in result)
+    shown = {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in result.items()}
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
+
+
+if __name__ == "__main__":
+    app.run(main)
