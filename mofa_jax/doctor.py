@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 import mofa_jax
 from mofa_jax import losses
 from mofa_jax.errors import one_line
+from mofa_jax.extras import install_command
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.renderer import compiled_render
 
@@ -51,32 +52,30 @@ OPTIONAL = (
         "matplotlib",
         "matplotlib",
         "curves of an evaluation",
-        "pip install -r requirements-evaluate.txt",
+        install_command("evaluate"),
     ),
-    Optional("viser", "viser", "the viewer", "pip install -r requirements-viewer.txt"),
+    Optional("viser", "viser", "the viewer", install_command("viewer")),
     Optional("tensorboard", "tensorboard", "curves of a training run", "pip install tensorboard"),
     Optional("pillow-heif", "pillow_heif", "iPhones' photographs", "pip install pillow-heif"),
     Optional(
         "dlib-bin",
         "dlib",
         "landmarks in prepare_corpus",
-        "pip install -r requirements-corpus.txt",
+        install_command("corpus"),
     ),
     Optional(
         "face_recognition_models",
         "face_recognition_models",
         "dlib's landmark model (non-commercial)",
-        "pip install -r requirements-corpus.txt",
+        install_command("corpus"),
     ),
     Optional(
         "apache-beam",
         "apache_beam",
         "prepare_corpus on many cores",
-        "pip install -r requirements-corpus.txt",
+        install_command("corpus"),
     ),
-    Optional(
-        "h5py", "h5py", "Basel Face Model 2017 and 2019", "pip install -r requirements-models.txt"
-    ),
+    Optional("h5py", "h5py", "Basel Face Model 2017 and 2019", install_command("models")),
     Optional("pytest", "pytest", "the tests", "pip install -r requirements-test.txt"),
 )
 
@@ -101,7 +100,7 @@ def check_devices() -> list[str]:
     for device in jax.devices():
         print(f"  {device.platform}:{device.id} {device.device_kind}")
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
-        return ["there is an NVIDIA GPU, but JAX runs on the CPU; pip install -r requirements.txt"]
+        return [f"there is an NVIDIA GPU, but JAX runs on the CPU; {install_command('cuda12')}"]
     return []
 
 

@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 from mofa_jax.data.corpora.prepare import prepare_corpus
 from mofa_jax.errors import InputError
+from mofa_jax.extras import install_command
 from mofa_jax.processes import configure_logging
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The corpus.", lock_config=True)
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     except ImportError as error:
-        sys.exit(f"{error.name} is missing: pip install -r requirements-corpus.txt")
+        sys.exit(f"{error.name} is missing: {install_command('corpus')}")
     except KeyboardInterrupt:
         sys.exit("Stopped; the same command goes on after the finished pieces.")
 

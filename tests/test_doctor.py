@@ -54,7 +54,7 @@ def test_an_unused_gpu_is_a_problem(monkeypatch):
     assert doctor.check_devices() == []
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
     (problem,) = doctor.check_devices()
-    assert "JAX runs on the CPU; pip install -r requirements.txt" in problem
+    assert "JAX runs on the CPU; pip install -r requirements-cuda12.txt" in problem
 
 
 def test_what_is_broken_ends_in_status_1_and_does_not_hide_the_rest(monkeypatch, capsys):

@@ -19,6 +19,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.evaluation.faces import UNITS, Face, LabeledSource, measure
 from mofa_jax.evaluation.page import evaluation_page
 from mofa_jax.evaluation.statistics import by_corpus, by_pattern, by_yaw, summarize
+from mofa_jax.extras import install_command
 from mofa_jax.files import atomic_write, remove_temporaries
 from mofa_jax.inference import Predictor
 from mofa_jax.provenance import provenance
@@ -112,7 +113,7 @@ def _curves(
 ) -> dict[str, tuple[str, str]]:
     """The title and the SVG file of each drawing, by the file's name; none without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
-        _logger.warning("No curves: pip install -r requirements-evaluate.txt")
+        _logger.warning("No curves: %s", install_command("evaluate"))
         return {}
     from mofa_jax.evaluation.curves import cumulative_curves, training_curves
 

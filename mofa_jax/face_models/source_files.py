@@ -8,6 +8,7 @@ import numpy as np
 import scipy.io
 
 from mofa_jax.errors import one_line
+from mofa_jax.extras import install_command
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.safe_pickle import read_object_npy
 from mofa_jax.npz import open_member
@@ -142,7 +143,7 @@ def _read_hdf5(path: Path, keys: Iterable[str], transpose: bool) -> dict:
         import h5py
     except ImportError as error:
         raise FaceModelError(
-            f"{path}: an HDF5 file, which needs h5py; `pip install -r requirements-models.txt`."
+            f"{path}: an HDF5 file, which needs h5py; `{install_command('models')}`."
         ) from error
     try:
         with h5py.File(path, "r") as file:

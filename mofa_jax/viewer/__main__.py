@@ -10,6 +10,7 @@ import skimage.data
 from absl import app, flags
 
 from mofa_jax.errors import errors_as_sentences
+from mofa_jax.extras import install_command
 from mofa_jax.pictured_face import FaceLoader
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         import viser
     except ImportError:
-        sys.exit("error: the viewer needs viser; pip install -r requirements-viewer.txt")
+        sys.exit(f"error: the viewer needs viser; {install_command('viewer')}")
     from mofa_jax.viewer.page import Page
 
     configure_logging()

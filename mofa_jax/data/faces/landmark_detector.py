@@ -14,6 +14,7 @@ import numpy as np
 from mofa_jax.data.faces.crop import crop_square
 from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS, FaceLandmarks
 from mofa_jax.errors import InputError
+from mofa_jax.extras import install_command
 
 # dlib's box about a face, in units of the side w of haarcascade_frontalface_alt2's: how far its
 # center is below that box's, and its side. Measured on 600 photographs of LFW.
@@ -147,6 +148,6 @@ def make_landmark_detector(name: str) -> LandmarkDetector:
 
 def _missing(package: str) -> str:
     return (
-        f"the landmark detector needs the package {package}; pip install -r "
-        "requirements-corpus.txt, or set landmarks.detector to none"
+        f"the landmark detector needs the package {package}; {install_command('corpus')}, or set "
+        "landmarks.detector to none"
     )
