@@ -54,6 +54,7 @@ OPTIONAL = (
         "pip install -r requirements-evaluate.txt",
     ),
     Optional("viser", "viser", "the viewer", "pip install -r requirements-viewer.txt"),
+    Optional("av", "av", "videos", "pip install -r requirements-video.txt"),
     Optional("tensorboard", "tensorboard", "curves of a training run", "pip install tensorboard"),
     Optional("pillow-heif", "pillow_heif", "iPhones' photographs", "pip install pillow-heif"),
     Optional(

@@ -1,6 +1,6 @@
-"""Faces of photographs, reconstructed: overlays, pictures, meshes and parameters.
+"""Faces of photographs and videos, reconstructed: overlays, pictures, meshes and parameters.
 
-python -m mofa_jax.reconstruct --output=out photo.jpg more/*.png
+python -m mofa_jax.reconstruct --output=out photo.jpg more/*.png clip.mp4
 """
 
 import functools
@@ -20,13 +20,20 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.sources import video
+from mofa_jax.data.sources.images import (
+    EXTENSIONS,
+    PhotographError,
+    list_files,
+    read_photograph,
+)
 from mofa_jax.errors import errors_as_sentences
 from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.inference import Predictor, Reconstruction, in_chunks, load_for_inference
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
+from mofa_jax.reconstruct_video import reconstruct_videos
 
 _logger = logging.getLogger(__name__)
 
@@ -35,12 +42,13 @@ ASTRONAUT = "astronaut"
 
 class Summary(NamedTuple):
     """How many faces were reconstructed, in how many photographs; how many gave none (unreadable,
-    or without a face); and how many paths named no photograph."""
+    or without a face); how many paths named nothing; and in how many videos there was a face."""
 
     faces: int
     photographs: int
     skipped: int
     missing: int
+    videos: int = 0
 
 
 def reconstruct_all(
@@ -49,35 +57,36 @@ def reconstruct_all(
     output: str | os.PathLike,
     refine_steps: int = 0,
     meshes: Sequence[str] = (),
+    smooth: bool = True,
 ) -> Summary:
-    """Reconstructs every face of all photographs and writes the results.
+    """Reconstructs every face of all photographs, and one of each video, and writes the results.
 
     Of `name`.jpg they are, in the folder `output`: name.overlay.jpg (all faces, put back into the
     photograph), and for each face k from 0, the largest first, name.k.panels.jpg (input, overlay,
     geometry, reflectance, light), name.k.json (the parameters, for `load_parameters`), and its
     mesh: name.k.glb (textured by the photograph; meters), name.k.obj or name.k.ply (vertex colors:
-    the reflectance under the estimated light; millimeters). A path that names nothing, a photograph
-    that cannot be read and one without a face are reported and skipped.
+    the reflectance under the estimated light; millimeters). Of videos see `reconstruct_video`. A
+    path that names nothing, a file that cannot be read and one without a face are reported and
+    skipped.
 
     Args:
       predict: a restored encoder.
-      patterns: photographs, folders and globs; "astronaut" for NASA's portrait of Eileen Collins.
+      patterns: files, folders and globs; "astronaut" for NASA's portrait of Eileen Collins.
       output: a folder, made if need be.
       refine_steps: see `Predictor.faces`.
       meshes: kinds of `MESHES`; by default glTF, or OBJ if the model has no texture coordinates.
+      smooth: whether a video's poses and expressions are smoothed over time.
 
     Raises:
       TextureError: glTF files are wanted of a model without texture coordinates.
     """
     meshes = mesh_kinds(meshes, predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
-    paths, missing = find_photographs(patterns, output)
-    bar = tqdm(
-        zip(paths, unique_names(paths), strict=True),
-        desc="Reconstructing",
-        unit="photo",
-        total=len(paths),
-    )
+    paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
+    named = list(zip(paths, unique_names(paths), strict=True))
+    videos = [(path, name) for path, name in named if path.suffix.lower() in video.EXTENSIONS]
+    photographs = [pair for pair in named if pair not in videos]
+    bar = tqdm(photographs, "Reconstructing", unit="photo", disable=not photographs)
     counts = []  # faces of each photograph that has some
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for chunk in in_chunks(_readable(bar)):
@@ -91,18 +100,26 @@ def reconstruct_all(
                 _write_photograph, predict=predict, output=Path(output), meshes=meshes
             )
             list(pool.map(write, chunk, faces))
-    summary = Summary(sum(counts), len(counts), len(paths) - len(counts), missing)
+    followed = reconstruct_videos(predict, videos, output, smooth)
+    summary = Summary(
+        sum(counts), len(counts), len(paths) - len(counts) - followed, missing, followed
+    )
     print(
-        f"{summary.faces} faces in {summary.photographs} of {len(paths)} photographs reconstructed "
-        f"into {output}; {summary.skipped} skipped; {missing} paths name no photograph."
+        f"{summary.faces} faces in {summary.photographs} of {len(photographs)} photographs "
+        + (f"and in {followed} of {len(videos)} videos " if videos else "")
+        + f"reconstructed into {output}; {summary.skipped} skipped; {missing} paths name nothing."
     )
     return summary
 
 
 def find_photographs(
-    patterns: Sequence[str | os.PathLike], output: str | os.PathLike
+    patterns: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    extensions: frozenset[str] = EXTENSIONS,
 ) -> tuple[list[Path], int]:
     """The photographs that the patterns name, and how many patterns name none, which is reported.
+
+    Of a folder, those whose name ends in one of `extensions`.
 
     The portrait in the public domain that comes with scikit-image is written into `output` first,
     if its name is among the patterns.
@@ -113,7 +130,7 @@ def find_photographs(
             pattern = Path(output) / f"{ASTRONAUT}.png"
             write_image(pattern, skimage.data.astronaut())
         try:
-            paths |= dict.fromkeys(list_photographs(pattern))
+            paths |= dict.fromkeys(list_files(pattern, extensions, "photograph"))
         except PhotographError as error:
             missing += 1
             print(f"missing: {error}", file=sys.stderr)
@@ -180,13 +197,15 @@ def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
-        raise app.UsageError("give photographs, folders or globs")
+        raise app.UsageError("give photographs, videos, folders or globs")
     configure_logging()
     keep_compiled_programs()
     with errors_as_sentences(_OUTPUT.value):
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
-        summary = reconstruct_all(predict, argv[1:], _OUTPUT.value, _REFINE.value, _MESH.value)
-    if summary.missing or not summary.photographs:
+        summary = reconstruct_all(
+            predict, argv[1:], _OUTPUT.value, _REFINE.value, _MESH.value, _SMOOTH.value
+        )
+    if summary.missing or not (summary.photographs or summary.videos):
         sys.exit(1)
 
 
@@ -202,6 +221,9 @@ if __name__ == "__main__":
         lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
+    _SMOOTH = flags.DEFINE_bool(
+        "smooth", True, "Smooth a video's poses and expressions over time by a one-euro filter."
+    )
     _FACE_MODEL = flags.DEFINE_string(
         "face_model", None, "Where the face model is now, if not where it was in training."
     )

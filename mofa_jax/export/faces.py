@@ -1,12 +1,13 @@
 """A reconstructed face's meshes, textured by its photograph or colored by the model."""
 
+import os
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from mofa_jax.camera import Camera
-from mofa_jax.export.gltf import Morphs, write_glb
+from mofa_jax.export.gltf import Animation, Morphs, write_glb
 from mofa_jax.export.meshes import write_obj, write_ply
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
@@ -67,6 +68,25 @@ def write_meshes(
         write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
     if "ply" in kinds:
         write_ply(f"{stem}.ply", vertices, model.triangles, color)
+
+
+def write_animated_mesh(
+    path: str | os.PathLike,
+    params: FaceParams,
+    photograph: np.ndarray,
+    crop_to_photograph: np.ndarray,
+    model: FaceModel,
+    cam: Camera,
+    animation: Animation,
+) -> None:
+    """Writes a glTF file of a face that moves; arguments as of `write_meshes`.
+
+    `animation` has weights for all modes of expression [T, X]; the leading ones move.
+    """
+    texture = photograph_texture(photograph, crop_to_photograph, params, model, cam, _TEXTURE_SIZE)
+    vertices, morphs = expression_morphs(params, model)
+    animation = animation.replace(weights=animation.weights[:, : len(morphs.names)])
+    write_glb(path, vertices, model.triangles, model.uv, texture, morphs, animation)
 
 
 def expression_morphs(params: FaceParams, model: FaceModel) -> tuple[np.ndarray, Morphs]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,28 @@ EXTENSIONS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg",
 
 class VideoError(InputError):
     """A video cannot be read; the message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFacts:
+    """What a video's file says of itself.
+
+    rate: frames a second, on average; 25 where it does not say.
+    count: how many frames there are, about; None where it does not say.
+    """
+
+    rate: float
+    count: int | None
+
+
+def read_facts(path: str | Path) -> VideoFacts:
+    """What a video's file says of itself; nothing if it is none."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()
+    return VideoFacts(rate if 1 <= rate <= 1000 else 25.0, count if count > 0 else None)
 
 
 def read_frames(path: str | Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
