@@ -20,6 +20,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import (
     EXTENSIONS,
@@ -65,7 +66,8 @@ def reconstruct_all(
     photograph), and for each face k from 0, the largest first, name.k.panels.jpg (input, overlay,
     geometry, reflectance, light), name.k.json (the parameters, for `load_parameters`), and its
     mesh: name.k.glb (textured by the photograph; meters), name.k.obj or name.k.ply (vertex colors:
-    the reflectance under the estimated light; millimeters). Of videos see `reconstruct_video`. A
+    the reflectance under the estimated light; millimeters). Of several faces also
+    contact_sheet-1.jpg and on, see `ContactSheets`. Of videos see `reconstruct_video`. A
     path that names nothing, a file that cannot be read and one without a face are reported and
     skipped.
 
@@ -87,6 +89,7 @@ def reconstruct_all(
     videos = [(path, name) for path, name in named if path.suffix.lower() in video.EXTENSIONS]
     photographs = [pair for pair in named if pair not in videos]
     bar = tqdm(photographs, "Reconstructing", unit="photo", disable=not photographs)
+    sheets = ContactSheets(output)
     counts = []  # faces of each photograph that has some
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for chunk in in_chunks(_readable(bar)):
@@ -99,7 +102,9 @@ def reconstruct_all(
             write = functools.partial(
                 _write_photograph, predict=predict, output=Path(output), meshes=meshes
             )
-            list(pool.map(write, chunk, faces))
+            for panels in pool.map(write, chunk, faces):
+                sheets.add(panels)
+    sheets.finish()
     followed = reconstruct_videos(predict, videos, output, smooth)
     summary = Summary(
         sum(counts), len(counts), len(paths) - len(counts) - followed, missing, followed
@@ -152,27 +157,31 @@ def _write_photograph(
     predict: Predictor,
     output: Path,
     meshes: list[str],
-) -> None:
-    """Writes the results of a photograph, if it shows a face."""
+) -> list[tuple[str, np.ndarray]]:
+    """Writes the results of a photograph, if it shows a face; its faces' names and panels."""
     (path, name), photograph = named
-    overlay = photograph
+    overlay, shown = photograph, []
     for k, face in enumerate(faces):
         overlay = overlay_on_photograph(
             overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
         )
         stem = f"{output / name}.{k}"
         save_parameters(f"{stem}.json", predict.saved(face, path))
-        _write_face(stem, face, photograph, predict, meshes)
+        shown.append((f"{name}.{k}", _write_face(stem, face, photograph, predict, meshes)))
     if faces:
         write_image(f"{output / name}.overlay.jpg", overlay)
+    return shown
 
 
 def _write_face(
     stem: str, face: Reconstruction, photograph: np.ndarray, predict: Predictor, meshes: list[str]
-) -> None:
+) -> np.ndarray:
+    """Writes a face's pictures and meshes; returns its panels."""
     params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
-    write_image(f"{stem}.panels.jpg", five_panels(crop.image, params, model, cam))
+    panels = five_panels(crop.image, params, model, cam)
+    write_image(f"{stem}.panels.jpg", panels)
     write_meshes(stem, meshes, params, photograph, crop.to_photograph, model, cam)
+    return panels
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -100,6 +100,10 @@ def test_every_face_of_every_photograph_gets_all_results(results):
     for face in ("one.0", "two.0", "two.1"):
         assert {f"{face}.panels.jpg", f"{face}.glb", f"{face}.json"} <= names
     assert {"one.overlay.jpg", "two.overlay.jpg"} <= names
+    sheet = cv2.imread(str(output / "contact_sheet-1.jpg"))  # three faces, two in a row
+    assert sheet.shape == (3 * 142, 360, 3) or sheet.shape == (2 * 142, 720, 3)
+    shown = cv2.resize(cv2.imread(str(output / "one.0.panels.jpg")), (600, 120), interpolation=3)
+    assert np.abs(sheet[22:142, :360].astype(float) - shown[:, :360]).mean() < 3
     assert not any("none" in name or "text" in name or "tmp" in name for name in names)
 
 
