@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,6 @@ import numpy as np
 import skimage.data
 from absl import app, flags
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
@@ -26,12 +25,12 @@ from mofa_jax.data.sources.images import (
     EXTENSIONS,
     PhotographError,
     list_files,
-    read_photograph,
 )
 from mofa_jax.errors import errors_as_sentences
 from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
-from mofa_jax.inference import Predictor, Reconstruction, in_chunks, load_for_inference
+from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
+from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.reconstruct_video import reconstruct_videos
@@ -59,6 +58,7 @@ def reconstruct_all(
     refine_steps: int = 0,
     meshes: Sequence[str] = (),
     smooth: bool = True,
+    same_person: bool = False,
 ) -> Summary:
     """Reconstructs every face of all photographs, and one of each video, and writes the results.
 
@@ -78,6 +78,7 @@ def reconstruct_all(
       refine_steps: see `Predictor.faces`.
       meshes: kinds of `MESHES`; by default glTF, or OBJ if the model has no texture coordinates.
       smooth: whether a video's poses and expressions are smoothed over time.
+      same_person: whether all photographs show one person, see `faces_of_one_person`.
 
     Raises:
       TextureError: glTF files are wanted of a model without texture coordinates.
@@ -85,24 +86,19 @@ def reconstruct_all(
     meshes = mesh_kinds(meshes, predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
-    named = list(zip(paths, unique_names(paths), strict=True))
-    videos = [(path, name) for path, name in named if path.suffix.lower() in video.EXTENSIONS]
-    photographs = [pair for pair in named if pair not in videos]
-    bar = tqdm(photographs, "Reconstructing", unit="photo", disable=not photographs)
+    named = dict(zip(paths, unique_names(paths), strict=True))
+    videos = {path: name for path, name in named.items() if path.suffix.lower() in video.EXTENSIONS}
+    photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
     counts = []  # faces of each photograph that has some
+    find = faces_of_one_person if same_person else found_faces
+    write = functools.partial(
+        _write_photograph, predict=predict, output=Path(output), meshes=meshes
+    )
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in in_chunks(_readable(bar)):
-            faces = predict.faces([photograph for _, photograph in chunk], refine_steps)
-            for ((path, _), _), found in zip(chunk, faces, strict=True):
-                if found:
-                    counts.append(len(found))
-                else:
-                    bar.write(f"skipped: {path}: no face found", file=sys.stderr)
-            write = functools.partial(
-                _write_photograph, predict=predict, output=Path(output), meshes=meshes
-            )
-            for panels in pool.map(write, chunk, faces):
+        for chunk in find(predict, photographs, refine_steps):
+            counts += [len(found.faces) for found in chunk]
+            for panels in pool.map(write, chunk):
                 sheets.add(panels)
     sheets.finish()
     followed = reconstruct_videos(predict, videos, output, smooth)
@@ -142,24 +138,11 @@ def find_photographs(
     return list(paths), missing
 
 
-def _readable(bar: tqdm) -> Iterator[tuple[tuple[Path, str], np.ndarray]]:
-    """((path, name of the results), photograph) of those that can be read; others are reported."""
-    for path, name in bar:
-        try:
-            yield (path, name), read_photograph(path)
-        except PhotographError as error:
-            bar.write(f"skipped: {error}", file=sys.stderr)
-
-
 def _write_photograph(
-    named: tuple[tuple[Path, str], np.ndarray],
-    faces: Sequence[Reconstruction],
-    predict: Predictor,
-    output: Path,
-    meshes: list[str],
+    found: FoundFaces, predict: Predictor, output: Path, meshes: list[str]
 ) -> list[tuple[str, np.ndarray]]:
-    """Writes the results of a photograph, if it shows a face; its faces' names and panels."""
-    (path, name), photograph = named
+    """Writes the results of a photograph; returns its faces' names and panels."""
+    path, name, photograph, faces = found
     overlay, shown = photograph, []
     for k, face in enumerate(faces):
         overlay = overlay_on_photograph(
@@ -168,8 +151,7 @@ def _write_photograph(
         stem = f"{output / name}.{k}"
         save_parameters(f"{stem}.json", predict.saved(face, path))
         shown.append((f"{name}.{k}", _write_face(stem, face, photograph, predict, meshes)))
-    if faces:
-        write_image(f"{output / name}.overlay.jpg", overlay)
+    write_image(f"{output / name}.overlay.jpg", overlay)
     return shown
 
 
@@ -212,7 +194,13 @@ def main(argv: Sequence[str]) -> None:
     with errors_as_sentences(_OUTPUT.value):
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
         summary = reconstruct_all(
-            predict, argv[1:], _OUTPUT.value, _REFINE.value, _MESH.value, _SMOOTH.value
+            predict,
+            argv[1:],
+            _OUTPUT.value,
+            _REFINE.value,
+            _MESH.value,
+            _SMOOTH.value,
+            _SAME_PERSON.value,
         )
     if summary.missing or not (summary.photographs or summary.videos):
         sys.exit(1)
@@ -230,6 +218,12 @@ if __name__ == "__main__":
         lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
+    _SAME_PERSON = flags.DEFINE_bool(
+        "same_person",
+        False,
+        "All photographs show one person: their largest faces are fitted, by --refine steps (or "
+        "10), with one shape and reflectance.",
+    )
     _SMOOTH = flags.DEFINE_bool(
         "smooth", True, "Smooth a video's poses and expressions over time by a one-euro filter."
     )

@@ -4,7 +4,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 
 def reconstruct_videos(
-    predict: Predictor, named: Sequence[tuple[Path, str]], output: str | os.PathLike, smooth: bool
+    predict: Predictor, named: Mapping[Path, str], output: str | os.PathLike, smooth: bool
 ) -> int:
-    """`reconstruct_video` of all (path, name of the results in the folder `output`); those that
-    cannot be are reported and skipped. How many could be."""
+    """`reconstruct_video` of files, with the names of their results in the folder `output`; those
+    that cannot be are reported and skipped. How many could be."""
     done = 0
-    for path, name in named:
+    for path, name in named.items():
         start = time.monotonic()
         try:
             clip = reconstruct_video(predict, path, os.path.join(output, name), smooth)
