@@ -5,37 +5,55 @@ logarithm of how large a decimeter is there, px: (x, y, log size).
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mofa_jax.clip import Clip
 from mofa_jax.export.gltf import Animation
+from mofa_jax.params import NUM_BANDS
 from mofa_jax.smoothing import Smoothness, smoothed_without_lag
 
 # A head at rest is held still, one that moves by a radian or a decimeter a second nearly follows;
 # expressions change fast, light does not.
-_POSE, _PLACE = Smoothness(1.0, 5.0), Smoothness(1.0, 5.0)
-_EXPRESSION, _LIGHT = Smoothness(1.5, 0.3), Smoothness(0.5, 0.0)
+SMOOTHNESS: Mapping[str, Smoothness] = {
+    "rotation": Smoothness(1.0, 5.0),
+    "place": Smoothness(1.0, 5.0),
+    "expression": Smoothness(1.5, 0.3),
+    "illumination": Smoothness(0.5, 0.0),
+}
+"""How much each of a clip's `signals` is smoothed."""
 
 
 def smoothed(clip: Clip) -> Clip:
     """The clip without the encoder's trembling: pose, place, expression and light are filtered."""
-    times, params = clip.frames / clip.rate, clip.params
+    times, unit = clip.frames / clip.rate, decimeter(clip)
+    filtered = {
+        name: smoothed_without_lag(values, times, SMOOTHNESS[name])
+        for name, values in signals(clip, unit).items()
+    }
+    return with_signals(clip, filtered, unit)
 
-    def filtered(values: np.ndarray, smoothness: Smoothness) -> np.ndarray:
-        rows = np.asarray(values).reshape(len(times), -1)
-        return smoothed_without_lag(rows, times, smoothness).reshape(np.shape(values))
 
-    params = params.replace(
-        rotation=filtered(params.rotation, _POSE),
-        expression=filtered(params.expression, _EXPRESSION),
-        illumination=filtered(params.illumination, _LIGHT),
-    )
-    place = places(clip)
-    unit = np.array([*[np.exp(np.median(place[:, 2]))] * 2, 1.0])  # px in a decimeter
-    place = unit * filtered(place / unit, _PLACE)
-    return placed(dataclasses.replace(clip, params=params), place)
+def signals(clip: Clip, unit: float) -> dict[str, np.ndarray]:
+    """What moves in a clip, [T, D] each: the codes' parts, and the place in units of `unit` px."""
+    parts = {name: np.asarray(getattr(clip.params, name)) for name in SMOOTHNESS if name != "place"}
+    parts["place"] = places(clip) / [unit, unit, 1.0]
+    return {name: values.reshape(len(values), -1) for name, values in parts.items()}
+
+
+def with_signals(clip: Clip, values: Mapping[str, np.ndarray], unit: float) -> Clip:
+    """The clip with other `signals`."""
+    codes = {name: rows for name, rows in values.items() if name != "place"}
+    codes["illumination"] = codes["illumination"].reshape(-1, NUM_BANDS, 3)
+    clip = dataclasses.replace(clip, params=clip.params.replace(**codes))
+    return placed(clip, values["place"] * [unit, unit, 1.0])
+
+
+def decimeter(clip: Clip) -> float:
+    """How large a decimeter of the face is in the frames, px; the median."""
+    return float(np.exp(np.median(places(clip)[:, 2])))
 
 
 def places(clip: Clip) -> np.ndarray:

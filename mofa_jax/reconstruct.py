@@ -31,6 +31,7 @@ from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
+from mofa_jax.live import show_camera
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.reconstruct_video import reconstruct_videos
@@ -187,12 +188,15 @@ def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) < 2:
-        raise app.UsageError("give photographs, videos, folders or globs")
+    if (len(argv) < 2) == (_CAMERA.value is None):
+        raise app.UsageError("give photographs, videos, folders or globs, or --camera alone")
     configure_logging()
     keep_compiled_programs()
     with errors_as_sentences(_OUTPUT.value):
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
+        if _CAMERA.value is not None:
+            show_camera(predict, _CAMERA.value, _SMOOTH.value, _HOST.value, _PORT.value)
+            return
         summary = reconstruct_all(
             predict,
             argv[1:],
@@ -227,6 +231,13 @@ if __name__ == "__main__":
     _SMOOTH = flags.DEFINE_bool(
         "smooth", True, "Smooth a video's poses and expressions over time by a one-euro filter."
     )
+    _CAMERA = flags.DEFINE_string(
+        "camera",
+        None,
+        "Number of a camera (or the address of a stream) whose face is shown live on a page.",
+    )
+    _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address that the camera's page listens on.")
+    _PORT = flags.DEFINE_integer("port", 8080, "Of that page; the next free one if it is taken.")
     _FACE_MODEL = flags.DEFINE_string(
         "face_model", None, "Where the face model is now, if not where it was in training."
     )

@@ -18,6 +18,7 @@ import mofa_jax
 from mofa_jax.clip import Clip, ClipFileError, load_clip, one_identity, save_clip
 from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.head_motion import animation, placed, places, smoothed
+from mofa_jax.live import LiveFace
 from mofa_jax.renderer import compiled_render
 from mofa_jax.smoothing import Smoothness, smoothed_further, smoothed_without_lag
 
@@ -183,12 +184,12 @@ def results(tmp_path_factory):
     command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={folder / 'out'}"]
     command += [str(folder / "broken.mp4"), str(folder / "clip.mp4")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    return done, folder / "out"
+    return done, folder / "out", folder / "clip.mp4"
 
 
 @pytest.mark.slow
 def test_a_broken_video_is_one_sentence_and_the_others_go_on(results):
-    done, output = results
+    done, output, _ = results
     assert done.returncode == 0, done.stderr
     assert "broken.mp4: no frame can be read" in done.stderr and "Traceback" not in done.stderr
     assert "a face in 18 of 20 frames" in done.stdout
@@ -232,3 +233,36 @@ def test_the_animated_face_passes_khronos(results):
     np.testing.assert_allclose(times, [t / RATE for t in range(20) if t not in BLACK], atol=1e-6)
     report = khronos_report(results[1] / "clip.glb")
     assert report["issues"]["numErrors"] == report["issues"]["numWarnings"] == 0
+
+
+def live(*options):
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", "--port=8471", *options]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_not_there_is_one_sentence():
+    pytest.importorskip("viser", reason="the camera's page needs viser")
+    done = live("--camera=77")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: camera 77: it gives no picture; check" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_stream_is_shown_live(results):
+    pytest.importorskip("viser", reason="the camera's page needs viser")
+    done = live(f"--camera={results[2]}")
+    assert done.returncode == 0, done.stderr
+    assert "http://127.0.0.1:" in done.stdout and "20 frames, " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_live_picture_has_the_face_and_the_rate_in_its_corner():
+    image = skimage.data.astronaut()
+    face = LiveFace(mofa_jax.load_for_inference())
+    for k in range(4):
+        picture = face.drawn(image, 0.1 * k)
+    change = np.abs(picture.astype(float) - image).mean(axis=-1)
+    assert change[80:150, 195:260].mean() > 5 and change[300:].max() == 0
+    assert change[8:28, 8:130].mean() > 20  # 10.0 frames/s
+    assert np.abs(face.drawn(np.zeros_like(image), 1.0)[60:].astype(int)).max() == 0

@@ -64,3 +64,27 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[tuple[int, np.ndar
             f"{path}: no frame can be read; it is not a video, is damaged, or has a codec that "
             "OpenCV lacks: convert it to H.264 in MP4"
         )
+
+
+def read_camera(name: str) -> Iterator[np.ndarray]:
+    """Yield uint8 [H, W, 3] RGB frames of a camera while there are any.
+
+    `name`: its number, or a stream's address or file.
+
+    Raises:
+      VideoError: there is no such camera, or it gives no picture.
+    """
+    capture = cv2.VideoCapture(int(name) if name.isdecimal() else name)
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not what waits
+    count = 0
+    try:
+        while (read := capture.read())[0]:
+            count += 1
+            yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+    finally:
+        capture.release()
+    if not count:
+        raise VideoError(
+            f"camera {name}: it gives no picture; check that it is plugged in and that no other "
+            "program uses it, or give another number"
+        )
