@@ -1,11 +1,10 @@
-"""A camera's face, live: each frame with the reconstruction laid over it, on a page.
+"""A camera's face, live: each frame with the reconstruction laid over it, on a page with its speed.
 
 The page needs viser: pip install -r requirements-viewer.txt
 """
 
 import time
 
-import cv2
 import jax
 import numpy as np
 
@@ -19,7 +18,7 @@ from mofa_jax.smoothing import Smoothed, Smoothness, smoothed_further
 from mofa_jax.tracking import Tracker
 
 _IDENTITY = Smoothness(0.05, 0.0)  # of shape and reflectance, which hardly change
-_RATE_SHARE = 0.1  # of the newest frame in the frames a second that are shown
+_RATE_SHARE = 0.1  # of the newest frame in the rate
 
 
 def show_camera(predict: Predictor, camera: str, smooth: bool, host: str, port: int) -> None:
@@ -45,8 +44,10 @@ def show_camera(predict: Predictor, camera: str, smooth: bool, host: str, port: 
             if server is None:
                 server = viser.ViserServer(host, port, "mofa_jax", verbose=False)
                 address = f"http://{server.get_host()}:{server.get_port()}"
+                speed = server.gui.add_text("Frames/s", "", disabled=True)  # in the page's corner
                 print(f"{address} (Ctrl-C ends)", flush=True)
             server.scene.set_background_image(face.drawn(frame, time.monotonic()), "jpeg")
+            speed.value = f"{face.rate:.1f}"
             count += 1
     except KeyboardInterrupt:
         pass
@@ -57,17 +58,20 @@ def show_camera(predict: Predictor, camera: str, smooth: bool, host: str, port: 
 
 
 class LiveFace:
-    """The face of a stream of frames, smoothed by what came before."""
+    """The face of a stream of frames, smoothed by what came before.
+
+    `rate` is how many frames a second there were lately.
+    """
 
     def __init__(self, predict: Predictor, smooth: bool = True):
         self._predict, self._smooth, self._tracker = predict, smooth, Tracker(predict)
         self._states: dict[str, Smoothed] = {}
         self._unit = 1.0
         self._before: float | None = None
-        self._rate = 0.0
+        self.rate = 0.0
 
     def drawn(self, frame: np.ndarray, now: float) -> np.ndarray:
-        """The next frame with its face, and the frames a second in its corner.
+        """The next frame with its face laid over it.
 
         Args:
           frame: uint8 [H, W, 3] RGB.
@@ -76,18 +80,13 @@ class LiveFace:
         seconds = 0.0 if self._before is None else max(now - self._before, 1e-3)
         self._before = now
         if seconds:
-            share = _RATE_SHARE if self._rate else 1.0
-            self._rate += share * (1 / seconds - self._rate)
+            share = _RATE_SHARE if self.rate else 1.0
+            self.rate += share * (1 / seconds - self.rate)
         face = self._tracker.follow(frame)
         if face is None:
             self._states = {}
         else:
             frame = self._laid_over(frame, face, seconds)
-        text, place = f"{self._rate:.1f} frames/s", (10, 24)
-        for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # readable on anything
-            frame = cv2.putText(
-                frame.copy(), text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, color, width, cv2.LINE_AA
-            )
         return frame
 
     def _laid_over(self, frame: np.ndarray, face: Reconstruction, seconds: float) -> np.ndarray:

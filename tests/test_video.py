@@ -257,12 +257,12 @@ def test_a_stream_is_shown_live(results):
 
 
 @pytest.mark.slow
-def test_a_live_picture_has_the_face_and_the_rate_in_its_corner():
+def test_a_live_picture_shows_the_face_and_how_fast_they_follow():
     image = skimage.data.astronaut()
     face = LiveFace(mofa_jax.load_for_inference())
     for k in range(4):
         picture = face.drawn(image, 0.1 * k)
     change = np.abs(picture.astype(float) - image).mean(axis=-1)
     assert change[80:150, 195:260].mean() > 5 and change[300:].max() == 0
-    assert change[8:28, 8:130].mean() > 20  # 10.0 frames/s
-    assert np.abs(face.drawn(np.zeros_like(image), 1.0)[60:].astype(int)).max() == 0
+    assert face.rate == pytest.approx(10)
+    assert not face.drawn(np.zeros_like(image), 1.0).any()
