@@ -9,36 +9,29 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-import skimage.data
 from absl import app, flags
 from ml_collections import ConfigDict
 
 from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
-from mofa_jax.data.sources.images import (
-    EXTENSIONS,
-    PhotographError,
-    list_files,
-)
+from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences
 from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
+from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.live import show_camera
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.reconstruct_video import reconstruct_videos
 
 _logger = logging.getLogger(__name__)
-
-ASTRONAUT = "astronaut"
 
 
 class Summary(NamedTuple):
@@ -114,31 +107,6 @@ def reconstruct_all(
     return summary
 
 
-def find_photographs(
-    patterns: Sequence[str | os.PathLike],
-    output: str | os.PathLike,
-    extensions: frozenset[str] = EXTENSIONS,
-) -> tuple[list[Path], int]:
-    """The photographs that the patterns name, and how many patterns name none, which is reported.
-
-    Of a folder, those whose name ends in one of `extensions`.
-
-    The portrait in the public domain that comes with scikit-image is written into `output` first,
-    if its name is among the patterns.
-    """
-    paths, missing = {}, 0
-    for pattern in patterns:
-        if pattern == ASTRONAUT and not os.path.lexists(ASTRONAUT):
-            pattern = Path(output) / f"{ASTRONAUT}.png"
-            write_image(pattern, skimage.data.astronaut())
-        try:
-            paths |= dict.fromkeys(list_files(pattern, extensions, "photograph"))
-        except PhotographError as error:
-            missing += 1
-            print(f"missing: {error}", file=sys.stderr)
-    return list(paths), missing
-
-
 def _write_photograph(
     found: FoundFaces, predict: Predictor, output: Path, meshes: list[str]
 ) -> list[tuple[str, np.ndarray]]:
@@ -165,18 +133,6 @@ def _write_face(
     write_image(f"{stem}.panels.jpg", panels)
     write_meshes(stem, meshes, params, photograph, crop.to_photograph, model, cam)
     return panels
-
-
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each photograph's results: its stem, with a number where stems repeat."""
-    names, taken = [], {path.stem for path in paths}
-    for path in paths:
-        name = path.stem
-        if name in names:
-            name = next(n for k in count(1) if (n := f"{path.stem}-{k}") not in taken)
-            taken.add(name)
-        names.append(name)
-    return names
 
 
 def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -> None:

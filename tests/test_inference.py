@@ -16,6 +16,7 @@ from configs import compact
 from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.input_files import unique_names
 from mofa_jax.train import train_and_evaluate
 from mofa_jax.watch import logged_evaluations
 
@@ -154,9 +155,9 @@ def test_overlay_has_the_photographs_size_and_changes_only_the_face(results):
 
 def test_names_stay_apart_when_stems_repeat():
     paths = [Path("a/x.jpg"), Path("b/x.png"), Path("y.jpg"), Path("c/x.jpg")]
-    assert reconstruct.unique_names(paths) == ["x", "x-1", "y", "x-2"]
+    assert unique_names(paths) == ["x", "x-1", "y", "x-2"]
     paths = [Path("a-1.jpg"), Path("a.jpg"), Path("a.png")]
-    assert reconstruct.unique_names(paths) == ["a-1", "a", "a-2"]
+    assert unique_names(paths) == ["a-1", "a", "a-2"]
 
 
 def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_path):
