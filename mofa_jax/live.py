@@ -94,7 +94,7 @@ class LiveFace:
         clip = _single(predict, face, frame.shape[:2])
         clip = self._smoothed(clip, seconds) if self._smooth else clip
         return overlay_on_photograph(
-            frame, affine, clip.face(0), predict.model, predict.cam, supersample=1
+            frame, affine, clip.face(0), predict.model, predict.cam, draft=True
         )
 
     def _smoothed(self, clip: Clip, seconds: float) -> Clip:

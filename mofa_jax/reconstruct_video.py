@@ -129,7 +129,7 @@ def _write_overlay(
             return frame
         k = place[number]
         return overlay_on_photograph(
-            frame, clip.crop_to_photograph[k], clip.face(k), predict.model, clip.cam, supersample=1
+            frame, clip.crop_to_photograph[k], clip.face(k), predict.model, clip.cam, draft=True
         )
 
     frontal = None
