@@ -4,6 +4,7 @@ from mofa_jax import editing as editing
 from mofa_jax import losses as losses
 from mofa_jax import metrics as metrics
 from mofa_jax.camera import Camera as Camera
+from mofa_jax.clip import load_clip as load_clip
 from mofa_jax.face_model import FaceModel as FaceModel
 from mofa_jax.face_model import FaceModelError as FaceModelError
 from mofa_jax.face_models.load import load_face_model as load_face_model

@@ -55,6 +55,7 @@ OPTIONAL = (
         install_command("evaluate"),
     ),
     Optional("viser", "viser", "the viewer", install_command("viewer")),
+    Optional("av", "av", "videos", install_command("video")),
     Optional("tensorboard", "tensorboard", "curves of a training run", "pip install tensorboard"),
     Optional("pillow-heif", "pillow_heif", "iPhones' photographs", "pip install pillow-heif"),
     Optional(

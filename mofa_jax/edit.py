@@ -25,11 +25,11 @@ from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
 from mofa_jax.illumination import environment_light
+from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
 from mofa_jax.processes import configure_logging, keep_compiled_programs
-from mofa_jax.reconstruct import find_photographs, unique_names
 from mofa_jax.repaint import edited_photograph, morphed_photograph
 
 PANELS = ("photograph", "edited", "reconstruction", "edited reconstruction")

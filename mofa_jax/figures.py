@@ -31,6 +31,7 @@ _CLAY = (0.74, 0.75, 0.78)
 _CLAY_LIGHT = (-0.25, 0.35, 0.90)  # from above, a little from the left, camera space
 _GRAY = 0.6  # reflectance of the face that shows the light
 _OVERLAY_FACTORS = (1, 1.5, 2, 3, 4)  # of the crop's size: one of them is an overlay's
+_DRAFT = 2 / 3  # of the photograph's resolution
 _LANDMARK_COLOR = (40, 230, 90)
 _TEXT_HEIGHT = 22  # px
 
@@ -103,6 +104,7 @@ def overlay_on_photograph(
     params: FaceParams,
     model: FaceModel,
     cam: Camera,
+    draft: bool = False,
 ) -> np.ndarray:
     """The face over the photograph that it was cropped from, at the photograph's resolution.
 
@@ -115,14 +117,17 @@ def overlay_on_photograph(
       params: one face's code.
       model: the face model.
       cam: the camera of the crop.
+      draft: several times faster, for video: at two thirds of the resolution or more, its edges
+        not smoothed but by the scaling.
 
     Returns:
       uint8 [H, W, 3].
     """
     affine = np.asarray(crop_to_photograph, np.float64)
     scale = math.sqrt(abs(np.linalg.det(affine[:, :2])))
-    factor = next((f for f in _OVERLAY_FACTORS if f >= scale), _OVERLAY_FACTORS[-1])
-    face = np.array(_draw_face(params, model, cam.scaled(factor)))  # [h, w, 4]
+    wanted, supersample = (_DRAFT * scale, 1) if draft else (scale, _SUPERSAMPLE)
+    factor = next((f for f in _OVERLAY_FACTORS if f >= wanted), _OVERLAY_FACTORS[-1])
+    face = np.array(_draw_face(params, model, cam.scaled(factor), supersample))  # [h, w, 4]
     affine = affine @ np.diag([1 / factor, 1 / factor, 1.0])
     if scale < factor:  # averaged to the photograph's resolution first
         height, width = (max(1, round(side * scale / factor)) for side in face.shape[:2])
@@ -223,11 +228,11 @@ def _looks(rendering: Rendering, params: FaceParams, model: FaceModel) -> jax.Ar
     return jnp.clip(jnp.concatenate(looks, axis=-1), 0.0, 1.0)
 
 
-def _draw_face(params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
+def _draw_face(params: FaceParams, model: FaceModel, cam: Camera, supersample: int) -> jax.Array:
     """The face, uint8 [H, W, 4]: RGB times coverage, then coverage."""
     rendering = compiled_render(params, model, cam)
     color = jnp.clip(rendering.color, 0.0, 1.0)
-    image, mask = rasterize_attributes(color, rendering, model, cam, _SUPERSAMPLE)
+    image, mask = rasterize_attributes(color, rendering, model, cam, supersample)
     return _to_bytes(jnp.concatenate([image, mask[..., None]], axis=-1))
 
 

@@ -148,19 +148,7 @@ class Predictor:
             for box in self._detector.detect(photograph):
                 owners.append(i)
                 crops.append(crop_from_box(photograph, box, size))
-        codes = self._codes(crops)
-        for _ in range(self._recrops if crops else 0):
-            landmarks = self.landmarks(codes)
-            squares = [
-                _about_landmarks(photographs[i], crop, points, size)
-                for i, crop, points in zip(owners, crops, landmarks, strict=True)
-            ]
-            again = [k for k, crop in enumerate(crops) if self._is_off(crop, squares[k])]
-            if not again:
-                break
-            for k in again:
-                crops[k] = squares[k]
-            codes[again] = self._codes([crops[k] for k in again])
+        crops, codes = self.settled([photographs[i] for i in owners], crops)
         if refine_steps and crops:
             images = np.array([crop.image for crop in crops])
             codes = self.refined(codes, images, refine_steps)
@@ -169,6 +157,28 @@ class Predictor:
             params = FaceParams.from_code(jnp.asarray(code), self.model)
             found[i].append(Reconstruction(params, crop, i))
         return found
+
+    def settled(
+        self, photographs: Sequence[np.ndarray], crops: Sequence[Crop]
+    ) -> tuple[list[Crop], np.ndarray]:
+        """The codes [N, D] of N crops, one of each photograph, and the crops that they describe:
+        those that were badly cut are cut out again, as `faces` says."""
+        crops = list(crops)
+        codes = self._codes(crops)
+        for _ in range(self._recrops if crops else 0):
+            squares = [
+                about_landmarks(photograph, crop, points)
+                for photograph, crop, points in zip(
+                    photographs, crops, self.landmarks(codes), strict=True
+                )
+            ]
+            again = [k for k, crop in enumerate(crops) if self._is_off(crop, squares[k])]
+            if not again:
+                break
+            for k in again:
+                crops[k] = squares[k]
+            codes[again] = self._codes([crops[k] for k in again])
+        return crops, codes
 
     def refined(self, codes: np.ndarray, images: np.ndarray, num_steps: int) -> np.ndarray:
         """Codes [N, D] fitted to their crops uint8 [N, H, W, 3], [N, D].
@@ -336,9 +346,10 @@ def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:
             _logger.warning("%s", error)
 
 
-def _about_landmarks(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray, size: int) -> Crop:
+def about_landmarks(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray) -> Crop:
     """The crop about landmarks that are given in px of `crop`; `crop` itself if there is none."""
     points = transform_points(crop.to_photograph, landmarks)
+    size = len(crop.image)
     try:
         return dataclasses.replace(crop_from_landmarks(photograph, points, size), box=crop.box)
     except FaceError:

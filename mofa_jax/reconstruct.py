@@ -1,46 +1,48 @@
-"""Faces of photographs, reconstructed: overlays, pictures, meshes and parameters.
+"""Faces of photographs and videos, reconstructed: overlays, pictures, meshes and parameters.
 
-python -m mofa_jax.reconstruct --output=out photo.jpg more/*.png
+python -m mofa_jax.reconstruct --output=out photo.jpg more/*.png clip.mp4
 """
 
 import functools
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-import skimage.data
 from absl import app, flags
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
+from mofa_jax.contact_sheets import ContactSheets
+from mofa_jax.data.sources import video
+from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences
 from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
-from mofa_jax.inference import Predictor, Reconstruction, in_chunks, load_for_inference
+from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
+from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
+from mofa_jax.input_files import find_photographs, unique_names
+from mofa_jax.live import show_camera
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
+from mofa_jax.reconstruct_video import reconstruct_videos
 
 _logger = logging.getLogger(__name__)
-
-ASTRONAUT = "astronaut"
 
 
 class Summary(NamedTuple):
     """How many faces were reconstructed, in how many photographs; how many gave none (unreadable,
-    or without a face); and how many paths named no photograph."""
+    or without a face); how many paths named nothing; and in how many videos there was a face."""
 
     faces: int
     photographs: int
     skipped: int
     missing: int
+    videos: int = 0
 
 
 def reconstruct_all(
@@ -49,125 +51,88 @@ def reconstruct_all(
     output: str | os.PathLike,
     refine_steps: int = 0,
     meshes: Sequence[str] = (),
+    smooth: bool = True,
+    same_person: bool = False,
 ) -> Summary:
-    """Reconstructs every face of all photographs and writes the results.
+    """Reconstructs every face of all photographs, and one of each video, and writes the results.
 
     Of `name`.jpg they are, in the folder `output`: name.overlay.jpg (all faces, put back into the
     photograph), and for each face k from 0, the largest first, name.k.panels.jpg (input, overlay,
     geometry, reflectance, light), name.k.json (the parameters, for `load_parameters`), and its
     mesh: name.k.glb (textured by the photograph; meters), name.k.obj or name.k.ply (vertex colors:
-    the reflectance under the estimated light; millimeters). A path that names nothing, a photograph
-    that cannot be read and one without a face are reported and skipped.
+    the reflectance under the estimated light; millimeters). Of several faces also
+    contact_sheet-1.jpg and on, see `ContactSheets`. Of videos see `reconstruct_video`. A
+    path that names nothing, a file that cannot be read and one without a face are reported and
+    skipped.
 
     Args:
       predict: a restored encoder.
-      patterns: photographs, folders and globs; "astronaut" for NASA's portrait of Eileen Collins.
+      patterns: files, folders and globs; "astronaut" for NASA's portrait of Eileen Collins.
       output: a folder, made if need be.
       refine_steps: see `Predictor.faces`.
       meshes: kinds of `MESHES`; by default glTF, or OBJ if the model has no texture coordinates.
+      smooth: whether a video's poses and expressions are smoothed over time.
+      same_person: whether all photographs show one person, see `faces_of_one_person`.
 
     Raises:
       TextureError: glTF files are wanted of a model without texture coordinates.
     """
     meshes = mesh_kinds(meshes, predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
-    paths, missing = find_photographs(patterns, output)
-    bar = tqdm(
-        zip(paths, unique_names(paths), strict=True),
-        desc="Reconstructing",
-        unit="photo",
-        total=len(paths),
-    )
+    paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
+    named = dict(zip(paths, unique_names(paths), strict=True))
+    videos = {path: name for path, name in named.items() if path.suffix.lower() in video.EXTENSIONS}
+    photographs = {path: name for path, name in named.items() if path not in videos}
+    sheets = ContactSheets(output)
     counts = []  # faces of each photograph that has some
+    find = faces_of_one_person if same_person else found_faces
+    write = functools.partial(
+        _write_photograph, predict=predict, output=Path(output), meshes=meshes
+    )
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in in_chunks(_readable(bar)):
-            faces = predict.faces([photograph for _, photograph in chunk], refine_steps)
-            for ((path, _), _), found in zip(chunk, faces, strict=True):
-                if found:
-                    counts.append(len(found))
-                else:
-                    bar.write(f"skipped: {path}: no face found", file=sys.stderr)
-            write = functools.partial(
-                _write_photograph, predict=predict, output=Path(output), meshes=meshes
-            )
-            list(pool.map(write, chunk, faces))
-    summary = Summary(sum(counts), len(counts), len(paths) - len(counts), missing)
+        for chunk in find(predict, photographs, refine_steps):
+            counts += [len(found.faces) for found in chunk]
+            for panels in pool.map(write, chunk):
+                sheets.add(panels)
+    sheets.finish()
+    followed = reconstruct_videos(predict, videos, output, smooth)
+    summary = Summary(
+        sum(counts), len(counts), len(paths) - len(counts) - followed, missing, followed
+    )
     print(
-        f"{summary.faces} faces in {summary.photographs} of {len(paths)} photographs reconstructed "
-        f"into {output}; {summary.skipped} skipped; {missing} paths name no photograph."
+        f"{summary.faces} faces in {summary.photographs} of {len(photographs)} photographs "
+        + (f"and in {followed} of {len(videos)} videos " if videos else "")
+        + f"reconstructed into {output}; {summary.skipped} skipped; {missing} paths name nothing."
     )
     return summary
 
 
-def find_photographs(
-    patterns: Sequence[str | os.PathLike], output: str | os.PathLike
-) -> tuple[list[Path], int]:
-    """The photographs that the patterns name, and how many patterns name none, which is reported.
-
-    The portrait in the public domain that comes with scikit-image is written into `output` first,
-    if its name is among the patterns.
-    """
-    paths, missing = {}, 0
-    for pattern in patterns:
-        if pattern == ASTRONAUT and not os.path.lexists(ASTRONAUT):
-            pattern = Path(output) / f"{ASTRONAUT}.png"
-            write_image(pattern, skimage.data.astronaut())
-        try:
-            paths |= dict.fromkeys(list_photographs(pattern))
-        except PhotographError as error:
-            missing += 1
-            print(f"missing: {error}", file=sys.stderr)
-    return list(paths), missing
-
-
-def _readable(bar: tqdm) -> Iterator[tuple[tuple[Path, str], np.ndarray]]:
-    """((path, name of the results), photograph) of those that can be read; others are reported."""
-    for path, name in bar:
-        try:
-            yield (path, name), read_photograph(path)
-        except PhotographError as error:
-            bar.write(f"skipped: {error}", file=sys.stderr)
-
-
 def _write_photograph(
-    named: tuple[tuple[Path, str], np.ndarray],
-    faces: Sequence[Reconstruction],
-    predict: Predictor,
-    output: Path,
-    meshes: list[str],
-) -> None:
-    """Writes the results of a photograph, if it shows a face."""
-    (path, name), photograph = named
-    overlay = photograph
+    found: FoundFaces, predict: Predictor, output: Path, meshes: list[str]
+) -> list[tuple[str, np.ndarray]]:
+    """Writes the results of a photograph; returns its faces' names and panels."""
+    path, name, photograph, faces = found
+    overlay, shown = photograph, []
     for k, face in enumerate(faces):
         overlay = overlay_on_photograph(
             overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
         )
         stem = f"{output / name}.{k}"
         save_parameters(f"{stem}.json", predict.saved(face, path))
-        _write_face(stem, face, photograph, predict, meshes)
-    if faces:
-        write_image(f"{output / name}.overlay.jpg", overlay)
+        shown.append((f"{name}.{k}", _write_face(stem, face, photograph, predict, meshes)))
+    write_image(f"{output / name}.overlay.jpg", overlay)
+    return shown
 
 
 def _write_face(
     stem: str, face: Reconstruction, photograph: np.ndarray, predict: Predictor, meshes: list[str]
-) -> None:
+) -> np.ndarray:
+    """Writes a face's pictures and meshes; returns its panels."""
     params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
-    write_image(f"{stem}.panels.jpg", five_panels(crop.image, params, model, cam))
+    panels = five_panels(crop.image, params, model, cam)
+    write_image(f"{stem}.panels.jpg", panels)
     write_meshes(stem, meshes, params, photograph, crop.to_photograph, model, cam)
-
-
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each photograph's results: its stem, with a number where stems repeat."""
-    names, taken = [], {path.stem for path in paths}
-    for path in paths:
-        name = path.stem
-        if name in names:
-            name = next(n for k in count(1) if (n := f"{path.stem}-{k}") not in taken)
-            taken.add(name)
-        names.append(name)
-    return names
+    return panels
 
 
 def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -> None:
@@ -179,14 +144,25 @@ def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) < 2:
-        raise app.UsageError("give photographs, folders or globs")
+    if (len(argv) < 2) == (_CAMERA.value is None):
+        raise app.UsageError("give photographs, videos, folders or globs, or --camera alone")
     configure_logging()
     keep_compiled_programs()
     with errors_as_sentences(_OUTPUT.value):
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
-        summary = reconstruct_all(predict, argv[1:], _OUTPUT.value, _REFINE.value, _MESH.value)
-    if summary.missing or not summary.photographs:
+        if _CAMERA.value is not None:
+            show_camera(predict, _CAMERA.value, _SMOOTH.value, _HOST.value, _PORT.value)
+            return
+        summary = reconstruct_all(
+            predict,
+            argv[1:],
+            _OUTPUT.value,
+            _REFINE.value,
+            _MESH.value,
+            _SMOOTH.value,
+            _SAME_PERSON.value,
+        )
+    if summary.missing or not (summary.photographs or summary.videos):
         sys.exit(1)
 
 
@@ -202,6 +178,22 @@ if __name__ == "__main__":
         lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
+    _SAME_PERSON = flags.DEFINE_bool(
+        "same_person",
+        False,
+        "All photographs show one person: their largest faces are fitted, by --refine steps (or "
+        "10), with one shape and reflectance.",
+    )
+    _SMOOTH = flags.DEFINE_bool(
+        "smooth", True, "Smooth a video's poses and expressions over time by a one-euro filter."
+    )
+    _CAMERA = flags.DEFINE_string(
+        "camera",
+        None,
+        "Number of a camera (or the address of a stream) whose face is shown live on a page.",
+    )
+    _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address that the camera's page listens on.")
+    _PORT = flags.DEFINE_integer("port", 8080, "Of that page; the next free one if it is taken.")
     _FACE_MODEL = flags.DEFINE_string(
         "face_model", None, "Where the face model is now, if not where it was in training."
     )

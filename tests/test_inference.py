@@ -16,6 +16,7 @@ from configs import compact
 from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.input_files import unique_names
 from mofa_jax.train import train_and_evaluate
 from mofa_jax.watch import logged_evaluations
 
@@ -95,11 +96,15 @@ def results(run, tmp_path_factory):
 
 def test_every_face_of_every_photograph_gets_all_results(results):
     summary, output = results
-    assert summary == (3, 2, 2, 2)
+    assert summary == (3, 2, 2, 2, 0)
     names = {path.name for path in output.iterdir()}
     for face in ("one.0", "two.0", "two.1"):
         assert {f"{face}.panels.jpg", f"{face}.glb", f"{face}.json"} <= names
     assert {"one.overlay.jpg", "two.overlay.jpg"} <= names
+    sheet = cv2.imread(str(output / "contact_sheet-1.jpg"))  # three faces, two in a row
+    assert sheet.shape == (3 * 142, 360, 3) or sheet.shape == (2 * 142, 720, 3)
+    shown = cv2.resize(cv2.imread(str(output / "one.0.panels.jpg")), (600, 120), interpolation=3)
+    assert np.abs(sheet[22:142, :360].astype(float) - shown[:, :360]).mean() < 3
     assert not any("none" in name or "text" in name or "tmp" in name for name in names)
 
 
@@ -150,9 +155,9 @@ def test_overlay_has_the_photographs_size_and_changes_only_the_face(results):
 
 def test_names_stay_apart_when_stems_repeat():
     paths = [Path("a/x.jpg"), Path("b/x.png"), Path("y.jpg"), Path("c/x.jpg")]
-    assert reconstruct.unique_names(paths) == ["x", "x-1", "y", "x-2"]
+    assert unique_names(paths) == ["x", "x-1", "y", "x-2"]
     paths = [Path("a-1.jpg"), Path("a.jpg"), Path("a.png")]
-    assert reconstruct.unique_names(paths) == ["a-1", "a", "a-2"]
+    assert unique_names(paths) == ["a-1", "a", "a-2"]
 
 
 def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_path):

@@ -1,8 +1,8 @@
-"""Meshes as OBJ, PLY and glTF files: x right, y up, z towards the viewer.
+"""Meshes as OBJ and PLY files: x right, y up, z towards the viewer. glTF: see `gltf`.
 
-A mesh comes in decimeters, the model's unit. OBJ and PLY have no unit of their own: they are
-written in millimeters, and a comment in the file says so. glTF's is the meter. Files are written to
-a temporary name first, so that no half file is left behind.
+A mesh comes in decimeters, the model's unit. The two formats have no unit of their own: meshes are
+written in millimeters, and a comment in the file says so. Files are written to a temporary name
+first, so that no half file is left behind.
 """
 
 import functools
@@ -10,13 +10,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write
 
 MM_PER_DM = 100.0
-METERS_PER_DM = 0.1
 
 
 class MeshError(InputError):
@@ -42,7 +40,7 @@ def write_obj(
     Raises:
       MeshError: an array has another shape, holds NaN, or a triangle names a vertex that is not.
     """
-    vertices, triangles, colors, uv = _checked(path, vertices, triangles, colors, uv)
+    vertices, triangles, colors, uv = checked_mesh(path, vertices, triangles, colors, uv)
     columns = [vertices * MM_PER_DM] if colors is None else [vertices * MM_PER_DM, colors]
     positions = "v %.4f %.4f %.4f" + ("\n" if colors is None else " %.4f %.4f %.4f\n")
     corner = "%d" if uv is None else "%d/%d"
@@ -53,7 +51,7 @@ def write_obj(
         "" if uv is None else _format_again("vt %.6f %.6f\n", uv),
         _format_again(f"f {corner} {corner} {corner}\n", indices),
     ]
-    _write(path, "".join(blocks).encode("ascii"))
+    write_content(path, "".join(blocks).encode("ascii"))
 
 
 def write_ply(
@@ -73,7 +71,7 @@ def write_ply(
     Raises:
       MeshError: an array has another shape, holds NaN, or a triangle names a vertex that is not.
     """
-    vertices, triangles, colors, _ = _checked(path, vertices, triangles, colors, None)
+    vertices, triangles, colors, _ = checked_mesh(path, vertices, triangles, colors, None)
     position = [(axis, "<f4") for axis in "xyz"]
     channels = [] if colors is None else [(name, "u1") for name in ("red", "green", "blue")]
     points = np.empty(len(vertices), position + channels)
@@ -94,44 +92,7 @@ def write_ply(
         "property list uchar int vertex_indices",
         "end_header\n",
     ]
-    _write(path, "\n".join(header).encode("ascii") + points.tobytes() + faces.tobytes())
-
-
-def write_glb(
-    path: str | os.PathLike,
-    vertices: np.ndarray,
-    triangles: np.ndarray,
-    uv: np.ndarray,
-    texture: np.ndarray,
-) -> None:
-    """Writes a binary glTF 2.0 file with a texture, in meters, as the format wants it.
-
-    Args:
-      path: the file.
-      vertices: [N, 3], dm.
-      triangles: [F, 3] integers, counted from 0.
-      uv: [N, 2] texture coordinates, origin bottom-left.
-      texture: uint8 [T, T, 3], row 0 on top; stored as JPEG.
-
-    Raises:
-      MeshError: an array has another shape, holds NaN, or a triangle names a vertex that is not.
-    """
-    import trimesh  # takes longer to import than most of this package
-
-    vertices, triangles, _, uv = _checked(path, vertices, triangles, None, uv)
-    picture = Image.fromarray(texture)
-    picture.format, picture.encoderinfo = "JPEG", {"quality": 92}  # as trimesh saves it
-    material = trimesh.visual.material.PBRMaterial(
-        baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=0.9
-    )
-    mesh = trimesh.Trimesh(
-        vertices * METERS_PER_DM,
-        triangles,
-        visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
-        process=False,
-    )
-    content = trimesh.exchange.gltf.export_glb(trimesh.Scene(mesh), include_normals=True)
-    _write(path, content)
+    write_content(path, "\n".join(header).encode("ascii") + points.tobytes() + faces.tobytes())
 
 
 def _format_rows(row: str, values: np.ndarray) -> str:
@@ -149,14 +110,15 @@ def _formatted(row: str, values: bytes, dtype: str) -> str:
     return _format_rows(row, np.frombuffer(values, dtype).reshape(-1, columns))
 
 
-def _write(path: str | os.PathLike, content: bytes) -> None:
+def write_content(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a whole file. Raises OSError as `atomic_write`."""
     path = Path(path)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _checked(path, vertices, triangles, colors, uv):
-    """The arrays as float64 and int64, colors clipped."""
+def checked_mesh(path, vertices, triangles, colors, uv):
+    """The arrays of a mesh as float64 and int64, colors clipped; MeshError if they are none."""
     count = len(vertices)
     floats = {}
     for name, array, width in (("vertices", vertices, 3), ("colors", colors, 3), ("uv", uv, 2)):

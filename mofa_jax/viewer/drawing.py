@@ -14,7 +14,7 @@ from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import encode_photograph
 from mofa_jax.export.faces import mesh_kinds, write_meshes
-from mofa_jax.export.meshes import METERS_PER_DM
+from mofa_jax.export.gltf import METERS_PER_DM
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.parameter_file import save_parameters

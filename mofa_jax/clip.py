@@ -1,0 +1,131 @@
+"""A face in a video: one identity, and its movement in the video's frames; as an npz file."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mofa_jax.camera import Camera
+from mofa_jax.errors import InputError, one_line
+from mofa_jax.files import atomic_write
+from mofa_jax.npz import NpzError, read_npz
+from mofa_jax.params import NUM_BANDS, FaceParams
+
+_SHARED = ("shape", "reflectance")  # by all frames
+
+
+class ClipFileError(InputError):
+    """A clip's file cannot be used; the message names the file, the fault and the mend."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A face in T frames of a video.
+
+    Attributes:
+      params: its codes; fields have T in front, shape and reflectance are the same in all frames.
+      frames: [T] int, the frames' numbers in the video, rising; where the face was not found, one
+        is left out.
+      rate: frames a second.
+      crop_to_photograph: [T, 2, 3], each frame's map from the crop's pixels to its own.
+      frame_size: (height, width) of the frames, px.
+      cam: the camera of the crops.
+      face_model: what `load_face_model` takes: a path, or "open".
+      face_model_name: what the face model is called.
+    """
+
+    params: FaceParams
+    frames: np.ndarray
+    rate: float
+    crop_to_photograph: np.ndarray
+    frame_size: tuple[int, int]
+    cam: Camera
+    face_model: str
+    face_model_name: str
+
+    def face(self, k: int) -> FaceParams:
+        """The code in the k-th of its frames."""
+        return jax.tree.map(lambda field: jnp.asarray(field[k]), self.params)
+
+    @property
+    def most_frontal(self) -> int:
+        """The place in `frames` of the one in which the head is turned least."""
+        return int(np.argmin(np.linalg.norm(self.params.rotation, axis=1)))
+
+
+def one_identity(params: FaceParams) -> FaceParams:
+    """T codes of one person with one shape and reflectance: the medians of theirs."""
+    shared = {name: np.asarray(getattr(params, name)) for name in _SHARED}
+    return params.replace(
+        **{n: np.broadcast_to(np.median(x, axis=0), x.shape) for n, x in shared.items()}
+    )
+
+
+def save_clip(path: str | os.PathLike, clip: Clip) -> None:
+    """Writes a clip as npz: the fields of `Clip` and of its codes by their names, units as in
+    docs/conventions.md; shape [S] and reflectance [R] once. Raises OSError as `atomic_write`."""
+    codes = {
+        f.name: np.asarray(getattr(clip.params, f.name)) for f in dataclasses.fields(FaceParams)
+    }
+    codes |= {name: codes[name][0] for name in _SHARED}
+    fields = {f.name: getattr(clip, f.name) for f in dataclasses.fields(clip)}
+    fields |= {
+        f"camera_{name}": value for name, value in dataclasses.asdict(fields.pop("cam")).items()
+    }
+    del fields["params"]
+    with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **codes, **fields)
+
+
+def load_clip(path: str | os.PathLike) -> Clip:
+    """Reads what `save_clip` wrote.
+
+    Raises:
+      ClipFileError: there is no such file, or it is damaged or something else.
+    """
+    try:
+        return _clip(read_npz(path))
+    except NpzError as error:
+        raise ClipFileError(str(error)) from error
+    except Exception as error:  # what may stand in an npz file fails with several types
+        raise ClipFileError(
+            f"{os.fspath(path)}: this is no clip of a face ({one_line(error)}); give a .npz "
+            "file of `python -m mofa_jax.reconstruct clip.mp4`."
+        ) from error
+
+
+def _clip(arrays: dict[str, np.ndarray]) -> Clip:
+    count = len(arrays["frames"])
+    codes = {
+        field.name: arrays[field.name].astype(np.float32)
+        for field in dataclasses.fields(FaceParams)
+    }
+    codes |= {name: np.broadcast_to(codes[name], (count, *codes[name].shape)) for name in _SHARED}
+    shapes = {"rotation": (count, 3), "translation": (count, 3)}
+    shapes |= {"illumination": (count, NUM_BANDS, 3)}
+    for name, values in codes.items():
+        if values.shape != shapes.get(name, (count, values.shape[-1])):
+            raise ValueError(f"'{name}' has the shape {values.shape}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"'{name}' holds NaN or infinite values")
+    affine = arrays["crop_to_photograph"].astype(float)
+    if affine.shape != (count, 2, 3) or not count:
+        raise ValueError(f"{count} frames, maps to the photograph {affine.shape}")
+    return Clip(
+        params=FaceParams(**codes),
+        frames=arrays["frames"].astype(int),
+        rate=float(arrays["rate"]),
+        crop_to_photograph=affine,
+        frame_size=tuple(int(side) for side in arrays["frame_size"]),
+        cam=Camera(
+            focal=float(arrays["camera_focal"]),
+            principal_point=tuple(arrays["camera_principal_point"].astype(float).tolist()),
+            image_size=tuple(int(side) for side in arrays["camera_image_size"]),
+            distance=float(arrays["camera_distance"]),
+        ),
+        face_model=str(arrays["face_model"]),
+        face_model_name=str(arrays["face_model_name"]),
+    )

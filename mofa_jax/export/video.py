@@ -1,0 +1,104 @@
+"""Writing videos, H.264 in MP4, with the sound of another one; by PyAV.
+
+PyAV brings FFmpeg's libraries with it; the extra is "video".
+"""
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from mofa_jax.errors import InputError, one_line
+from mofa_jax.extras import install_command
+from mofa_jax.files import atomic_write
+
+try:
+    import av
+except ImportError:
+    av = None
+
+_logger = logging.getLogger(__name__)
+_QUALITY = {"crf": "20", "preset": "superfast"}
+
+
+class VideoWriteError(InputError):
+    """A video cannot be written; the message says why, and the mend."""
+
+
+def check_writer() -> None:
+    """Raises VideoWriteError if PyAV, or its H.264 encoder, is not there."""
+    if av is None:
+        raise VideoWriteError(f"videos are written by PyAV; {install_command('video')}")
+    try:
+        av.codec.Codec("libx264", "w")
+    except ValueError as error:
+        raise VideoWriteError(
+            "this PyAV has no H.264 encoder; pip install --force-reinstall --only-binary=av av"
+        ) from error
+
+
+@contextlib.contextmanager
+def video_writer(
+    path: str | os.PathLike,
+    size: tuple[int, int],
+    rate: float,
+    sound_of: str | os.PathLike | None = None,
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that appends a frame, uint8 [H, W, 3] RGB, to an MP4 file.
+
+    The file takes its name when the block ends well.
+
+    Args:
+      path: the file.
+      size: (H, W); an odd side loses its last row or column.
+      rate: frames a second.
+      sound_of: a media file whose first sound track is kept, if it has one, as AAC.
+
+    Raises:
+      VideoWriteError: see `check_writer`.
+    """
+    check_writer()
+    height, width = (side // 2 * 2 for side in size)
+    with atomic_write(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(10_000))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = _QUALITY
+        sound = iter(()) if sound_of is None else _copy_sound(container, sound_of)
+        heard, seconds = next(sound, math.inf), 0.0
+
+        def append(frame: np.ndarray) -> None:
+            nonlocal heard, seconds
+            picture = np.ascontiguousarray(frame[:height, :width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            seconds += 1 / rate
+            while heard < seconds:
+                heard = next(sound, math.inf)
+
+        yield append
+        container.mux(stream.encode(None))
+        for _ in sound:
+            pass
+
+
+def _copy_sound(container: Any, path: str | os.PathLike) -> Iterator[float]:
+    """Copies the first sound track of a file to a container piece by piece; yields how far it is,
+    s. It ends where the track ends, or is damaged."""
+    try:
+        with av.open(os.fspath(path)) as source:
+            if not source.streams.audio:
+                return
+            track = source.streams.audio[0]
+            stream = container.add_stream("aac", rate=track.rate, layout=track.layout.name)
+            yield 0.0
+            with contextlib.suppress(av.FFmpegError):  # where it is damaged
+                for frame in source.decode(track):
+                    container.mux(stream.encode(frame))
+                    yield frame.time or 0.0
+            container.mux(stream.encode(None))
+    except av.FFmpegError as error:
+        _logger.warning("%s: its sound cannot be kept (%s).", path, one_line(error))

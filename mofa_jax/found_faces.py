@@ -1,0 +1,110 @@
+"""Faces of many photographs, a few photographs at a time; all of them, or those of one person."""
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from mofa_jax.data.sources.images import PhotographError, read_photograph
+from mofa_jax.errors import InputError
+from mofa_jax.fitting import fit_person
+from mofa_jax.inference import Predictor, Reconstruction, in_chunks
+from mofa_jax.params import FaceParams
+
+_PERSON_STEPS = 10  # of the fit, if nobody says how many
+_MOST_PHOTOGRAPHS = 50  # of a person: the fit solves for 97 unknowns of each at once
+
+
+class FoundFaces(NamedTuple):
+    """A photograph that shows faces: its file, what its results are called, uint8 [H, W, 3] RGB."""
+
+    path: Path
+    name: str
+    photograph: np.ndarray
+    faces: list[Reconstruction]
+
+
+def found_faces(
+    predict: Predictor, named: Mapping[Path, str], refine_steps: int
+) -> Iterator[list[FoundFaces]]:
+    """The faces of photographs, chunk by chunk; what cannot be read or shows none is reported.
+
+    Args:
+      predict: a restored encoder.
+      named: the files, and what their results are called.
+      refine_steps: see `Predictor.faces`.
+    """
+    bar = tqdm(named.items(), "Reconstructing", unit="photo", disable=not named)
+    for chunk in in_chunks(_readable(bar)):
+        found = []
+        photographs = [photograph for _, photograph in chunk]
+        for ((path, name), photograph), faces in zip(
+            chunk, predict.faces(photographs, refine_steps), strict=True
+        ):
+            if faces:
+                found.append(FoundFaces(path, name, photograph, faces))
+            else:
+                bar.write(f"skipped: {path}: no face found", file=sys.stderr)
+        yield found
+
+
+def faces_of_one_person(
+    predict: Predictor, named: Mapping[Path, str], refine_steps: int
+) -> Iterator[list[FoundFaces]]:
+    """As `found_faces`, the largest face of each photograph; all are one person's, who has one
+    shape and reflectance, see `fit_person`.
+
+    Raises:
+      InputError: they are too many.
+    """
+    if len(named) > _MOST_PHOTOGRAPHS:
+        raise InputError(
+            f"{len(named)} photographs of one person are too many; give up to {_MOST_PHOTOGRAPHS}."
+        )
+    found = [
+        (one.path, one.name, one.faces[0])
+        for chunk in found_faces(predict, named, 0)
+        for one in chunk
+    ]
+    if found:
+        paths, names, faces = zip(*found, strict=True)
+        person = with_one_identity(faces, predict, refine_steps or _PERSON_STEPS)
+        for path, name, face in zip(paths, names, person, strict=True):
+            yield [FoundFaces(path, name, read_photograph(path), [face])]
+
+
+def with_one_identity(
+    faces: Sequence[Reconstruction], predict: Predictor, num_steps: int
+) -> list[Reconstruction]:
+    """Faces of one person, fitted to their crops with one shape and reflectance.
+
+    The landmarks that the codes draw hold the faces in place.
+    """
+    codes = np.stack([np.asarray(face.params.to_code()) for face in faces])
+    images = np.stack([face.crop.image for face in faces])
+    fitted = fit_person(
+        images,
+        predict.model,
+        predict.cam,
+        landmarks=predict.landmarks(codes),
+        init=FaceParams.from_code(codes, predict.model),
+        num_steps=num_steps,
+    ).params
+    return [
+        dataclasses.replace(face, params=jax.tree.map(lambda field, k=k: field[k], fitted))
+        for k, face in enumerate(faces)
+    ]
+
+
+def _readable(bar: Iterable) -> Iterator[tuple[tuple[Path, str], np.ndarray]]:
+    """((path, name of the results), photograph) of those that can be read; others are reported."""
+    for path, name in bar:
+        try:
+            yield (path, name), read_photograph(path)
+        except PhotographError as error:
+            bar.write(f"skipped: {error}", file=sys.stderr)

@@ -1,0 +1,161 @@
+"""The face of a video, reconstructed: an overlay video, an animated mesh, a file of parameters."""
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from mofa_jax.clip import Clip, one_identity, save_clip
+from mofa_jax.data.sources.video import VideoError, VideoFacts, read_facts, read_frames
+from mofa_jax.errors import InputError
+from mofa_jax.export.faces import write_animated_mesh
+from mofa_jax.export.video import check_writer, video_writer
+from mofa_jax.figures import overlay_on_photograph
+from mofa_jax.head_motion import animation, smoothed
+from mofa_jax.inference import Predictor
+from mofa_jax.tracking import Tracker
+
+_AHEAD = 16  # frames that are read at once, while others are worked on
+_DRAWING_THREADS = 2
+T = TypeVar("T")
+
+
+def reconstruct_videos(
+    predict: Predictor, named: Mapping[Path, str], output: str | os.PathLike, smooth: bool
+) -> int:
+    """`reconstruct_video` of files, with the names of their results in the folder `output`; those
+    that cannot be are reported and skipped. How many could be."""
+    done = 0
+    for path, name in named.items():
+        start = time.monotonic()
+        try:
+            clip = reconstruct_video(predict, path, os.path.join(output, name), smooth)
+        except InputError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+            continue
+        done += 1
+        count = clip.frames[-1] + 1
+        print(
+            f"{path}: a face in {len(clip.frames)} of {count} frames; "
+            f"{count / (time.monotonic() - start):.1f} frames a second"
+        )
+    return done
+
+
+def reconstruct_video(
+    predict: Predictor, path: str | os.PathLike, stem: str, smooth: bool = True
+) -> Clip:
+    """Reconstructs the largest face of a video and writes the results.
+
+    They are `stem`.overlay.mp4 (the face laid over the frames; the sound is kept), `stem`.glb (the
+    face textured by the frame in which it is turned least, with the video's expressions and poses
+    as keyframes) if the face model has texture coordinates, and `stem`.npz (for `load_clip`). All
+    frames share shape and reflectance.
+
+    Args:
+      predict: a restored encoder.
+      path: the video.
+      stem: the results' path without the endings.
+      smooth: whether pose, expression and light are smoothed over time.
+
+    Raises:
+      VideoError: it cannot be read, or shows no face.
+      VideoWriteError: see `check_writer`.
+    """
+    check_writer()
+    facts = read_facts(path)
+    clip = _followed(predict, path, facts)
+    if smooth:
+        clip = smoothed(clip)
+    texture_frame = _write_overlay(predict, path, clip, facts, f"{stem}.overlay.mp4")
+    if predict.model.uv is not None:
+        k = clip.most_frontal
+        write_animated_mesh(
+            f"{stem}.glb",
+            clip.face(k),
+            texture_frame,
+            clip.crop_to_photograph[k],
+            predict.model,
+            clip.cam,
+            animation(clip),
+        )
+    save_clip(f"{stem}.npz", clip)
+    return clip
+
+
+def _followed(predict: Predictor, path: str | os.PathLike, facts: VideoFacts) -> Clip:
+    """The face in the frames as the encoder sees it, with one identity."""
+    tracker, numbers, codes, affines, size = Tracker(predict), [], [], [], (0, 0)
+    number = 0
+    for number, frame in itertools.chain.from_iterable(_ahead(_progress("Following", path, facts))):
+        size, face = frame.shape[:2], tracker.follow(frame)
+        if face is not None:
+            numbers.append(number)
+            codes.append(face.params)
+            affines.append(face.crop.to_photograph)
+    if not numbers:
+        raise VideoError(
+            f"{path}: no face found in its {number + 1} frames; give one that shows a face"
+        )
+    return Clip(
+        params=one_identity(jax.tree.map(lambda *fields: np.stack(fields), *codes)),
+        frames=np.array(numbers),
+        rate=facts.rate,
+        crop_to_photograph=np.stack(affines),
+        frame_size=size,
+        cam=predict.cam,
+        face_model=predict.config.face_model,
+        face_model_name=predict.model.name,
+    )
+
+
+def _write_overlay(
+    predict: Predictor, path: str | os.PathLike, clip: Clip, facts: VideoFacts, output: str
+) -> np.ndarray:
+    """Writes the overlay video; returns the frame in which the head is turned least."""
+    place = {int(number): k for k, number in enumerate(clip.frames)}
+
+    def drawn(numbered: tuple[int, np.ndarray]) -> np.ndarray:
+        number, frame = numbered
+        if number not in place:
+            return frame
+        k = place[number]
+        return overlay_on_photograph(
+            frame, clip.crop_to_photograph[k], clip.face(k), predict.model, clip.cam, draft=True
+        )
+
+    frontal = None
+    with (
+        ThreadPoolExecutor(_DRAWING_THREADS) as pool,
+        video_writer(output, clip.frame_size, facts.rate, sound_of=path) as append,
+    ):
+        for batch in _ahead(_progress("Drawing", path, facts)):
+            for number, frame in batch:
+                if number == clip.frames[clip.most_frontal]:
+                    frontal = frame
+            for picture in pool.map(drawn, batch):
+                append(picture)
+    return frontal
+
+
+def _progress(what: str, path: str | os.PathLike, facts: VideoFacts) -> tqdm:
+    description = f"{what} {Path(path).name}"
+    return tqdm(read_frames(path), description, facts.count, unit="frame")
+
+
+def _ahead(items: Iterable[T]) -> Iterator[list[T]]:
+    """Lists of `_AHEAD` items; the next one is made while one is worked on."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(lambda: list(itertools.islice(iterator, _AHEAD)))
+        while batch := following.result():
+            following = pool.submit(lambda: list(itertools.islice(iterator, _AHEAD)))
+            yield batch

@@ -1,0 +1,45 @@
+"""Several photographs of one person, by the command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+import mofa_jax
+from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.errors import InputError
+from mofa_jax.figures import write_image
+from mofa_jax.found_faces import faces_of_one_person
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_too_many_photographs_are_one_sentence():
+    named = {Path(f"{k}.jpg"): str(k) for k in range(51)}
+    with pytest.raises(InputError, match="51 photographs of one person are too many"):
+        next(faces_of_one_person(None, named, 0))
+
+
+@pytest.mark.slow  # compiles the encoder, the fit and the pictures
+def test_one_persons_photographs_share_shape_and_reflectance_alone(tmp_path):
+    astronaut = skimage.data.astronaut()
+    (tmp_path / "photographs").mkdir()
+    write_image(tmp_path / "photographs" / "bright.png", astronaut)
+    write_image(tmp_path / "photographs" / "dark.png", (0.6 * astronaut[:, ::-1]).astype(np.uint8))
+    write_image(tmp_path / "photographs" / "nobody.png", np.full((90, 90, 3), 90, np.uint8))
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", "--same_person", "--refine=2"]
+    command += [f"--output={tmp_path / 'out'}", "--mesh=ply", str(tmp_path / "photographs")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 faces in 2 of 3 photographs" in done.stdout and "nobody.png: no face" in done.stderr
+    faces = [mofa_jax.load_parameters(tmp_path / "out" / f"{n}.0.json") for n in ("bright", "dark")]
+    bright, dark = (face.params for face in faces)
+    np.testing.assert_array_equal(bright.shape, dark.shape)
+    np.testing.assert_array_equal(bright.reflectance, dark.reflectance)
+    assert bright.rotation[1] * dark.rotation[1] < 0  # one is mirrored
+    assert (bright.illumination[0] > dark.illumination[0]).all()
+    middles = [transform_points(f.crop_to_photograph, np.array([120.0, 120.0])) for f in faces]
+    np.testing.assert_allclose(middles[0][0], 512 - middles[1][0], atol=12)

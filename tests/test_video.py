@@ -1,0 +1,268 @@
+"""Videos: smoothing against closed forms, a face's place against the projection, the command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import jax
+import numpy as np
+import oracle
+import pytest
+import skimage.data
+from scipy.spatial.transform import Rotation
+from test_gltf import khronos_report, read_glb
+
+import mofa_jax
+from mofa_jax.clip import Clip, ClipFileError, load_clip, one_identity, save_clip
+from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.head_motion import animation, placed, places, smoothed
+from mofa_jax.live import LiveFace
+from mofa_jax.renderer import compiled_render
+from mofa_jax.smoothing import Smoothness, smoothed_further, smoothed_without_lag
+
+ROOT = Path(__file__).resolve().parents[1]
+CORNERS = {
+    36: (193, 102),
+    45: (259, 105),
+    48: (203, 140),
+    54: (247, 139),
+}  # see test_trained_encoder
+RATE, BLACK = 25, (10, 11)
+
+
+def random_clip(model, count=6, seed=0):
+    rng = np.random.default_rng(seed)
+    sizes = (sum(model.code_sizes) + 33,)
+    params = mofa_jax.FaceParams.from_code(0.2 * rng.normal(size=(count, *sizes)), model)
+    scale = rng.uniform(0.8, 1.6, count)
+    affine = np.zeros((count, 2, 3))
+    affine[:, 0, 0] = affine[:, 1, 1] = scale
+    affine[:, :, 2] = rng.uniform(20, 90, (count, 2))
+    frames = np.array([0, 1, 2, 4, 5, 9])[:count]
+    cam = mofa_jax.Camera()
+    return Clip(params, frames, 25.0, affine, (300, 400), cam, "open", model.name)
+
+
+def center_in_frames(clip):
+    """Where the world's origin is in each frame, by the oracle's conventions."""
+    below = -np.asarray(clip.params.translation, float) - [0, 0, clip.cam.distance]
+    screen = np.stack(
+        [120 + 1087.5 * below[:, 0] / -below[:, 2], 120 - 1087.5 * below[:, 1] / -below[:, 2]], 1
+    )
+    return np.stack(
+        [transform_points(a, p) for a, p in zip(clip.crop_to_photograph, screen, strict=True)]
+    )
+
+
+def test_a_filter_without_speed_is_a_low_pass_of_first_order():
+    weight = 1 / (1 + 1 / (2 * np.pi * 2.0 * 0.04))
+    state = smoothed_further(None, np.zeros(1), 0.0, Smoothness(2.0, 0.0))
+    for n in range(1, 8):
+        state = smoothed_further(state, np.ones(1), 0.04, Smoothness(2.0, 0.0))
+        assert state.value[0] == pytest.approx(1 - (1 - weight) ** n)
+
+
+def test_trembling_goes_and_movement_stays():
+    times, rng = np.arange(200) / 25, np.random.default_rng(0)
+    noise = rng.normal(size=(200, 1))
+    still = smoothed_without_lag(0.02 * noise, times, Smoothness(1.0, 5.0))
+    assert still[20:-20].std() < 0.5 * 0.02
+    path = np.sin(2 * np.pi * 0.5 * times)[:, None]
+    moved = smoothed_without_lag(path, times, Smoothness(1.0, 5.0))
+    assert np.abs(moved - path)[20:-20].max() < 0.05
+    assert smoothed_without_lag(path[:1], times[:1], Smoothness(1.0, 5.0)) == path[:1]
+
+
+def test_a_place_is_where_the_heads_center_is_projected(tiny_model):
+    clip = random_clip(tiny_model)
+    np.testing.assert_allclose(places(clip)[:, :2], center_in_frames(clip), atol=1e-3)
+    wanted = places(clip) + np.array([5.0, -3.0, 0.1])
+    moved = placed(clip, wanted)
+    np.testing.assert_allclose(places(moved), wanted, atol=1e-3)
+    np.testing.assert_allclose(center_in_frames(moved), wanted[:, :2], atol=1e-3)
+
+
+def test_smoothing_leaves_a_face_that_is_still_where_it_is_whatever_its_crops(tiny_model):
+    clip = random_clip(tiny_model)
+    still = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], len(x), 0), clip.params)
+    clip = placed(Clip(**{**vars(clip), "params": still}), np.repeat(places(clip)[:1], 6, 0))
+    after = smoothed(clip)
+    for before, value in zip(
+        jax.tree.leaves(clip.params), jax.tree.leaves(after.params), strict=True
+    ):
+        np.testing.assert_allclose(value, before, atol=1e-4)
+
+
+def test_one_identity_is_the_median_and_an_outlier_does_not_move_it(tiny_model):
+    params = random_clip(tiny_model, 5).params
+    shape = np.array(params.shape)
+    shape[0] += 100
+    shared = one_identity(params.replace(shape=shape))
+    assert (shared.shape == shared.shape[:1]).all() and np.abs(shared.shape).max() < 1
+    np.testing.assert_array_equal(shared.expression, params.expression)
+
+
+def test_keyframes_show_a_still_camera_what_the_crops_show(tiny_model):
+    clip = random_clip(tiny_model)
+    moved, place = animation(clip), places(clip)
+    assert moved.times == pytest.approx(clip.frames / 25.0)
+    focal = 10.0 * np.exp(place[:, 2].mean())
+    size = np.exp(place[:, 2])
+    first = [*(place[0, :2] - [200, 150]) / size[0], focal / size[0]] * np.array([1, -1, -1])
+    position = moved.translations - moved.translations[0] + first
+    points = np.asarray(tiny_model.mean_shape, float)
+    for k in range(6):
+        turned = Rotation.from_quat(moved.rotations[k]).apply(points)
+        expected = points @ np.linalg.inv(oracle.rotation(clip.params.rotation[k])).T
+        np.testing.assert_allclose(turned, expected, atol=1e-5)
+        x, y, z = position[k]
+        np.testing.assert_allclose(
+            [200 + focal * x / -z, 150 - focal * y / -z], place[k, :2], rtol=1e-4
+        )
+        assert focal / -z == pytest.approx(size[k], rel=1e-4)
+
+
+def test_a_clip_comes_back_from_its_file(tiny_model, tmp_path):
+    clip = random_clip(tiny_model)
+    clip = Clip(**{**vars(clip), "params": one_identity(clip.params)})
+    save_clip(tmp_path / "clip.npz", clip)
+    back = load_clip(tmp_path / "clip.npz")
+    for name, value in vars(clip).items():
+        if name != "params":
+            np.testing.assert_array_equal(np.asarray(vars(back)[name] == value).all(), True, name)
+    for a, b in zip(jax.tree.leaves(back.params), jax.tree.leaves(clip.params), strict=True):
+        np.testing.assert_array_equal(a, np.asarray(b, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rotation": np.zeros((6, 2))}, "'rotation' has the shape"),
+        ({"expression": np.full((6, 4), np.nan)}, "'expression' holds NaN"),
+        ({"frames": np.zeros(0, int)}, "has the shape|0 frames"),
+        ({"rate": None}, "no clip|cannot be read"),
+    ],
+)
+def test_a_damaged_clip_is_one_sentence(tiny_model, tmp_path, change, message):
+    save_clip(tmp_path / "clip.npz", random_clip(tiny_model))
+    with np.load(tmp_path / "clip.npz") as file:
+        arrays = {**file, **{name: value for name, value in change.items()}}
+    np.savez(tmp_path / "clip.npz", **{n: v for n, v in arrays.items() if v is not None})
+    with pytest.raises(ClipFileError, match=message):
+        load_clip(tmp_path / "clip.npz")
+
+
+def motion(t):
+    """Where the astronaut's pixels are in frame t: [2, 3], scaled, turned and moved."""
+    affine = cv2.getRotationMatrix2D((223, 120), 8 * np.sin(t / 5), 1.0 + 0.15 * np.sin(t / 7))
+    affine[:, 2] += (-60 + 4 * t, 20 * np.sin(t / 4))
+    return affine
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A clip of the moving astronaut with sound and two black frames; a broken one beside it."""
+    folder = tmp_path_factory.mktemp("video")
+    image = skimage.data.astronaut()
+    with av.open(str(folder / "clip.mp4"), "w") as container:
+        video = container.add_stream("libx264", rate=RATE)
+        video.width, video.height, video.pix_fmt = 400, 300, "yuv420p"
+        audio = container.add_stream("aac", rate=16000, layout="mono")
+        for t in range(20):
+            frame = cv2.warpAffine(image, motion(t), (400, 300), borderMode=cv2.BORDER_REPLICATE)
+            frame[:] = 0 if t in BLACK else frame
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(video.encode(None))
+        tone = np.sin(np.arange(16000 * 20 // RATE) * 0.2).astype(np.float32)[None]
+        sound = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
+        sound.sample_rate = 16000
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode(None))
+    (folder / "broken.mp4").write_bytes((folder / "clip.mp4").read_bytes()[:3000])
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={folder / 'out'}"]
+    command += [str(folder / "broken.mp4"), str(folder / "clip.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return done, folder / "out", folder / "clip.mp4"
+
+
+@pytest.mark.slow
+def test_a_broken_video_is_one_sentence_and_the_others_go_on(results):
+    done, output, _ = results
+    assert done.returncode == 0, done.stderr
+    assert "broken.mp4: no frame can be read" in done.stderr and "Traceback" not in done.stderr
+    assert "a face in 18 of 20 frames" in done.stdout
+    assert {file.name for file in output.iterdir()} == {"clip.overlay.mp4", "clip.glb", "clip.npz"}
+
+
+@pytest.mark.slow
+def test_a_clips_face_has_one_identity_and_moves_as_the_pixels_do(results):
+    clip = load_clip(results[1] / "clip.npz")
+    assert list(clip.frames) == [t for t in range(20) if t not in BLACK]
+    assert (clip.params.shape == clip.params.shape[0]).all()
+    model = mofa_jax.load_face_model(clip.face_model)
+    vertices = model.landmarks[np.array(list(CORNERS))]
+    distances = []
+    for k, t in enumerate(clip.frames):
+        rendering = compiled_render(clip.face(k), model, clip.cam)
+        drawn = transform_points(clip.crop_to_photograph[k], rendering.screen[vertices])
+        seen = transform_points(motion(t), np.array(list(CORNERS.values()), float))
+        distances.append(np.linalg.norm(drawn - seen, axis=1).mean())
+    assert max(distances) < 8  # px; the face is about 100 px wide
+
+
+@pytest.mark.slow
+def test_the_overlay_video_shows_the_face_and_keeps_the_sound(results):
+    with av.open(str(results[1] / "clip.overlay.mp4")) as video:
+        assert float(video.streams.audio[0].duration * video.streams.audio[0].time_base) > 0.7
+        pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert len(pictures) == 20 and pictures[0].shape == (300, 400, 3)
+    assert pictures[BLACK[0]].max() < 20
+    original = cv2.warpAffine(
+        skimage.data.astronaut(), motion(0), (400, 300), borderMode=cv2.BORDER_REPLICATE
+    )
+    change = np.abs(pictures[0].astype(float) - original).mean(axis=-1)
+    assert change[95:165, 130:200].mean() > 3 * change[:, 280:].mean()
+
+
+@pytest.mark.slow
+def test_the_animated_face_passes_khronos(results):
+    tree, values = read_glb(results[1] / "clip.glb")
+    times = values(tree["animations"][0]["samplers"][0]["input"])[:, 0]
+    np.testing.assert_allclose(times, [t / RATE for t in range(20) if t not in BLACK], atol=1e-6)
+    report = khronos_report(results[1] / "clip.glb")
+    assert report["issues"]["numErrors"] == report["issues"]["numWarnings"] == 0
+
+
+def live(*options):
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", "--port=8471", *options]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_not_there_is_one_sentence():
+    pytest.importorskip("viser", reason="the camera's page needs viser")
+    done = live("--camera=77")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: camera 77: it gives no picture; check" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_stream_is_shown_live(results):
+    pytest.importorskip("viser", reason="the camera's page needs viser")
+    done = live(f"--camera={results[2]}")
+    assert done.returncode == 0, done.stderr
+    assert "http://127.0.0.1:" in done.stdout and "20 frames, " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_live_picture_shows_the_face_and_how_fast_they_follow():
+    image = skimage.data.astronaut()
+    face = LiveFace(mofa_jax.load_for_inference())
+    for k in range(4):
+        picture = face.drawn(image, 0.1 * k)
+    change = np.abs(picture.astype(float) - image).mean(axis=-1)
+    assert change[80:150, 195:260].mean() > 5 and change[300:].max() == 0
+    assert face.rate == pytest.approx(10)
+    assert not face.drawn(np.zeros_like(image), 1.0).any()
