@@ -1,6 +1,6 @@
 """The encoder in the box (`mofa_jax.load_for_inference()`): faces of all kinds, cut anyhow.
 
-Needs four prepared corpora and an encoder that has learned LFW:
+Needs four prepared corpora:
 
     P=FOLDER_OF_PHOTOGRAPHS
     python -m mofa_jax.prepare_corpus --config=configs/corpora/lfw.py --output=corpora/lfw
@@ -10,14 +10,13 @@ Needs four prepared corpora and an encoder that has learned LFW:
     python -m mofa_jax.prepare_corpus --config=configs/corpora/folder.py --output=corpora/aaf
         --config.source.path=$P/aaf
     python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/rendered
-        --count=6000 --eval_count=300 --config.data.synthetic.yaw=28
-        --config.data.synthetic.roll=12
-    python main.py --config=configs/compact.py --workdir=runs/lfw --config.data.kind=tfds
-        --config.data.path=corpora/lfw
+        --count=3000 --eval_count=300 --config.data.synthetic.yaw=25
+        --config.data.synthetic.roll=10
     python main.py --config=configs/built_in.py --workdir=runs/built_in
     python -m tools.export_encoder --workdir=runs/built_in
 
-Run time and scores: docs/model_card.md.
+Three minutes on one H100, which another training used too; ten hours or more on two CPU cores.
+Scores: docs/model_card.md.
 """
 
 from ml_collections import ConfigDict
@@ -27,10 +26,13 @@ from configs import compact
 
 def get_config() -> ConfigDict:
     config = compact.get_config()
-    config.encoder.pretrained = "runs/lfw"
-    config.num_steps = 4800
-    config.eval_every = 1000
-    config.optimizer.learning_rate = 5e-4
+    config.batch_size = 64
+    config.num_steps = 12_000
+    config.log_every = 100
+    config.image_every = 6000
+    config.eval_every = 2000
+    config.optimizer.learning_rate = 6e-4
+    config.optimizer.warmup_steps = 500
     config.loss.landmark = 4.0  # Eq. 8 alone draws faces too small
     config.loss.regularizer = config.loss.regularizer_start = 1e-4
     config.loss.reflectance = 0.15
