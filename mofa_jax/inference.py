@@ -305,7 +305,7 @@ def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
             f"expression and reflectance sizes {trained_with['code_sizes']}, but '{model.name}' "
             f"has {sizes}; load it with the face model that it was trained with."
         )
-    if model.checksum() != trained_with["checksum"]:
+    if not model.is_model_of(trained_with):
         _logger.warning(
             "Face model '%s' is not the one that the checkpoint was trained with ('%s'): its "
             "arrays have changed since; the results may be wrong.",

@@ -86,8 +86,9 @@ def test_the_astronauts_features_are_where_the_photograph_has_them(predict):
     (face,) = predict.photographs([skimage.data.astronaut()])
     landmarks = landmarks_of(face, predict)
     side = 240 * face.crop.to_photograph[0, 0]
-    for index, point in POINTS.items():
-        assert np.linalg.norm(landmarks[index] - point) < 0.04 * side, index
+    distances = [np.linalg.norm(landmarks[index] - point) for index, point in POINTS.items()]
+    assert np.mean(distances) < 0.025 * side
+    assert max(distances) < 0.045 * side
 
 
 def test_a_face_is_the_same_wherever_the_detector_puts_its_square(predict):
@@ -141,7 +142,7 @@ def test_a_face_fitted_to_six_points_is_nearer_than_the_encoders(predict):
         return np.nanmean(np.linalg.norm(offset, axis=1)), float(colors)
 
     (distance, color), (distance_before, color_before) = map(errors, (fitted.params, face.params))
-    assert distance < distance_before and color < 0.75 * color_before
+    assert distance < distance_before and color < min(0.12, 0.8 * color_before)
     assert np.abs(fitted.params.shape).max() < 4 and np.abs(fitted.params.expression).max() < 4
 
 

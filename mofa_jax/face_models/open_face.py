@@ -48,9 +48,8 @@ def unpack(packed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     coarse = np.concatenate(columns, axis=-1).astype(np.float32)
     fine = (matrix @ coarse.reshape(len(coarse), -1)).reshape(-1, 3, sum(sizes))
     mean, shape, expression = np.split(fine, np.cumsum(sizes)[:-1], axis=-1)
-    patterns = packed["patterns"].astype(np.float32)
     mixing = packed["pattern_mixing"]  # [K, 3, R]
-    reflectance = patterns @ mixing.reshape(len(mixing), -1)
+    reflectance = _exact_product(packed["patterns"], mixing.reshape(len(mixing), -1))
     return {
         "mean_shape": mean[..., 0],
         "shape_basis": shape,
@@ -63,6 +62,17 @@ def unpack(packed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "name": packed["name"],
         "licence": packed["licence"],
     }
+
+
+def _exact_product(integers: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Integers [N, K] of 8 bits times values [K, M], float32: the same on every machine.
+
+    The values are rounded to 24 bits of the largest. Sums of such integers are exact in float64,
+    in whatever order a machine's matrix product adds them; and the model's checksum is of all bits.
+    """
+    step = 2.0 ** (np.floor(np.log2(np.abs(values).max())) - 23)
+    rounded = np.rint(values / step).astype(np.float64)
+    return (integers.astype(np.float64) @ rounded * step).astype(np.float32)
 
 
 def refinement_matrix(quads: np.ndarray, rows: np.ndarray, border: np.ndarray) -> sp.csr_matrix:

@@ -118,7 +118,7 @@ def has_codes_of(metadata: Mapping[str, Any], model: FaceModel) -> bool:
       metadata: of the data set.
       model: that the codes are to be read with.
     """
-    return metadata.get("face_model", {}).get("checksum") == model.checksum()
+    return model.is_model_of(metadata.get("face_model", {}))
 
 
 @jax.jit
