@@ -60,6 +60,18 @@ def test_the_last_layer_starts_at_zero(name, fields):
     assert not code["bias"].any()
 
 
+@pytest.mark.parametrize(("name", "fields"), [*SLIM, ("compact", {"widths": (8, 8, 8, 8, 8)})])
+def test_bfloat16_changes_what_the_layers_compute_and_nothing_else(name, fields):
+    encoder = make_encoder(name, 7, **fields)
+    short = make_encoder(name, 7, dtype="bfloat16", **fields)
+    weights = jax.jit(encoder.init)(jax.random.key(0), jnp.zeros((1, 240, 240, 3)))
+    assert _shapes(short) == jax.eval_shape(lambda: weights)
+    weights["params"]["code"]["kernel"] = _random(*weights["params"]["code"]["kernel"].shape)
+    exact, rounded = (jax.jit(each.apply)(weights, _images()) for each in (encoder, short))
+    assert rounded.dtype == jnp.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.05 * np.abs(exact).max()
+
+
 @pytest.mark.parametrize(("name", "fields"), SLIM)
 def test_every_parameter_is_reached_by_a_finite_gradient(name, fields):
     encoder = make_encoder(name, 7, **fields)
