@@ -82,13 +82,10 @@ def tests() -> dict[str, Any]:
     """The tests against independent oracles, their arrays on the accelerator."""
     names = ("camera",) if _SHORT.value else _TESTS
     files = [f"tests/test_{name}.py" for name in names]
-    platform = {"gpu": "cuda,cpu"}.get(jax.default_backend(), jax.default_backend())
-    environment = _environment(platform)
     workers = ["-n", str(min(6, os.cpu_count() or 1)), "-p", "no:benchmark"]
-    command = [sys.executable, "-m", "pytest", "-q", *workers, "-p", "no:cacheprovider", *files]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=_ROOT, env=environment, check=False
-    )
+    command = ["-m", "pytest", "-q", *workers, "-p", "no:cacheprovider", *files]
+    platform = {"gpu": "cuda,cpu"}.get(jax.default_backend(), jax.default_backend())
+    done = _run(command, platform, check=False)
     lines = done.stdout.strip().splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     return {"summary": lines[-1] if lines else done.stderr[-500:], "failed": failed}
@@ -171,25 +168,15 @@ def transfers() -> dict[str, Any]:
 
 def checkpoints() -> dict[str, Any]:
     """A run that begins here, goes on on the CPU and ends here, by the command that people type."""
-    folder, losses = Path(_OUTPUT.value) / "checkpoints", {}
+    folder, errors = Path(_OUTPUT.value) / "checkpoints", {}
     for platform, num_steps in ((None, 4), ("cpu", 8), (None, 12)):
-        command = [sys.executable, "main.py", "--config=configs/quickstart.py"]
-        command += [f"--workdir={folder}", f"--config.num_steps={num_steps}"]
-        command += ["--config.data.num_eval=8", "--config.batch_size=4", "--config.log_every=4"]
-        command += ["--config.reconstruct="]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd=_ROOT,
-            env=_environment(platform),
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr[-2000:])
-        held_out = [line for line in done.stderr.splitlines() if "held out" in line]
-        losses[f"{num_steps} steps, {platform or jax.default_backend()}"] = held_out[-1][-120:]
-    return losses
+        command = ["main.py", "--config=configs/quickstart.py", f"--workdir={folder}"]
+        command += [f"--config.num_steps={num_steps}", "--config.data.num_eval=8"]
+        command += ["--config.batch_size=4", "--config.log_every=4", "--config.reconstruct="]
+        log = _run(command, platform).stderr.splitlines()
+        held_out = [line for line in log if "held out" in line]
+        errors[f"{num_steps} steps, {platform or jax.default_backend()}"] = held_out[-1][-120:]
+    return errors
 
 
 def reconstruction() -> dict[str, Any]:
@@ -197,19 +184,9 @@ def reconstruction() -> dict[str, Any]:
     codes, seconds = [], []
     for platform in (None, "cpu"):
         folder = Path(_OUTPUT.value) / f"reconstruction_{platform or 'here'}"
-        command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={folder}", "astronaut"]
         start = time.perf_counter()
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            cwd=_ROOT,
-            env=_environment(platform),
-            check=False,
-        )
+        _run(["-m", "mofa_jax.reconstruct", f"--output={folder}", "astronaut"], platform)
         seconds.append(round(time.perf_counter() - start, 1))
-        if done.returncode:
-            raise RuntimeError((done.stdout + done.stderr)[-2000:])
         (file,) = folder.rglob("*.json")
         codes.append(np.asarray(mofa_jax.load_parameters(file).params.to_code()))
     difference = float(np.abs(codes[0] - codes[1]).max())
@@ -411,10 +388,29 @@ class _Faces:
         return f"noise {i}"
 
 
-def _environment(platform: str | None) -> dict[str, str]:
-    """Of a program that shares the card with this one, on the default platform if None."""
+def _run(
+    arguments: list[str], platform: str | None, check: bool = True
+) -> subprocess.CompletedProcess:
+    """Runs Python in the checkout, sharing the card with this process; on the default platform if
+    None.
+
+    Raises:
+      RuntimeError: it failed; with the end of what it printed.
+    """
     environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    return {**environment, "JAX_PLATFORMS": platform} if platform else environment
+    if platform:
+        environment["JAX_PLATFORMS"] = platform
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=_ROOT,
+        env=environment,
+        check=False,
+    )
+    if check and done.returncode:
+        raise RuntimeError((done.stdout + done.stderr)[-2000:])
+    return done
 
 
 def _config(case: Case):
