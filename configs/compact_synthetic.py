@@ -10,6 +10,11 @@ from configs import compact
 
 def get_config() -> ConfigDict:
     config = compact.get_config()
+    config.num_steps = 2400
+    config.optimizer.learning_rate = 5e-4
+    config.loss.landmark = 4.0
     config.data.kind = "synthetic"
-    config.num_steps = 1200
+    config.data.synthetic.yaw = 25.0
+    config.data.synthetic.roll = 10.0
+    config.data.synthetic.translation_x = config.data.synthetic.translation_y = 0.06
     return config

@@ -20,7 +20,7 @@ from configs import compact, compact_synthetic
 def get_config() -> ConfigDict:
     config = compact.get_config()
     config.start = compact_synthetic.get_config()
-    config.num_steps = 1500
+    config.num_steps = 3000
     config.loss.landmark = 0.0
     # Eq. 8 draws faces too small: it teaches reflectance and light alone, the other two the rest.
     config.loss.photometric_geometry = 0.0
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     config.loss.area_photometric = 10.0
     config.loss.regularizer_start = 6e-4
     config.loss.regularizer = 3e-4
-    config.loss.regularizer_steps = 1500
+    config.loss.regularizer_steps = 3000
     config.loss.reflectance = 0.05
     config.loss.light = 20.0
     config.loss.population_shape = 0.01

@@ -84,8 +84,8 @@ def _normal_modes(vertices: jax.Array, model: FaceModel, index: jax.Array) -> ja
         a, b, c = jnp.moveaxis(model.geometry_modes[..., neighbors], 1, 0)
         cross = [y * c - z * b, z * a - x * c, x * b - y * a]
         total = materialize(total + jnp.stack(cross, axis=1))
-    area = rows(area_normals(vertices, model.topology), index)
-    _, _, inverse_length = normalize_columns(area.T)
+    area = area_normals(vertices, model.topology)[:, index]
+    _, _, inverse_length = normalize_columns(area)
     return total * inverse_length[None, None, :]
 
 

@@ -66,7 +66,7 @@ def _form_image(vertices, reflectance, rotation, translation, illumination, topo
     vertices_cam = to_camera_space(vertices, rotation, translation, cam.distance)  # Phi
     # Normals feel every rounding: they are worked out before the head is turned.
     areas = area_normals(as_rows(vertices), topology)
-    areas = turn(rotation.T, areas.T)  # T^-1 n, not normalized
+    areas = turn(rotation.T, areas)  # T^-1 n, not normalized
     vertices_cam, areas = materialize(vertices_cam), materialize(areas)
     normals = materialize(normalize_columns(areas)[0])
     color = shade(reflectance, normals, illumination)  # Eq. 4
@@ -122,7 +122,7 @@ def _gradient(residuals, at: VertexImage):
     radial = dot_columns(at_normals, normals)
     at_areas += (at_normals - radial[None, :] * normals) * inverse_length[None, :]
     at_areas = materialize(at_areas)
-    around = area_normals_vjp(as_rows(vertices), as_rows(turn(rotation, at_areas)), topology).T
+    around = area_normals_vjp(as_rows(vertices), as_rows(turn(rotation, at_areas)), topology)
     return (
         turn(rotation, at_position) + around,
         at_reflectance,

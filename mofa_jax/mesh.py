@@ -4,8 +4,8 @@ The one-ring sum behind a vertex normal is written as gathers, forwards and back
 inside the surface, the ordered neighbors v_0 .. v_k-1 give the area-weighted normal as
 sum_r (v_r - v) x (v_r+1 - v), and the gradient at the vertex is again a sum over the same ring,
 sum_r (v_r-1 - v_r+1) x g_r, where g_r is the gradient at the neighbor's normal. The few vertices
-without one closed short ring (on the boundary, in the middle of a patch's cap) are summed by
-triangle.
+without one closed short ring (on the boundary, in the middle of a patch's cap) are summed triangle
+by triangle.
 """
 
 import jax
@@ -27,7 +27,8 @@ class Topology:
         itself.
       irregular: [M] int32, the vertices without a closed ring of at most K neighbors.
       irregular_triangles: [P, 3] int32, the triangles that touch them.
-      irregular_corners: [P, 3] int32, each corner's place in `irregular`, M if it is regular.
+      irregular_corners: [W, M] int32, the corners of these triangles that each of them is, numbered
+        p + P c for corner c of triangle p; 3P for none.
     """
 
     ring: jax.Array
@@ -47,12 +48,20 @@ def build_topology(triangles: np.ndarray, num_vertices: int) -> Topology:
         ring = ring[:, :width]
     ring = np.where(regular[:, None], ring, np.arange(num_vertices)[:, None])
     irregular = np.flatnonzero(~regular)
-    place = np.full(num_vertices, len(irregular))
-    place[irregular] = np.arange(len(irregular))
-    corners = place[triangles]
-    touching = (corners < len(irregular)).any(axis=1)
-    tables = (ring.T, irregular, triangles[touching], corners[touching])
+    touching = triangles[(~regular)[triangles].any(axis=1)]
+    tables = (ring.T, irregular, touching, _corners_of(irregular, touching, num_vertices))
     return Topology(*(jnp.asarray(table.copy(), jnp.int32) for table in tables))
+
+
+def _corners_of(vertices: np.ndarray, triangles: np.ndarray, num_vertices: int) -> np.ndarray:
+    """[W, M]: the corners that each of the M vertices is, as in `Topology.irregular_corners`."""
+    vertex_of = triangles.T.ravel()
+    order = np.argsort(vertex_of, kind="stable")
+    count = np.bincount(vertex_of, minlength=num_vertices)
+    first = (np.cumsum(count) - count)[vertices]
+    number = np.arange(count[vertices].max(initial=0))[:, None]
+    order = np.append(order, len(order))  # the last one is none
+    return order[np.where(number < count[vertices], first + number, len(order) - 1)]
 
 
 def _walk_rings(triangles: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,11 +102,12 @@ def vertex_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
       vertices: [N, 3].
       topology: the mesh's tables.
     """
-    return safe_normalize(area_normals(vertices, topology))
+    return safe_normalize(area_normals(vertices, topology).T)
 
 
 def area_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
-    """Area-weighted normals [N, 3]: the sums of the incident triangles' cross products."""
+    """Area-weighted normals, as columns [3, N], of vertices [N, 3]: the sums of the incident
+    triangles' cross products."""
     ring = [rows(vertices, column) - vertices for column in topology.ring]
     normals = sum(_cross(a, b) for a, b in zip(ring, [*ring[1:], ring[0]], strict=True))
     a, b, c = (rows(vertices, corner) for corner in topology.irregular_triangles.T)
@@ -105,7 +115,7 @@ def area_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
 
 
 def area_normals_vjp(vertices: jax.Array, gradient: jax.Array, topology: Topology) -> jax.Array:
-    """The gradient [N, 3] at the vertices of the one at `area_normals`, as gathers."""
+    """The gradient [3, N] at the vertices [N, 3] of that [N, 3] at `area_normals`, as gathers."""
     at_ring = [rows(gradient, column) for column in topology.ring]
     ring = [rows(vertices, column) for column in topology.ring]
     before, after = [ring[-1], *ring[:-1]], [*ring[1:], ring[0]]
@@ -118,13 +128,16 @@ def area_normals_vjp(vertices: jax.Array, gradient: jax.Array, topology: Topolog
 
 
 def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a x b of rows [N, 3], by components: several times faster than jnp.cross on a CPU."""
+    """a x b of rows [N, 3], as columns [3, N]: rows are fast to gather, columns to work on."""
     (ax, ay, az), (bx, by, bz) = a.T, b.T
-    return jnp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
+    return jnp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def _set_irregular(values: jax.Array, at_corners: list[jax.Array], topology: Topology) -> jax.Array:
-    """`values` [N, 3], the irregular vertices' replaced by the sums of their triangles' corners."""
-    sums = jnp.zeros((topology.irregular.shape[0] + 1, 3), values.dtype)
-    sums = sums.at[topology.irregular_corners.T].add(jnp.stack(at_corners))
-    return values.at[topology.irregular].set(sums[:-1], unique_indices=True)
+    """`values` [3, N], the irregular vertices' replaced by the sums of their corners' [3, P].
+
+    The sums are gathers as well: added up by a scatter, they would change from run to run on a GPU.
+    """
+    corners = jnp.concatenate([*at_corners, jnp.zeros((3, 1), values.dtype)], axis=1).T
+    sums = jnp.sum(rows(corners, topology.irregular_corners), axis=0)
+    return values.at[:, topology.irregular].set(sums.T, unique_indices=True)

@@ -182,7 +182,9 @@ def make_train_steps(
     """(state, decoder, batches [devices, K, B / devices, ...]) -> (state, metrics), on all devices.
 
     K steps in a row, without the host. The metrics, [K] each, are the loss, its `terms` by name,
-    the `errors` (NaN without anything to compare) and the `norms` of gradient, weights and update.
+    the `errors` (NaN without anything to compare) and the `norms` of the gradients; [1] each, the
+    `norms` of the weights and of their way in the whole row. (In every step, these two would be
+    half of what AdaDelta reads and writes.)
     Each device works out the gradient of its part of a batch; the parts are averaged. The state
     goes in and comes out the same on every device, and its memory is used again.
     """
@@ -195,19 +197,28 @@ def make_train_steps(
         gradient, terms, errors = jax.lax.pmean((gradient, terms, errors), axis_name="batch")
         update, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
         weights = optax.apply_updates(state.weights, update)
-        norms = {
-            "gradient_norm": optax.tree.norm(gradient),
-            "weight_norm": optax.tree.norm(weights),
-            "update_norm": optax.tree.norm(update),
+        metrics = {
+            "loss": sum(terms.values()),
+            "terms": terms,
+            "errors": errors,
+            "norms": {"gradient_norm": optax.tree.norm(gradient)},
         }
-        metrics = {"loss": sum(terms.values()), "terms": terms, "errors": errors, "norms": norms}
         return TrainState(state.step + 1, weights, opt_state), metrics
 
-    def steps(state: TrainState, decoder: Decoder, batches: dict):
+    def row_of_steps(state: TrainState, decoder: Decoder, batches: dict):
         if batches["image"].shape[0] == 1:  # on a CPU, loops keep convolutions from all cores
             state, metrics = step(state, decoder, jax.tree.map(lambda x: x[0], batches))
             return state, jax.tree.map(lambda x: x[None], metrics)
         return jax.lax.scan(lambda state, batch: step(state, decoder, batch), state, batches)
+
+    def steps(state: TrainState, decoder: Decoder, batches: dict):
+        after, metrics = row_of_steps(state, decoder, batches)
+        way = jax.tree.map(jnp.subtract, after.weights, state.weights)
+        metrics["norms"] |= {
+            "weight_norm": optax.tree.norm(after.weights)[None],
+            "update_norm": optax.tree.norm(way)[None],
+        }
+        return after, metrics
 
     return jax.pmap(
         steps, axis_name="batch", in_axes=(None, None, 0), out_axes=None, donate_argnums=(0,)

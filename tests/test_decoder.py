@@ -1,5 +1,7 @@
 """render, the losses and the metrics against an independent float64 computation."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -240,10 +242,12 @@ def test_render_is_jit_and_vmap_transparent(tiny_model):
     np.testing.assert_allclose(batched, np.stack([screen(c) for c in codes]), rtol=2e-5, atol=1e-3)
 
 
-def test_backward_pass_of_the_normals_scatters_only_at_irregular_vertices(tiny_model):
+def test_backward_pass_of_the_normals_adds_nothing_up_by_a_scatter(tiny_model):
+    """Its sums would change from run to run on a GPU."""
+
     def loss(code):
         return jnp.sum(render_code(code, tiny_model, jnp.float32)[1].normals)
 
     program = str(jax.make_jaxpr(jax.grad(loss))(jnp.zeros(code_size(tiny_model))))
-    assert "scatter-add[" in program  # the irregular vertices' sums
-    assert f"[{tiny_model.num_vertices},3] = scatter-add[" not in program
+    added_up = set(re.findall(r"\[([\d,]+)\] = scatter-add", program))
+    assert "gather[" in program and added_up <= {"9,3"}  # the light's

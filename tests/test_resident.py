@@ -17,6 +17,9 @@ from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed
 
 DEVICES = jax.local_device_count()
+on_processors = pytest.mark.skipif(
+    jax.default_backend() != "cpu", reason="needs several simulated devices"
+)
 NOTHING = Augmentation()
 CHANGES = Augmentation(flip=0.5, shift=3.0, exposure=0.3, occluder=0.5, jpeg=30.0)
 
@@ -61,6 +64,7 @@ def assert_equal(batches, others) -> None:
             np.testing.assert_array_equal(batch[key], other[key])
 
 
+@on_processors
 def test_batches_are_laid_out_as_the_train_step_takes_them(cache):
     batches = ResidentFeed(cache, 2 * DEVICES, 0, NOTHING).take(4)
     shapes = {key: (array.shape, str(array.dtype)) for key, array in batches.arrays.items()}
@@ -157,6 +161,7 @@ def test_faces_are_cached_whatever_the_size_of_a_chunk(cache, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, chunked.arrays, cache.arrays)
 
 
+@on_processors
 def test_processor_keeps_no_cache_by_itself():
     assert not use_cache("auto", Numbers()) and not use_cache("off", Numbers())
     assert use_cache("on", Numbers())
@@ -174,6 +179,7 @@ def test_accelerator_caches_what_fits(monkeypatch, room, fits):
             use_cache("on", Numbers())
 
 
+@on_processors
 def test_state_of_another_kind_of_feed_is_refused(cache):
     cached, read = (
         ResidentFeed(cache, DEVICES, 0, NOTHING),
@@ -186,6 +192,7 @@ def test_state_of_another_kind_of_feed_is_refused(cache):
     read.close()
 
 
+@on_processors
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -224,6 +231,7 @@ for _ in range(6):
 
 
 @pytest.mark.slow
+@on_processors
 def test_two_processes_draw_their_own_halves():
     """23 examples in batches of 4 on two devices: the first six batches hold 12 and 11 of them."""
     outputs = run_processes(["-c", TWO_PROCESSES], 2)
