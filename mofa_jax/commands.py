@@ -13,6 +13,10 @@ def edit() -> None:
     runpy.run_module("mofa_jax.edit", run_name="__main__", alter_sys=True)
 
 
+def report() -> None:
+    runpy.run_module("mofa_jax.report", run_name="__main__", alter_sys=True)
+
+
 def viewer() -> None:
     runpy.run_module("mofa_jax.viewer", run_name="__main__", alter_sys=True)
 

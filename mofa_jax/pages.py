@@ -51,11 +51,11 @@ def table(rows: Sequence[Sequence[Cell]], header: Sequence[str] = ()) -> str:
     return f"<table>{f'<tr>{head}</tr>' if head else ''}{body}</table>"
 
 
-def figure(jpeg: bytes, caption: str, width: int = 120) -> str:
-    """A picture `width` px wide over its caption."""
-    data = base64.b64encode(jpeg).decode()
+def figure(image: bytes, caption: str, width: int = 120, kind: str = "jpeg") -> str:
+    """A picture, the content of a file of this kind, `width` px wide over its caption."""
+    data = base64.b64encode(image).decode()
     return (
-        f"<figure style='width: {width}px'><img src='data:image/jpeg;base64,{data}'>"
+        f"<figure style='width: {width}px'><img src='data:image/{kind};base64,{data}'>"
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
 

@@ -17,10 +17,11 @@ from mofa_jax.inference import Predictor
 from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.pages import Cell, drawing, figure, page, paragraph, section, table
 from mofa_jax.params import FaceParams
+from mofa_jax.turntable import moving_picture, turntable
 
 _RANKED = ("landmark_error", "geometric_error", "photometric_error")  # the first that is known
 _NUM_PICTURED = 5  # faces of each kind
-_WIDTH = 1060  # px, of a face's pictures
+_WIDTH, _TURNTABLE_WIDTH = 1060, 480  # px, of a face's pictures
 _LEGEND = "From left to right: landmarks, annotated green and drawn orange; " + ", ".join(PANELS)
 _DRAWN_COLOR = (255, 120, 30)  # of the reconstruction's landmarks
 
@@ -91,8 +92,10 @@ def _pictures(
         "Worst": ranked[: -_NUM_PICTURED - 1 : -1],
     }
     for title, chosen in parts.items():
-        drawn = (_picture(face, sets[face.corpus], predict) for face in chosen)
-        yield section(f"{title} faces by the {_title(key)}", paragraph(_LEGEND), *drawn)
+        drawn = [_picture(face, sets[face.corpus], predict) for face in chosen]
+        turning = [_turning(face, predict) for face in chosen[:1]]
+        heading = f"{title} faces by the {_title(key)}"
+        yield section(heading, paragraph(_LEGEND), *drawn[:1], *turning, *drawn[1:])
 
 
 def _picture(face: Face, source: LabeledSource, predict: Predictor) -> str:
@@ -112,6 +115,12 @@ def _picture(face: Face, source: LabeledSource, predict: Predictor) -> str:
     jpeg = encode_photograph(np.concatenate([marked, panels], axis=1), "jpeg", 85)
     errors = (f"{_title(key)} {face.errors[key]:.4g}" for key in MAIN_ERRORS if key in face.errors)
     return figure(jpeg, f"{face.name}: {', '.join(errors)}, yaw {face.yaw:.0f} degrees", _WIDTH)
+
+
+def _turning(face: Face, predict: Predictor) -> str:
+    params = FaceParams.from_code(jnp.asarray(face.code), predict.model)
+    views = turntable(params, predict.model, predict.cam)
+    return figure(moving_picture(views), face.name, _TURNTABLE_WIDTH, "webp")
 
 
 def _title(key: str) -> str:

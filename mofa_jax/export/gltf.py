@@ -81,7 +81,7 @@ def write_glb(
     picture = Image.fromarray(texture)
     picture.format, picture.encoderinfo = "JPEG", {"quality": 92}  # as trimesh saves it
     material = trimesh.visual.material.PBRMaterial(
-        baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=0.9
+        name="skin", baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=0.9
     )
     mesh = trimesh.Trimesh(
         vertices * METERS_PER_DM,
@@ -89,7 +89,7 @@ def write_glb(
         visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
         process=False,
     )
-    content = trimesh.exchange.gltf.export_glb(trimesh.Scene(mesh), include_normals=True)
+    content = trimesh.exchange.gltf.export_glb(trimesh.Scene({"face": mesh}), include_normals=True)
     if morphs is not None:
         file = _Extended(content)
         file.add_morphs(morphs)

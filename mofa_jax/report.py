@@ -1,0 +1,124 @@
+"""A page about reconstructed faces: each beside its photograph, turning, with its numbers.
+
+python -m mofa_jax.report out
+
+`out` is the folder that `mofa_jax.reconstruct` has written; out/report.html holds all its pictures
+itself, so that one file can be passed on. A run is reported on by `mofa_jax.evaluate`.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from tqdm import tqdm
+
+from mofa_jax.data.faces.crop import resample
+from mofa_jax.data.sources.images import encode_photograph
+from mofa_jax.editing import pose_angles
+from mofa_jax.errors import InputError, errors_as_sentences
+from mofa_jax.face_model import FaceModel
+from mofa_jax.figures import PANELS, five_panels
+from mofa_jax.files import atomic_write
+from mofa_jax.metrics import photometric_error
+from mofa_jax.pages import figure, page, paragraph, section, table
+from mofa_jax.pictured_face import FaceLoader, PicturedFace
+from mofa_jax.processes import configure_logging, keep_compiled_programs
+from mofa_jax.renderer import compiled_render
+from mofa_jax.turntable import moving_picture, turntable
+
+_PANELS_WIDTH, _TURNTABLE_WIDTH = 1060, 480  # px on the page
+_STRONGEST = 5  # expression modes that are named
+_FILES = (".glb", ".obj", ".ply", ".json")
+
+
+def write_report(folder: str | Path, face_model: str | None = None) -> tuple[Path, int, int]:
+    """Writes report.html about the faces of a folder.
+
+    Args:
+      folder: holds files of parameters, `*.json`, and the photographs' files if they are not where
+        they were.
+      face_model: where the face model is now, if not where it was.
+
+    Returns:
+      The page, how many faces it shows, and how many files could not be read or drawn.
+
+    Raises:
+      InputError: there is no face in the folder.
+    """
+    folder = Path(folder)
+    loader, sections, failed = FaceLoader(face_model=face_model), [], []
+    for path in tqdm(sorted(folder.glob("*.json")), "Drawing", unit="face"):
+        try:
+            face = loader.load(path)
+            sections.append(section(path.stem, *_about(face, path, loader.model)))
+        except InputError as error:
+            failed.append((path.name, str(error)))
+    if not sections:
+        reason = f" ({failed[0][1]})" if failed else ""
+        raise InputError(
+            f"{folder}: no file of parameters of a face in this folder{reason}; give the --output "
+            "of `python -m mofa_jax.reconstruct`."
+        )
+    legend = f"Pictures from left to right: {', '.join(PANELS)}; below, the face turning."
+    counts = f"{len(sections)} faces" + (f"; {len(failed)} files failed" if failed else "")
+    last = section("Failed", table(failed)) if failed else ""
+    html = page(
+        f"Faces of {folder.resolve().name}", paragraph(f"{counts}. {legend}"), *sections, last
+    )
+    with atomic_write(folder / "report.html") as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return folder / "report.html", len(sections), len(failed)
+
+
+def _about(face: PicturedFace, path: Path, model: FaceModel) -> list[str]:
+    """Pictures and numbers of a face."""
+    params, cam = face.params, face.cam
+    crop = resample(face.photograph, face.crop_to_photograph, cam.image_size[0])
+    panels = encode_photograph(five_panels(crop, params, model, cam), "jpeg", 88)
+    turning = moving_picture(turntable(params, model, cam))
+    where = Path(face.saved.photograph).name if face.saved.photograph else "not there any more"
+    beside = (path.with_name(path.stem + ending).name for ending in _FILES)
+    return [
+        figure(panels, f"Photograph: {where}", _PANELS_WIDTH),
+        figure(turning, "", _TURNTABLE_WIDTH, "webp"),
+        table(_numbers(face, crop, model)),
+        paragraph("Files: " + ", ".join(name for name in beside if (path.parent / name).exists())),
+    ]
+
+
+def _numbers(face: PicturedFace, crop: np.ndarray, model: FaceModel) -> list[tuple[str, str]]:
+    params = face.params
+    rendering = compiled_render(params, model, face.cam)
+    error = photometric_error(rendering, jnp.asarray(crop, jnp.float32) / 255)
+    yaw, pitch, roll = np.degrees(pose_angles(params))
+    modes = np.asarray(params.expression)
+    strongest = np.argsort(-np.abs(modes))[:_STRONGEST]
+    light = 0.7 + np.asarray(params.illumination)[0]
+    return [
+        ("color error", f"{float(error):.3f} (distance of RGB in [0, 1])"),
+        ("pose", f"yaw {yaw:.0f}, pitch {pitch:.0f}, roll {roll:.0f} degrees"),
+        ("expression", ", ".join(f"mode {k + 1}: {modes[k]:+.1f}" for k in sorted(strongest))),
+        ("light from all sides", "RGB " + ", ".join(f"{c:.2f}" for c in light)),
+    ]
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("give one folder that `python -m mofa_jax.reconstruct` has written")
+    configure_logging()
+    keep_compiled_programs()
+    with errors_as_sentences(argv[1]):
+        path, shown, failed = write_report(argv[1], _FACE_MODEL.value)
+    print(f"{path}: {shown} faces, {path.stat().st_size / 1e6:.1f} MB; {failed} files failed.")
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _FACE_MODEL = flags.DEFINE_string(
+        "face_model", None, "Where the face model is now, if not where it was."
+    )
+    app.run(main)
