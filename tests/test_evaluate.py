@@ -186,7 +186,7 @@ def test_groups_hold_every_face_once(evaluated):
 def test_the_report_holds_its_pictures_and_says_where_it_comes_from(evaluated):
     page = (evaluated / "report.html").read_text()
     assert page.count("<img src='data:image/jpeg;base64,") == 15
-    assert page.count("<img src='data:image/webp;base64,") == 3 == page.count("<img") - 15  # turning
+    assert page.count("<img src='data:image/webp;base64,") == 3 == page.count("<img") - 15
     assert page.count("<svg") == 1 and "<script" not in page and "<link" not in page
     content = json.loads((evaluated / "evaluation.json").read_text())
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT)
