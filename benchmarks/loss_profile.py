@@ -23,7 +23,7 @@ from tqdm import tqdm
 import mofa_jax
 from mofa_jax import losses
 from mofa_jax.autoencoder import landmark_model, project_landmarks
-from mofa_jax.data.corpora.reader import open_corpus
+from mofa_jax.data.corpora.record import open_corpus
 from mofa_jax.data.feeds.mixture import Spread
 from mofa_jax.files import write_json
 from mofa_jax.params import FaceParams

@@ -291,7 +291,7 @@ def _write_corpus(folder: Path) -> None:
 
 def _read_corpus(folder: Path, file: Path) -> None:
     """The records, each of which may be bad by itself; a damaged count may promise any number."""
-    from mofa_jax.data.corpora.reader import CorpusError, open_corpus
+    from mofa_jax.data.corpora.record import CorpusError, open_corpus
     from mofa_jax.data.sources.images import PhotographError
 
     source = open_corpus(next(folder.glob("*/*")), "train")

@@ -17,7 +17,7 @@ from PIL import Image
 import mofa_jax
 from configs import default
 from mofa_jax.data.corpora import writer as shards
-from mofa_jax.data.corpora.reader import CorpusError, open_corpus
+from mofa_jax.data.corpora.record import CorpusError, open_corpus
 from mofa_jax.data.corpora.writer import CorpusWriteError
 from mofa_jax.data.feeds.named_corpora import open_faces
 from mofa_jax.data.synthetic import corpus as synthetic_corpus

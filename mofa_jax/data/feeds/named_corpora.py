@@ -17,7 +17,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 
 if TYPE_CHECKING:  # TFDS takes a second to import, and synthetic faces need none of it
-    from mofa_jax.data.corpora.reader import Corpus
+    from mofa_jax.data.corpora.record import Corpus
 
 _NUM_ASKED = 1000  # faces of a corpus that are asked for landmarks, where it does not say
 _logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def check_landmarks(found: Corpora) -> None:
 
 
 def _open(name: str, folder: str | Path, split: str, cam: Camera) -> Corpus:
-    from mofa_jax.data.corpora.reader import open_corpus
+    from mofa_jax.data.corpora.record import open_corpus
 
     source = open_corpus(folder, split)
     size = source.image_size
