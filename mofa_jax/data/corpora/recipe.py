@@ -132,6 +132,13 @@ class Recipe:
         content = json.dumps([_FORMAT, settings, stamps, landmark_stamp])
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
+    def fingerprint(self, items: tuple[Item, ...], landmark_stamp: str) -> str:
+        """A name for all that a corpus of these items depends on; see `digest`."""
+        settings = self.to_dict()
+        settings["source"].pop("path")
+        content = json.dumps([settings, self.digest(items, landmark_stamp)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
 
 def make_finder(recipe: Recipe) -> Finder:
     """This process's finder, made once for a recipe and its landmark file as it is.

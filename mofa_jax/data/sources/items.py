@@ -26,7 +26,7 @@ from mofa_jax.errors import InputError
 KINDS = ("photographs", "videos", "tfds")
 UNITS = {"photographs": "photograph", "videos": "video", "tfds": "record"}  # one of each
 GROUP_BY = ("name", "stem")
-PICTURES_A_CHUNK = 64
+PICTURES_A_CHUNK = 16
 
 
 class SourceError(InputError):
@@ -113,9 +113,9 @@ def list_items(source: Source) -> list[Item]:
     return _list_records(source) if source.kind == "tfds" else _list_files(source)
 
 
-def chunks_of(items: list[Item], kind: str, size: int = 0) -> list[tuple[Item, ...]]:
-    """Cut the items into pieces of work: `size` pictures (0 = 64), or one video."""
-    size = 1 if kind == "videos" else size or PICTURES_A_CHUNK
+def chunks_of(items: list[Item], kind: str) -> list[tuple[Item, ...]]:
+    """Cut the items into pieces of work: 16 pictures, or one video."""
+    size = 1 if kind == "videos" else PICTURES_A_CHUNK
     return [tuple(items[k : k + size]) for k in range(0, len(items), size)]
 
 

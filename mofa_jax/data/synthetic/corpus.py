@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mofa_jax.camera import Camera, rotation_matrix
-from mofa_jax.data.corpora.record import corpus_features
+from mofa_jax.data.corpora.record import corpus_features, to_record
 from mofa_jax.data.corpora.writer import Shard
 from mofa_jax.data.sources.images import encode_photograph
 from mofa_jax.data.synthetic.distributions import SyntheticRanges
@@ -71,10 +71,11 @@ def true_geometry(code: jax.Array, model: FaceModel) -> jax.Array:
     return product(vertices, rotation_matrix(params.rotation))
 
 
-def shard_examples(
+def shard_records(
     shard: Shard, scene: Scene, seed: int, encoding: str = "jpeg", vertices: bool = False
-) -> Iterator[dict[str, Any]]:
-    """A shard's examples, for `synthetic_features`: the same ones for the same arguments."""
+) -> Iterator[bytes]:
+    """A shard's examples as records: the same ones for the same arguments."""
+    features = synthetic_features(scene.model, scene.cam, encoding, vertices)
     photographs = scene.photographs[shard.split]
     photographs = None if photographs is None else jax.numpy.asarray(photographs)
     keys = example_keys(seed, shard.index, SHARD_SIZE, shard.split)
@@ -91,7 +92,7 @@ def shard_examples(
     faces = (face for batch in batches for face in _unbatch(batch))
     for index, face in zip(range(shard.length), faces, strict=False):
         name = f"synthetic {shard.split} {shard.index * SHARD_SIZE + index}"
-        yield _example(face, name, encoding)
+        yield to_record(_example(face, name, encoding), features)
 
 
 def corpus_settings(
