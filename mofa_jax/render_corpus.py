@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.record import ENCODINGS, SPLITS
 from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
+from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
 from mofa_jax.data.synthetic.corpus import (
     NAME,
     SHARD_SIZE,
@@ -23,7 +24,6 @@ from mofa_jax.data.synthetic.corpus import (
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
-from mofa_jax.data.synthetic.photographs import backgrounds_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
