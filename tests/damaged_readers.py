@@ -227,7 +227,7 @@ def _write_environments(folder: Path) -> None:
 
 
 def _read_environment(folder: Path, file: Path) -> None:
-    from mofa_jax.data.sources.environments import read_environment
+    from mofa_jax.data.sources.images import read_environment
 
     panorama = read_environment(file)
     assert panorama.shape == (128, 256, 3) and np.isfinite(panorama).all()

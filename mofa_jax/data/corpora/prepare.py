@@ -43,8 +43,7 @@ from mofa_jax.data.corpora.writer import (
     read_settings,
 )
 from mofa_jax.data.faces.crop import CROP_SIZE
-from mofa_jax.data.sources.groups import group_rank
-from mofa_jax.data.sources.items import Item, chunks_of, list_items
+from mofa_jax.data.sources.items import Item, chunks_of, group_rank, list_items
 from mofa_jax.errors import InputError
 from mofa_jax.files import locked, remove_temporaries
 

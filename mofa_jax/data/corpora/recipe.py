@@ -12,9 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mofa_jax.data.corpora.record import ENCODINGS
-from mofa_jax.data.faces.crop import FaceDetector
+from mofa_jax.data.faces.detectors import FaceDetector, make_landmark_detector
 from mofa_jax.data.faces.find import Finder, Options
-from mofa_jax.data.faces.landmark_detector import make_landmark_detector
 from mofa_jax.data.faces.quality import NO_PRUNING, Pruning
 from mofa_jax.data.sources.items import Item, Source
 from mofa_jax.data.sources.landmark_files import (

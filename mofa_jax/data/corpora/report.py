@@ -18,8 +18,8 @@ from mofa_jax.data.corpora.recipe import Recipe
 from mofa_jax.data.corpora.record import corpus_features, from_record
 from mofa_jax.data.corpora.staging import Outcome, read_place
 from mofa_jax.data.faces.quality import REASONS
-from mofa_jax.data.sources.groups import group_rank
 from mofa_jax.data.sources.images import decode_photograph, encode_photograph
+from mofa_jax.data.sources.items import group_rank
 from mofa_jax.files import atomic_write
 from mofa_jax.pages import figure, page, paragraph, section, table
 

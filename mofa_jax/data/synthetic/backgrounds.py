@@ -22,8 +22,8 @@ from ml_collections import ConfigDict
 
 from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import resample
-from mofa_jax.data.sources.groups import group_rank
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.sources.items import group_rank
 from mofa_jax.numerics import einsum
 
 EVAL_SHARE = 0.1
