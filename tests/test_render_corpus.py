@@ -21,7 +21,7 @@ from mofa_jax.data.corpora.record import CorpusError, open_corpus
 from mofa_jax.data.corpora.writer import CorpusWriteError
 from mofa_jax.data.feeds.pipeline import open_faces
 from mofa_jax.data.synthetic import corpus as synthetic_corpus
-from mofa_jax.data.synthetic.corpus import has_codes_of, true_geometry
+from mofa_jax.data.synthetic.corpus import true_geometry
 from mofa_jax.metrics import geometric_error
 from mofa_jax.params import code_size
 from mofa_jax.render_corpus import render_corpus
@@ -261,10 +261,10 @@ def test_pictures_have_the_cameras_size(corpus, config, tmp_path):
 
 def test_a_changed_face_model_is_noticed(corpus, tiny_model):
     metadata = tfds.builder_from_directory(corpus).info.metadata
-    assert has_codes_of(metadata, tiny_model)
-    assert not has_codes_of({}, tiny_model)
+    assert tiny_model.is_model_of(metadata["face_model"])
+    assert not tiny_model.is_model_of({})
     changed = tiny_model.replace(mean_shape=tiny_model.mean_shape.at[0, 0].add(1e-3))
-    assert not has_codes_of(metadata, changed)
+    assert not changed.is_model_of(metadata["face_model"])
 
 
 def test_codes_are_given_when_they_are_asked_for(corpus, tiny_model):

@@ -81,8 +81,12 @@ def prepare_corpus(
       config names something unusable.
     """
     recipe, output = Recipe.from_config(config), Path(os.path.abspath(output))
-    items = _list_items(recipe)
-    if recipe.landmark_file and not _num_named(items, recipe):
+    finder, items = make_finder(recipe), list_items(recipe.source)
+    if (
+        recipe.landmark_file
+        and recipe.source.kind != "videos"  # whose frames the file names
+        and not any(finder.table.find(item.name) for item in items)
+    ):
         raise PreparationError(
             f"{recipe.landmark_file}: names none of the {len(items)} {recipe.source.kind} of "
             f"{recipe.source.path}, such as {items[0].name}; give the file that belongs to them"
@@ -121,7 +125,8 @@ def prepare_folder(
       unusable.
     """
     recipe = Recipe.of_folder(data, image_size)
-    items = _list_items(recipe)
+    make_finder(recipe)  # a wrong landmark file is said before the long work
+    items = list_items(recipe.source)
     options = json.dumps([os.path.abspath(data.path), recipe.to_dict()], sort_keys=True)
     name = f"faces-{hashlib.sha256(options.encode()).hexdigest()[:16]}"
     output = Path(os.path.abspath(folder)) / name
@@ -167,19 +172,6 @@ def hold_out_threshold(groups: Sequence[tuple[str, int]], recipe: Recipe) -> flo
             "photographs or change the share"
         )
     return threshold
-
-
-def _list_items(recipe: Recipe) -> list[Item]:
-    make_finder(recipe)  # a missing detector or landmark file is said before the long work
-    return list_items(recipe.source)
-
-
-def _num_named(items: list[Item], recipe: Recipe) -> int:
-    """How many items a recipe's landmark file names; frames of videos are taken for named."""
-    if recipe.source.kind == "videos":
-        return len(items)
-    table = make_finder(recipe).table
-    return sum(bool(table.find(item.name)) for item in items)
 
 
 def _prepare(

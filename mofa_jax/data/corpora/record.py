@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.example_parser import ExampleParserNp
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mofa_jax.data.faces.crop import CROP_SIZE
@@ -26,7 +27,6 @@ from mofa_jax.errors import InputError, one_line
 ENCODINGS = ("jpeg", "png")
 SPLITS = ("train", "eval")
 _NEEDED = ("image", "landmarks", "confidence")  # of every corpus
-_AS_FILE = {"image": tfds.decode.SkipDecoding()}
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -74,9 +74,9 @@ def to_record(example: Mapping[str, Any], features: tfds.features.FeaturesDict) 
     return record.SerializeToString(deterministic=True)  # else its keys come in any order
 
 
-def from_record(record: bytes, features: tfds.features.FeaturesDict) -> dict[str, Any]:
-    """Those of a record's features, the image as the content of its file, texts as bytes."""
-    return features.deserialize_example_np(record, decoders=_AS_FILE)
+def record_parser(features: tfds.features.FeaturesDict) -> ExampleParserNp:
+    """Has `parse_example(record)`: those features, the image as its file, texts as bytes."""
+    return ExampleParserNp(features.get_serialized_info())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +98,11 @@ class Corpus:
     gives_code: bool = False
 
     @functools.cached_property
-    def _given(self) -> tfds.features.FeaturesDict:
-        """The features that an example comes with."""
+    def _parser(self) -> ExampleParserNp:
+        """Of the features that an example comes with."""
         keys = (*_NEEDED, "name", *(["code"] if self.gives_code else []))
         given = {key: self.features[key] for key in keys if key in self.features}
-        return tfds.features.FeaturesDict(given)
+        return record_parser(tfds.features.FeaturesDict(given))
 
     @property
     def has_code(self) -> bool:
@@ -118,8 +118,8 @@ class Corpus:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         try:
-            example = from_record(self.records[i], self._given)
-            if any(example[key] is None for key in self._given):
+            example = self._parser.parse_example(self.records[i])
+            if any(feature is None for feature in example.values()):
                 raise ValueError("a feature is missing")
         except Exception as error:  # of ArrayRecord, protobuf or TFDS, all one here
             raise CorpusError(

@@ -12,10 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tensorflow_datasets as tfds
+from tensorflow_datasets.core.example_parser import ExampleParserNp
 
 from mofa_jax.data.corpora.recipe import Recipe
-from mofa_jax.data.corpora.record import corpus_features, from_record
+from mofa_jax.data.corpora.record import corpus_features, record_parser
 from mofa_jax.data.corpora.staging import Outcome, read_place
 from mofa_jax.data.faces.quality import REASONS
 from mofa_jax.data.sources.images import decode_photograph, encode_photograph
@@ -58,7 +58,7 @@ def write_report(
 
 
 def _page(recipe: Recipe, counts: Mapping[str, int], num_items: int, outcome: Outcome) -> str:
-    features = corpus_features(recipe.encoding, recipe.options.image_size)
+    parser = record_parser(corpus_features(recipe.encoding, recipe.options.image_size))
     reasons = Counter(entry["reason"] for entry in outcome.pruned)
     rows = [
         (f"{recipe.source.kind} read", num_items, ""),
@@ -80,8 +80,8 @@ def _page(recipe: Recipe, counts: Mapping[str, int], num_items: int, outcome: Ou
         paragraph(f"From {recipe.source.path}."),
         table(rows),
         "<p>All that was left out is named in <a href=left_out.csv>left_out.csv</a>.</p>",
-        section("Statistics", *_statistics(outcome.kept, features)),
-        section("Kept", *(_kept_figure(face, features) for face in _some(outcome.kept, _NUM_KEPT))),
+        section("Statistics", *_statistics(outcome.kept, parser, recipe.options.image_size)),
+        section("Kept", *(_kept_figure(face, parser) for face in _some(outcome.kept, _NUM_KEPT))),
         *sheets,
     )
 
@@ -93,14 +93,14 @@ def _some(entries: Iterable[dict[str, Any]], count: int) -> list[dict[str, Any]]
 
 
 def _statistics(
-    kept: list[dict[str, Any]], features: tfds.features.FeaturesDict
+    kept: list[dict[str, Any]], parser: ExampleParserNp, image_size: int
 ) -> tuple[str, str, str]:
     """Drawings of how boxes and landmarks are spread."""
     sides: Counter[int] = Counter()  # by quarter octaves
     confidences: Counter[int] = Counter()
     sums = np.zeros((3, 68, 2))  # weights, weighted sums and sums of squares
     for face in kept:
-        record = from_record(read_place(face["record"]), features)
+        record = parser.parse_example(read_place(face["record"]))
         box, confidence, points = (
             record[key].astype(float) for key in ("box", "confidence", "landmarks")
         )
@@ -115,13 +115,13 @@ def _statistics(
     return (
         _histogram("side of the box, px", side_bars),
         _histogram("confidence of the landmarks", confidence_bars),
-        _landmark_figure(sums, features["image"].shape[0]),
+        _landmark_figure(sums, image_size),
     )
 
 
-def _kept_figure(face: dict[str, Any], features: tfds.features.FeaturesDict) -> str:
+def _kept_figure(face: dict[str, Any], parser: ExampleParserNp) -> str:
     """A kept crop with its landmarks, small."""
-    record = from_record(read_place(face["record"]), features)
+    record = parser.parse_example(read_place(face["record"]))
     image = decode_photograph(record["image"], face["name"])
     present = record["landmarks"][record["confidence"] > 0].astype(float)
     for x, y in np.round(4 * (present - 0.5)).astype(int).tolist():

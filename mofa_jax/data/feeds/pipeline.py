@@ -27,7 +27,6 @@ from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed, eval_batches
 from mofa_jax.data.feeds.synthetic import HeldOutFaces, SyntheticFeed
 from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
-from mofa_jax.data.synthetic.corpus import has_codes_of
 from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
@@ -194,7 +193,7 @@ def _open(folder: str | Path, split: str, cam: Camera) -> Corpus:
 
 def _tells_codes(corpus: Corpus, model: FaceModel) -> bool:
     """Whether a corpus holds true codes, and they are those of `model`."""
-    return corpus.has_code and has_codes_of(corpus.metadata, model)
+    return corpus.has_code and model.is_model_of(corpus.metadata.get("face_model", {}))
 
 
 def _summary(train: Mapping[str, Corpus], held_out: Mapping[str, Corpus]) -> str:

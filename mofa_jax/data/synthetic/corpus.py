@@ -64,7 +64,7 @@ def true_geometry(code: jax.Array, model: FaceModel) -> jax.Array:
 
     Args:
       code: [D] of an example (unbatched).
-      model: the face model that the corpus was rendered with, see `has_codes_of`.
+      model: the face model that the corpus was rendered with, see `FaceModel.is_model_of`.
     """
     params = FaceParams.from_code(code, model)
     vertices = model.geometry(params.shape, params.expression)
@@ -110,16 +110,6 @@ def corpus_settings(
         "encoding": encoding,
         "vertices": vertices,
     }
-
-
-def has_codes_of(metadata: Mapping[str, Any], model: FaceModel) -> bool:
-    """Whether a corpus was rendered with `model`, so that its codes are that model's.
-
-    Args:
-      metadata: of the data set.
-      model: that the codes are to be read with.
-    """
-    return model.is_model_of(metadata.get("face_model", {}))
 
 
 @jax.jit
