@@ -5,14 +5,15 @@ Positions are continuous pixels, x right, y down; colors are RGB in [0, 1], of p
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -193,19 +194,18 @@ def load_backgrounds(
     """
     found = [path for path in list_photographs(source) if _split(path) == split]
     todo = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+    squares = grain.MapDataset.source(todo).map(lambda path: (path, _read(path, size)))
     images, paths, skipped = [], [], []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        while todo and len(images) < count:
-            missing = count - len(images)
-            now, todo = todo[:missing], todo[missing:]
-            squares = pool.map(lambda path: _read(path, size), now)
-            for path, square in zip(now, squares, strict=True):
-                if isinstance(square, str):
-                    skipped.append((path, square))
-                    log(f"{path}: skipped as a background: {square}")
-                else:
-                    images.append(square)
-                    paths.append(path)
+    with contextlib.closing(iter(squares.to_iter_dataset())) as read:  # threads read ahead
+        for path, square in read:
+            if isinstance(square, str):
+                skipped.append((path, square))
+                log(f"{path}: skipped as a background: {square}")
+            else:
+                images.append(square)
+                paths.append(path)
+            if len(images) == count:
+                break
     if not images:
         raise PhotographError(
             f"{source}: none of the photographs here can be a background of the split '{split}' "
