@@ -222,9 +222,9 @@ def _prepare(
 def _write(recipe: Recipe, num_items: int, outcome: Outcome, fingerprint: str, output: Path) -> str:
     """Write what was staged as a data set with its report; returns a sentence of the counts."""
     if not outcome.kept:
-        first = next(iter(outcome.pruned), None)
-        example = (
-            f" (first: {first['name']}: {first['details'] or first['reason']})" if first else ""
+        example = "".join(
+            f" (first: {first['name']}: {first['details'] or first['reason']})"
+            for first in outcome.pruned[:1]
         )
         raise PreparationError(
             f"{recipe.source.path}: no face was kept of {num_items} {recipe.source.kind}{example}; "

@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
@@ -204,7 +204,7 @@ def _stage_alone(chunk: Chunk, recipe: Recipe) -> None:
     stage(chunk, recipe)
 
 
-def _run(pool: Executor, work: Any, chunks: Sequence[Chunk]) -> None:
+def _run(pool: Executor, work: Callable[[Chunk], None], chunks: Sequence[Chunk]) -> None:
     """All the work; what fails ends the rest of it."""
     with pool:
         for _ in pool.map(work, chunks):
