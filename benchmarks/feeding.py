@@ -28,8 +28,7 @@ from absl import app, flags
 from configs import compact
 from mofa_jax.autoencoder import Decoder, initial_weights
 from mofa_jax.camera import make_camera
-from mofa_jax.data.corpora.reader import open_corpus
-from mofa_jax.data.corpora.record import corpus_features
+from mofa_jax.data.corpora.record import corpus_features, open_corpus
 from mofa_jax.data.feeds.augment import Augmentation, augment
 from mofa_jax.data.feeds.mixture import ExampleSource
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache

@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 from absl import app, flags
 
-from mofa_jax.data.faces.crop import FaceDetector, crop_from_box
+from mofa_jax.data.faces.crop import crop_from_box
+from mofa_jax.data.faces.detectors import FaceDetector, make_landmark_detector
 from mofa_jax.data.faces.find import cut_face
-from mofa_jax.data.faces.landmark_detector import make_landmark_detector
 from mofa_jax.data.faces.quality import Pruning, check_picture
 from mofa_jax.data.sources.images import encode_photograph, list_photographs, read_photograph
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mofa_jax import editing
 from mofa_jax.data.faces.crop import resample
-from mofa_jax.data.sources.environments import read_environment
+from mofa_jax.data.sources.images import read_environment
 from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
 from mofa_jax.face_model import FaceModel

@@ -16,8 +16,7 @@ from typing import Any
 
 from absl import app, flags
 
-from mofa_jax.data.feeds.named_corpora import open_faces
-from mofa_jax.data.feeds.pipeline import open_split
+from mofa_jax.data.feeds.pipeline import open_faces, open_split
 from mofa_jax.data.sources.landmark_files import PIXEL_CENTERS
 from mofa_jax.errors import InputError
 from mofa_jax.evaluation.faces import LabeledSource
@@ -42,7 +41,7 @@ def _sets(predict: Predictor) -> tuple[dict[str, LabeledSource], dict[str, Any]]
         return {photographs: source}, {"crop": crop}
     how = (split, predict.model, predict.cam)
     if corpora:
-        return {path: open_faces(path, path, *how) for path in corpora}, {"split": split}
+        return {path: open_faces(path, *how) for path in corpora}, {"split": split}
     if _WORKDIR.value is None:
         raise InputError(
             "no faces are given, and those that the encoder in the box was trained with are not "

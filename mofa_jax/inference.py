@@ -22,7 +22,7 @@ from mofa_jax.data.faces.crop import (
     crop_from_landmarks,
     transform_points,
 )
-from mofa_jax.data.faces.second_detector import TwoDetectors
+from mofa_jax.data.faces.detectors import TwoDetectors
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import read_trained

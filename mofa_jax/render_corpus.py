@@ -5,6 +5,7 @@ python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/
 
 import os
 import sys
+from collections.abc import Iterator
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -13,16 +14,16 @@ from tqdm import tqdm
 from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.record import ENCODINGS, SPLITS
 from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
+from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
 from mofa_jax.data.synthetic.corpus import (
     NAME,
     SHARD_SIZE,
     Scene,
     corpus_settings,
-    shard_examples,
+    shard_records,
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
-from mofa_jax.data.synthetic.photographs import backgrounds_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
@@ -69,8 +70,8 @@ def render_corpus(
     done = total - sum(shard.length for shard in missing)
     with tqdm(total=total, initial=done, desc="Rendering", unit="face") as bar:
         for shard in missing:
-            for_shard = shard_examples(shard, scene, config.seed, encoding, vertices)
-            corpus.write(shard, _counted(for_shard, bar))
+            records = shard_records(shard, scene, config.seed, encoding, vertices)
+            corpus.write(shard, _counted(records, bar))
     if not corpus.is_complete:
         corpus.finish(f"Faces rendered with the face model '{scene.model.name}'.")
     print(f"{output}: {count} faces to train on, {eval_count} held out.")
@@ -86,9 +87,9 @@ def _scene(config: ConfigDict) -> Scene:
     )
 
 
-def _counted(examples, bar: tqdm):
-    for example in examples:
-        yield example
+def _counted(records: Iterator[bytes], bar: tqdm) -> Iterator[bytes]:
+    for record in records:
+        yield record
         bar.update()
 
 

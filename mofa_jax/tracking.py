@@ -9,7 +9,7 @@ import numpy as np
 from mofa_jax import losses
 from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box, resample
-from mofa_jax.data.faces.second_detector import TwoDetectors
+from mofa_jax.data.faces.detectors import TwoDetectors
 from mofa_jax.face_model import FaceModel
 from mofa_jax.inference import Predictor, Reconstruction, about_landmarks
 from mofa_jax.params import FaceParams

@@ -227,7 +227,7 @@ def _write_environments(folder: Path) -> None:
 
 
 def _read_environment(folder: Path, file: Path) -> None:
-    from mofa_jax.data.sources.environments import read_environment
+    from mofa_jax.data.sources.images import read_environment
 
     panorama = read_environment(file)
     assert panorama.shape == (128, 256, 3) and np.isfinite(panorama).all()
@@ -291,7 +291,7 @@ def _write_corpus(folder: Path) -> None:
 
 def _read_corpus(folder: Path, file: Path) -> None:
     """The records, each of which may be bad by itself; a damaged count may promise any number."""
-    from mofa_jax.data.corpora.reader import CorpusError, open_corpus
+    from mofa_jax.data.corpora.record import CorpusError, open_corpus
     from mofa_jax.data.sources.images import PhotographError
 
     source = open_corpus(next(folder.glob("*/*")), "train")

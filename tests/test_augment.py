@@ -8,8 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from mofa_jax.data.feeds.augment import Augmentation, apply_changes, augment, draw_changes
-from mofa_jax.data.feeds.jpeg import jpeg_noise
+from mofa_jax.data.feeds.augment import (
+    Augmentation,
+    apply_changes,
+    augment,
+    draw_changes,
+    jpeg_noise,
+)
 
 MOTION = Augmentation(flip=0.5, scale=0.2, shift=15.0, rotation=30.0)
 TONE = {"exposure": 0.5, "contrast": 0.2, "color": 0.1}
@@ -86,7 +91,7 @@ def in_numpy(before: dict, changes, options: Augmentation) -> dict:
     )
     image = np.rint(image)
     shape = changes.occluder
-    if options.occluder and shape.present:
+    if options.occluder and shape.opacity:
         turn = np.array(
             [
                 [np.cos(shape.angle), np.sin(shape.angle)],
@@ -96,7 +101,7 @@ def in_numpy(before: dict, changes, options: Augmentation) -> dict:
         away = np.abs((np.stack([x, y], axis=-1) - shape.center) @ turn.T) / shape.radius
         away = away.max(axis=-1) if shape.box else np.hypot(away[..., 0], away[..., 1])
         cover = np.clip(0.5 + (1 - away) * shape.radius.min() / shape.softness, 0, 1)[..., None]
-        texture = cv2.resize(shape.texture, (width, height), interpolation=cv2.INTER_LINEAR)
+        texture = cv2.resize(shape.color, (width, height), interpolation=cv2.INTER_LINEAR)
         image = np.rint(image + cover * (texture - image))
     if options.changes_tone:
         image = np.clip(np.rint(image * changes.slope + changes.offset), 0, 255)
@@ -242,7 +247,7 @@ def test_occluder_covers_a_part_of_the_pixels_and_moves_no_landmark():
 
 
 def test_occluder_comes_with_its_probability():
-    present = many_changes(Augmentation(occluder=0.3), 1000).occluder.present
+    present = many_changes(Augmentation(occluder=0.3), 1000).occluder.opacity
     assert 0.25 < present.mean() < 0.35
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from configs import default
 from mofa_jax.camera import Camera
 from mofa_jax.data.sources.images import PhotographError
-from mofa_jax.data.synthetic.photographs import backgrounds_from_config, load_backgrounds
+from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config, load_backgrounds
 
 NUM_PHOTOGRAPHS = 60
 

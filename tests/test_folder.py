@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs import default
 from mofa_jax.data.corpora.prepare import PreparationError, prepare_folder
-from mofa_jax.data.corpora.reader import open_corpus
+from mofa_jax.data.corpora.record import open_corpus
 from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.data.faces.find import match_landmarks
 from mofa_jax.data.sources import images as photographs

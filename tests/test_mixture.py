@@ -6,7 +6,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from mofa_jax.data.feeds.mixture import FeedError, Joined, Mixture, Spread, parse_mixture
+from mofa_jax.data.feeds.mixture import FeedError, Mixture, parse_mixture, spread
 from mofa_jax.data.feeds.streamed import read_ahead, training_batches
 
 
@@ -100,17 +100,11 @@ def test_corpora_of_one_size_have_orders_of_their_own():
     assert sorted(first) == sorted(second) and first != second
 
 
-def test_joined_sources_come_one_after_another():
-    joined = Joined([Named("a", 2), Named("b", 1), Named("c", 3)])
-    found = [joined[i]["name"] for i in range(len(joined))]
-    assert found == ["a0", "a1", "b0", "c0", "c1", "c2"]
-
-
 @pytest.mark.parametrize(
     ("n", "count", "expected"), [(9, 3, [0, 4, 8]), (3, 5, [0, 1, 2]), (4, 1, [0])]
 )
 def test_some_examples_are_spread_evenly(n, count, expected):
-    some = Spread(Named("a", n), count)
+    some = spread(Named("a", n), count)
     assert [some[i]["name"] for i in range(len(some))] == [f"a{i}" for i in expected]
 
 

@@ -12,8 +12,7 @@ from skimage.data import astronaut
 
 from configs import default
 from mofa_jax.camera import Camera
-from mofa_jax.data.corpora.reader import Corpus, open_corpus
-from mofa_jax.data.corpora.record import SPLITS, corpus_features
+from mofa_jax.data.corpora.record import SPLITS, Corpus, corpus_features, open_corpus
 from mofa_jax.data.feeds.pipeline import open_data, open_split
 from mofa_jax.data.feeds.resident import ResidentFeed
 from mofa_jax.data.feeds.streamed import StreamedFeed

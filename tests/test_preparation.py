@@ -21,8 +21,8 @@ from skimage import data as pictures
 from configs.corpora import default, lfw_tfds, videos, w300
 from mofa_jax.data.corpora import report, staging
 from mofa_jax.data.corpora.prepare import PreparationError, hold_out_threshold, prepare_corpus
-from mofa_jax.data.corpora.reader import open_corpus
 from mofa_jax.data.corpora.recipe import Recipe, RecipeError, landmark_stamp
+from mofa_jax.data.corpora.record import open_corpus
 from mofa_jax.data.corpora.staging import Chunk, stage
 from mofa_jax.data.sources import items as sources
 from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items

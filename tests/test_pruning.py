@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from skimage import data as pictures
 
-from mofa_jax.data.faces.crop import FaceDetector, crop_from_box
-from mofa_jax.data.faces.landmark_detector import make_landmark_detector
+from mofa_jax.data.faces.crop import crop_from_box
+from mofa_jax.data.faces.detectors import FaceDetector, make_landmark_detector
 from mofa_jax.data.faces.quality import (
     Pruned,
     Pruning,

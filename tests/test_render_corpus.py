@@ -17,11 +17,11 @@ from PIL import Image
 import mofa_jax
 from configs import default
 from mofa_jax.data.corpora import writer as shards
-from mofa_jax.data.corpora.reader import CorpusError, open_corpus
+from mofa_jax.data.corpora.record import CorpusError, open_corpus
 from mofa_jax.data.corpora.writer import CorpusWriteError
-from mofa_jax.data.feeds.named_corpora import open_faces
+from mofa_jax.data.feeds.pipeline import open_faces
 from mofa_jax.data.synthetic import corpus as synthetic_corpus
-from mofa_jax.data.synthetic.corpus import has_codes_of, true_geometry
+from mofa_jax.data.synthetic.corpus import true_geometry
 from mofa_jax.metrics import geometric_error
 from mofa_jax.params import code_size
 from mofa_jax.render_corpus import render_corpus
@@ -261,10 +261,10 @@ def test_pictures_have_the_cameras_size(corpus, config, tmp_path):
 
 def test_a_changed_face_model_is_noticed(corpus, tiny_model):
     metadata = tfds.builder_from_directory(corpus).info.metadata
-    assert has_codes_of(metadata, tiny_model)
-    assert not has_codes_of({}, tiny_model)
+    assert tiny_model.is_model_of(metadata["face_model"])
+    assert not tiny_model.is_model_of({})
     changed = tiny_model.replace(mean_shape=tiny_model.mean_shape.at[0, 0].add(1e-3))
-    assert not has_codes_of(metadata, changed)
+    assert not changed.is_model_of(metadata["face_model"])
 
 
 def test_codes_are_given_when_they_are_asked_for(corpus, tiny_model):
@@ -272,10 +272,10 @@ def test_codes_are_given_when_they_are_asked_for(corpus, tiny_model):
     assert source.has_code and "code" not in source[0]
     assert source.with_code()[0]["code"].shape == (code_size(tiny_model),)
     cam, changed = mofa_jax.Camera(), tiny_model.replace(mean_shape=2 * tiny_model.mean_shape)
-    assert "code" in open_faces("mine", corpus, "eval", tiny_model, cam)[0]
-    assert "code" not in open_faces("mine", corpus, "eval", changed, cam)[0]
-    with pytest.raises(ValueError, match="mine: the faces have 240 x 240 px"):
-        open_faces("mine", corpus, "eval", tiny_model, cam.scaled(0.5))
+    assert "code" in open_faces(corpus, "eval", tiny_model, cam)[0]
+    assert "code" not in open_faces(corpus, "eval", changed, cam)[0]
+    with pytest.raises(ValueError, match="whole: the faces have 240 x 240 px"):
+        open_faces(corpus, "eval", tiny_model, cam.scaled(0.5))
 
 
 def test_the_metadata_tells_how_it_was_made(corpus, config, tiny_model):

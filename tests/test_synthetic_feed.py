@@ -8,7 +8,7 @@ import mofa_jax
 from configs import code_regression, default
 from mofa_jax.data.feeds.mixture import FeedError
 from mofa_jax.data.feeds.pipeline import open_data, open_split
-from mofa_jax.data.feeds.synthetic import SyntheticFeed, synthetic_eval_batches
+from mofa_jax.data.feeds.synthetic import HeldOutFaces, SyntheticFeed
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, ranges_from_config
 from mofa_jax.errors import InputError
 
@@ -57,7 +57,7 @@ def test_training_faces_come_with_their_codes_and_photographs_have_none(tiny_mod
 def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_model, cam, tmp_path):
     from PIL import Image
 
-    from mofa_jax.data.synthetic.photographs import load_backgrounds
+    from mofa_jax.data.synthetic.backgrounds import load_backgrounds
 
     for i in range(40):
         Image.new("RGB", (50, 50), (0, 5 * i, 255)).save(tmp_path / f"{i}.png")
@@ -86,7 +86,7 @@ def test_streams_repeat_from_their_seed_and_share_nothing(tiny_model, cam):
 
     train, again = images(0), images(0)
     np.testing.assert_array_equal(train, again)
-    held_out = synthetic_eval_batches(tiny_model, cam, 4, CLEAR, None, num_eval=8)
+    held_out = HeldOutFaces(tiny_model, cam, 4, CLEAR, None, num_eval=8).batches()
     held_out = np.concatenate([batch["image"] for batch in held_out])
     everything = np.concatenate([train, images(1), held_out])
     assert len(np.unique(everything, axis=0)) == len(everything) == 24

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box, crop_from_landmarks
+from mofa_jax.data.faces.detectors import TwoDetectors
 from mofa_jax.data.faces.find import cut_face, known_landmarks, with_nan
 from mofa_jax.data.faces.quality import box_disagreement
-from mofa_jax.data.faces.second_detector import TwoDetectors
 from mofa_jax.data.sources.items import Source, list_items, read_pictures
 from mofa_jax.data.sources.landmark_files import (
     NUM_LANDMARKS,

@@ -1,6 +1,6 @@
 """The whole preparation: files in, a data set and a report out.
 
-The pieces of work are staged by whatever runs them (`runners`). Then this process reads what was
+The pieces of work are staged by whatever runs them (`staging`). Then this process reads what was
 found, decides who is held out, and writes the records in an order that a hash gives: the corpus
 follows from the files and the recipe alone.
 """
@@ -14,50 +14,43 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mofa_jax.data.corpora.recipe import Recipe, landmark_stamp, make_finder
 from mofa_jax.data.corpora.record import SPLITS, corpus_features
 from mofa_jax.data.corpora.report import write_report
-from mofa_jax.data.corpora.runners import Runner, beam, processes, threads
-from mofa_jax.data.corpora.staging import Chunk, all_outcomes, read_place, stage, stage_alone
+from mofa_jax.data.corpora.staging import (
+    Chunk,
+    Outcome,
+    PreparationError,
+    read_outcome,
+    read_place,
+    stage_by_beam,
+    stage_in_processes,
+    stage_in_threads,
+    staging_bar,
+)
 from mofa_jax.data.corpora.writer import (
     SETTINGS,
-    CorpusWriteError,
     ShardedCorpus,
     incomplete_folder,
     read_settings,
 )
 from mofa_jax.data.faces.crop import CROP_SIZE
-from mofa_jax.data.sources.groups import group_rank
-from mofa_jax.data.sources.items import UNITS, Item, chunks_of, list_items
+from mofa_jax.data.sources.items import Item, chunks_of, group_rank, list_items
 from mofa_jax.errors import InputError
 from mofa_jax.files import locked, remove_temporaries
 
 NAME = "mofa_faces"
 SHARD_SIZE = 1024
-_FOLDER_CHUNK = 16  # photographs
-# What workers raise on purpose, as Beam words it: the message, or the end of a trace.
-_EXPECTED = re.compile(
-    r"^(?:[\w.]*\.)?(?:Preparation|Source|LandmarkDetector|LandmarkFile)Error: "
-    r"(.+?)(?: \[while running .*)?$",
-    re.MULTILINE,
-)
 _logger = logging.getLogger(__name__)
-
-
-class PreparationError(InputError):
-    """A corpus cannot be made from what there is; the message says why and the mend."""
+_Stage = Callable[[Sequence[Chunk], Recipe], None]
 
 
 def prepare_corpus(
@@ -82,21 +75,26 @@ def prepare_corpus(
       The data set's folder.
 
     Raises:
-      PreparationError: the output holds another corpus, nothing was found, or the disk is full.
+      PreparationError, CorpusWriteError: the output holds another corpus, nothing was found, or the
+      disk is full.
       SourceError, RecipeError, PhotographError, LandmarkFileError, LandmarkDetectorError: the
       config names something unusable.
     """
     recipe, output = Recipe.from_config(config), Path(os.path.abspath(output))
-    items = _list_items(recipe)
-    if recipe.landmark_file and not _num_named(items, recipe):
+    finder, items = make_finder(recipe), list_items(recipe.source)
+    if (
+        recipe.landmark_file
+        and recipe.source.kind != "videos"  # whose frames the file names
+        and not any(finder.table.find(item.name) for item in items)
+    ):
         raise PreparationError(
             f"{recipe.landmark_file}: names none of the {len(items)} {recipe.source.kind} of "
             f"{recipe.source.path}, such as {items[0].name}; give the file that belongs to them"
         )
-    runner = beam(beam_options) if beam_options else processes(num_workers)
-    with locked(_lock_of(output)):
-        work = functools.partial(stage_alone, recipe=recipe)
-        _prepare(recipe, items, output, work, runner, progress)
+    stage = functools.partial(stage_in_processes, num_workers=num_workers)
+    if beam_options:
+        stage = functools.partial(stage_by_beam, options=beam_options)
+    _prepare(recipe, items, output, stage, progress)
     return output
 
 
@@ -127,18 +125,16 @@ def prepare_folder(
       unusable.
     """
     recipe = Recipe.of_folder(data, image_size)
-    items = _list_items(recipe)
+    make_finder(recipe)  # a wrong landmark file is said before the long work
+    items = list_items(recipe.source)
     options = json.dumps([os.path.abspath(data.path), recipe.to_dict()], sort_keys=True)
     name = f"faces-{hashlib.sha256(options.encode()).hexdigest()[:16]}"
     output = Path(os.path.abspath(folder)) / name
-    work = functools.partial(stage, recipe=recipe)
-    with locked(_lock_of(output)):
-        if read_settings(output) and not _is_prepared(output, _chunks(recipe, items, output)[1]):
-            shutil.rmtree(output)  # the photographs have changed
-        if _prepare(recipe, items, output, work, threads(num_workers), progress, _FOLDER_CHUNK):
-            with open(output / "left_out.csv", encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    log(f"{row['name']}: left out: {row['reason']}. {row['details']}".rstrip(". "))
+    stage = functools.partial(stage_in_threads, num_workers=num_workers)
+    if _prepare(recipe, items, output, stage, progress, replace=True):
+        with open(output / "left_out.csv", encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                log(f"{row['name']}: left out: {row['reason']}. {row['details']}".rstrip(". "))
     settings = read_settings(output)
     log(
         f"{data.path}: {sum(settings['count'].values())} faces in {len(items)} photographs, "
@@ -178,105 +174,64 @@ def hold_out_threshold(groups: Sequence[tuple[str, int]], recipe: Recipe) -> flo
     return threshold
 
 
-def _list_items(recipe: Recipe) -> list[Item]:
-    make_finder(recipe)  # a missing detector or landmark file is said before the long work
-    return list_items(recipe.source)
-
-
-def _num_named(items: list[Item], recipe: Recipe) -> int:
-    """How many items a recipe's landmark file names; frames of videos are taken for named."""
-    if recipe.source.kind == "videos":
-        return len(items)
-    table = make_finder(recipe).table
-    return sum(bool(table.find(item.name)) for item in items)
-
-
-def _lock_of(output: Path) -> Path:
-    return output.with_name(f".{output.name}.lock")
-
-
-def _staging_of(output: Path) -> Path:
-    return output.with_name(f"{output.name}.staging")
-
-
-def _chunks(
-    recipe: Recipe, items: list[Item], output: Path, size: int = 0
-) -> tuple[list[Chunk], str]:
-    """The pieces of work, and a name for all that the corpus depends on."""
-    staging, stamp = _staging_of(output), landmark_stamp(recipe)
-    chunks = [
-        Chunk(part, str(staging / recipe.digest(part, stamp)))
-        for part in chunks_of(items, recipe.source.kind, size)
-    ]
-    settings = recipe.to_dict()
-    settings["source"].pop("path")
-    whole = [settings, recipe.digest(tuple(items), stamp)]
-    return chunks, hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
-
-
-def _is_prepared(output: Path, fingerprint: str) -> bool:
-    return (read_settings(output) or {}).get("fingerprint") == fingerprint
-
-
 def _prepare(
     recipe: Recipe,
     items: list[Item],
     output: Path,
-    work: Callable[[Chunk], None],
-    runner: Runner,
+    stage: _Stage,
     progress: bool,
-    chunk_size: int = 0,
+    replace: bool = False,
 ) -> bool:
-    """Make the corpus; False if it is there already. The caller holds the lock."""
-    chunks, fingerprint = _chunks(recipe, items, output, chunk_size)
-    staging = _staging_of(output)
-    if output.is_dir() and any(output.iterdir()):
-        if not _is_prepared(output, fingerprint):
-            raise PreparationError(
-                f"{output}: holds a corpus of other photographs or settings, or something else; "
-                "give another folder, or remove it"
-            )
-        shutil.rmtree(staging, ignore_errors=True)
-        _logger.info("%s: is prepared already.", output)
-        return False
-    incomplete = incomplete_folder(output)
-    begun = read_settings(incomplete, SETTINGS)
-    if begun and begun.get("fingerprint") != fingerprint:
-        shutil.rmtree(incomplete)
-    with _explained(output):
+    """Make the corpus; False if it is there already.
+
+    A corpus of other photographs or settings is in the way, or goes if `replace`.
+    """
+    stamp = landmark_stamp(recipe)
+    staging = output.with_name(f"{output.name}.staging")
+    chunks = [
+        Chunk(part, str(staging / recipe.digest(part, stamp)))
+        for part in chunks_of(items, recipe.source.kind)
+    ]
+    fingerprint = recipe.fingerprint(tuple(items), stamp)
+    with locked(output.with_name(f".{output.name}.lock")), _naming_a_full_disk(output):
+        if output.is_dir() and any(output.iterdir()):
+            found = read_settings(output)
+            if (found or {}).get("fingerprint") == fingerprint:
+                shutil.rmtree(staging, ignore_errors=True)
+                _logger.info("%s: is prepared already.", output)
+                return False
+            if not (found and replace):
+                raise PreparationError(
+                    f"{output}: holds a corpus of other photographs or settings, or something "
+                    "else; give another folder, or remove it"
+                )
+            shutil.rmtree(output)
+        begun = read_settings(incomplete_folder(output), SETTINGS)
+        if begun and begun.get("fingerprint") != fingerprint:
+            shutil.rmtree(incomplete_folder(output))
         staging.mkdir(parents=True, exist_ok=True)
         remove_temporaries(staging)
-        with _progress(chunks, recipe.source.kind, progress):
-            runner(work, chunks)
-        summary = _write(recipe, chunks, fingerprint, output)
-    shutil.rmtree(staging)
+        with staging_bar(chunks, recipe.source.kind, progress):
+            stage(chunks, recipe)
+        summary = _write(recipe, len(items), read_outcome(chunks), fingerprint, output)
+        shutil.rmtree(staging)
     _logger.info("%s; see %s", summary, output / "report.html")
     return True
 
 
-def _write(recipe: Recipe, chunks: list[Chunk], fingerprint: str, output: Path) -> str:
+def _write(recipe: Recipe, num_items: int, outcome: Outcome, fingerprint: str, output: Path) -> str:
     """Write what was staged as a data set with its report; returns a sentence of the counts."""
-    faces: list[dict[str, Any]] = []
-    left_out, example = 0, ""
-    for chunk, outcome in all_outcomes(chunks):
-        faces += ({**kept, "blob": chunk.blob} for kept in outcome["kept"])
-        left_out += len(outcome["pruned"])
-        if outcome["pruned"] and not example:
-            first = outcome["pruned"][0]
-            example = f" (first: {first['name']}: {first['details'] or first['reason']})"
-    if not faces:
-        raise PreparationError(
-            f"{recipe.source.path}: no face was kept of {sum(len(c.items) for c in chunks)} "
-            f"{recipe.source.kind}{example}; give photographs with faces seen from the front, or "
-            "loosen config.pruning"
+    if not outcome.kept:
+        example = "".join(
+            f" (first: {first['name']}: {first['details'] or first['reason']})"
+            for first in outcome.pruned[:1]
         )
-    threshold = hold_out_threshold([*Counter(f["group"] for f in faces).items()], recipe)
-    faces.sort(key=lambda face: (group_rank(recipe.seed, f"order {face['name']}"), face["name"]))
-    splits: dict[str, list] = {split: [] for split in SPLITS}
-    for face in faces:
-        held_out = group_rank(recipe.seed, face["group"]) < threshold
-        splits["eval" if held_out else "train"].append(face)
-    counts = {split: len(members) for split, members in splits.items()}
+        raise PreparationError(
+            f"{recipe.source.path}: no face was kept of {num_items} {recipe.source.kind}{example}; "
+            "give photographs with faces seen from the front, or loosen config.pruning"
+        )
+    splits = _split(recipe, outcome.kept)
+    counts = {split: len(faces) for split, faces in splits.items()}
     size = recipe.options.image_size
     corpus = ShardedCorpus(
         output,
@@ -289,67 +244,37 @@ def _write(recipe: Recipe, chunks: list[Chunk], fingerprint: str, output: Path) 
             "fingerprint": fingerprint,
             "count": counts,
             "num_annotated": {s: sum(f["annotated"] for f in m) for s, m in splits.items()},
-            "num_left_out": left_out,
+            "num_left_out": len(outcome.pruned),
         },
     )
     for shard in corpus.missing():
         start = shard.index * SHARD_SIZE
-        members = splits[shard.split][start : start + shard.length]
-        corpus.write_records(shard, (read_place(f["blob"], *f["record"]) for f in members))
-    summary = write_report(incomplete_folder(output), recipe, counts, all_outcomes(chunks))
+        faces = splits[shard.split][start : start + shard.length]
+        corpus.write(shard, (read_place(face["record"]) for face in faces))
+    summary = write_report(incomplete_folder(output), recipe, counts, num_items, outcome)
     corpus.finish(f"Face crops of {size} x {size} px for training mofa_jax.")
     return summary
 
 
+def _split(recipe: Recipe, faces: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The faces of each split, in the order of a hash."""
+    threshold = hold_out_threshold([*Counter(face["group"] for face in faces).items()], recipe)
+    splits: dict[str, list] = {split: [] for split in SPLITS}
+    ranks = {face["name"]: group_rank(recipe.seed, f"order {face['name']}") for face in faces}
+    for face in sorted(faces, key=lambda face: (ranks[face["name"]], face["name"])):
+        held_out = group_rank(recipe.seed, face["group"]) < threshold
+        splits["eval" if held_out else "train"].append(face)
+    return splits
+
+
 @contextlib.contextmanager
-def _explained(output: Path) -> Iterator[None]:
-    """Make one sentence of what runs out, and of what Beam wraps in its traces."""
+def _naming_a_full_disk(output: Path) -> Iterator[None]:
     try:
         yield
-    except PreparationError:
-        raise
-    except CorpusWriteError as error:
-        raise PreparationError(str(error)) from error
-    except BrokenExecutor as error:
-        raise PreparationError(
-            f"{output}: a worker process was killed, perhaps for want of memory; start the command "
-            "again, with a smaller --num_workers: it goes on from what is staged"
-        ) from error
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        if "[Errno 28]" in text or "No space left" in text:
-            reason = (
-                "the disk is full; free some space and start the command again: it goes on from "
-                "what is staged"
-            )
-        elif found := _EXPECTED.findall(text):
-            reason = found[-1]
-        else:
+    except Exception as error:  # Beam wraps those of its workers
+        if isinstance(error, InputError) or "No space left on device" not in str(error):
             raise
-        raise PreparationError(f"{output}: {reason}") from error
-
-
-@contextlib.contextmanager
-def _progress(chunks: list[Chunk], kind: str, shown: bool) -> Iterator[None]:
-    """Watch the staged chunks come in: a bar with the time left, whatever runs the work."""
-    total = sum(len(chunk.items) for chunk in chunks)
-    bar = tqdm(total=total, desc="Finding faces", unit=UNITS[kind], disable=not shown)
-    done = threading.Event()
-
-    def watch() -> None:
-        todo = {Path(chunk.index): len(chunk.items) for chunk in chunks}
-        while True:
-            ended = done.wait(0.5)
-            for file in [file for file in todo if file.exists()]:
-                bar.update(todo.pop(file))
-            if ended:
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    with bar:
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+        raise PreparationError(
+            f"{output}: the disk is full; free some space and start the command again: it goes on "
+            "from what is staged"
+        ) from error

@@ -12,9 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mofa_jax.data.corpora.record import ENCODINGS
-from mofa_jax.data.faces.crop import FaceDetector
+from mofa_jax.data.faces.detectors import FaceDetector, make_landmark_detector
 from mofa_jax.data.faces.find import Finder, Options
-from mofa_jax.data.faces.landmark_detector import make_landmark_detector
 from mofa_jax.data.faces.quality import NO_PRUNING, Pruning
 from mofa_jax.data.sources.items import Item, Source
 from mofa_jax.data.sources.landmark_files import (
@@ -131,6 +130,13 @@ class Recipe:
         stamps = [(item.path.hex(), item.name, item.group, item.stamp) for item in items]
         content = json.dumps([_FORMAT, settings, stamps, landmark_stamp])
         return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+    def fingerprint(self, items: tuple[Item, ...], landmark_stamp: str) -> str:
+        """A name for all that a corpus of these items depends on; see `digest`."""
+        settings = self.to_dict()
+        settings["source"].pop("path")
+        content = json.dumps([settings, self.digest(items, landmark_stamp)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def make_finder(recipe: Recipe) -> Finder:

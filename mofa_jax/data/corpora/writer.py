@@ -16,7 +16,6 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
-from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write, remove_temporaries, write_json
@@ -68,7 +67,6 @@ class ShardedCorpus:
         self._folder = Path(os.path.abspath(folder))
         self._incomplete = incomplete_folder(self._folder)
         self._features = features
-        self._serializer = ExampleSerializer(features.get_serialized_info())
         self._settings = json.loads(json.dumps(settings))
         self.shards = {
             split: [
@@ -91,20 +89,11 @@ class ShardedCorpus:
         shards = [shard for split in self.shards.values() for shard in split]
         return [] if self.is_complete else [s for s in shards if not _is_whole(self._path(s), s)]
 
-    def write(self, shard: Shard, examples: Iterable[Mapping[str, Any]]) -> None:
-        """Writes a shard's examples, as the features' `encode_example` takes them.
+    def write(self, shard: Shard, records: Iterable[bytes]) -> None:
+        """Writes a shard's examples, see `to_record`.
 
         Raises:
           CorpusWriteError: the disk is full or refuses to be written.
-        """
-        encode, serialize = self._features.encode_example, self._serializer.serialize_example
-        self.write_records(shard, (serialize(encode(example)) for example in examples))
-
-    def write_records(self, shard: Shard, records: Iterable[bytes]) -> None:
-        """Writes a shard's examples as TFDS serializes them.
-
-        Raises:
-          CorpusWriteError: as of `write`.
         """
         with contextlib.ExitStack() as stack:
             with self._naming_disk_errors():

@@ -1,4 +1,4 @@
-"""Finding faces and cutting them out: detector, crops and the maps back into the photograph.
+"""Cutting faces out of photographs: crops and the maps back into the photograph.
 
 Points are in continuous pixels everywhere: x right, y down, the image's top-left corner (0, 0),
 the center of its top-left pixel (0.5, 0.5). An affine map is float64 [2, 3],
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import threading
 
 import cv2
 import numpy as np
@@ -42,51 +40,6 @@ class Crop:
     image: np.ndarray
     to_photograph: np.ndarray
     box: np.ndarray
-
-
-class FaceDetector:
-    """OpenCV's Haar cascade `haarcascade_frontalface_alt2`, repeatable and safe in threads.
-
-    A photograph of more than `max_pixels` is shrunk to that before the search, so the time of a
-    search is bounded; faces smaller than `min_size` pixels (after shrinking) are not looked for.
-    """
-
-    def __init__(
-        self,
-        scale_factor: float = 1.1,
-        min_neighbors: int = 3,
-        min_size: int = 30,
-        max_pixels: int = 2_000_000,
-    ):
-        self._options = {
-            "scaleFactor": scale_factor,
-            "minNeighbors": min_neighbors,
-            "minSize": (min_size, min_size),
-        }
-        self._max_pixels = max_pixels
-        self._local = threading.local()
-
-    def detect(self, image: np.ndarray) -> np.ndarray:
-        """Find faces in uint8 [H, W, 3] RGB: float32 [K, 4] (x, y, w, h), px, largest first."""
-        height, width = image.shape[:2]
-        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        shrink = math.sqrt(self._max_pixels / (height * width))
-        if shrink < 1.0:
-            size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-            gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-        found = self._cascade().detectMultiScale(gray, **self._options)
-        boxes = np.asarray(found, np.float64).reshape(-1, 4)
-        ratio = np.array([width / gray.shape[1], height / gray.shape[0]])
-        boxes = boxes * np.tile(ratio, 2)
-        order = np.lexsort((boxes[:, 0], boxes[:, 1], -boxes[:, 2]))
-        return boxes[order].astype(np.float32)
-
-    def _cascade(self) -> cv2.CascadeClassifier:
-        """Return this thread's cascade: OpenCV's object must not be shared."""
-        if not hasattr(self._local, "cascade"):
-            path = os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_alt2.xml")
-            self._local.cascade = cv2.CascadeClassifier(path)
-        return self._local.cascade
 
 
 def crop_from_box(image: np.ndarray, box: np.ndarray, size: int = CROP_SIZE) -> Crop:

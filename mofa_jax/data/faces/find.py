@@ -10,14 +10,13 @@ import numpy as np
 from mofa_jax.data.faces.crop import (
     CROP_SIZE,
     Crop,
-    FaceDetector,
     FaceError,
     crop_from_box,
     crop_from_landmarks,
     invert_affine,
     transform_points,
 )
-from mofa_jax.data.faces.landmark_detector import LandmarkDetector
+from mofa_jax.data.faces.detectors import FaceDetector, LandmarkDetector
 from mofa_jax.data.faces.quality import (
     DOUBTFUL,
     Pruned,

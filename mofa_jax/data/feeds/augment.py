@@ -7,14 +7,15 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.fft
 from flax import struct
 from jax import random
 
-from mofa_jax.data.feeds.jpeg import jpeg_noise
-from mofa_jax.data.synthetic.backgrounds import soft_cover
+from mofa_jax.data.synthetic.backgrounds import Shapes, soft_cover
 from mofa_jax.errors import InputError
 from mofa_jax.landmarks import FLIP_PERMUTATION
-from mofa_jax.numerics import product
+from mofa_jax.numerics import einsum, product
 from mofa_jax.sampling import sample_bilinear
 
 Arrays = dict[str, jax.Array]
@@ -22,6 +23,27 @@ _TEXTURE_SIZE = 8  # random colors along a side of an occluder's texture
 _OCCLUDER_CENTER = (0.1, 0.9)  # of the image's sides
 _OCCLUDER_RADIUS = (0.06, 0.25)  # of the image's larger side
 _OCCLUDER_SOFTNESS = (0.004, 0.05)  # width of the edge, of the image's larger side
+
+
+_BLOCK = 8  # pixels along a side, of JPEG
+_TO_YCBCR = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
+)
+_LUMINANCE = np.array(  # T.81, Table K.1
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    np.float32,
+)
+_CHROMINANCE = np.full((_BLOCK, _BLOCK), 99, np.float32)  # T.81, Table K.2
+_CHROMINANCE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,29 +98,6 @@ class Augmentation:
 
 
 @struct.dataclass
-class Occluder:
-    """An ellipse or rectangle with a soft edge, before the face.
-
-    Attributes:
-      present: [] bool.
-      center: [2], px.
-      radius: [2], half the width and height, px.
-      angle: [], rad.
-      box: [] bool, a rectangle.
-      softness: [], width of the edge, px.
-      texture: [8, 8, 3], colors in [0, 255], stretched over the whole image.
-    """
-
-    present: jax.Array
-    center: jax.Array
-    radius: jax.Array
-    angle: jax.Array
-    box: jax.Array
-    softness: jax.Array
-    texture: jax.Array
-
-
-@struct.dataclass
 class Changes:
     """What happens to one example.
 
@@ -107,7 +106,8 @@ class Changes:
       motion: [2, 3], continuous px of the example -> px of the changed one, mirroring included.
       slope, offset: [3], []; a value v in [0, 255] of a channel becomes slope v + offset.
       quality: [], of JPEG, a whole number.
-      occluder: see `Occluder`.
+      occluder: one shape before the face, without the axis K: opacity 0 or 1, and in the place of
+        its color a texture [8, 8, 3], colors in [0, 255], stretched over the whole image.
     """
 
     mirrored: jax.Array
@@ -115,7 +115,7 @@ class Changes:
     slope: jax.Array
     offset: jax.Array
     quality: jax.Array
-    occluder: Occluder
+    occluder: Shapes
 
 
 def augment(example: Arrays, key: jax.Array, options: Augmentation) -> Arrays:
@@ -162,6 +162,31 @@ def apply_changes(example: Arrays, changes: Changes, options: Augmentation) -> A
     return changed | {"image": image.astype(jnp.uint8)}
 
 
+def jpeg_noise(image: jax.Array, quality: jax.Array) -> jax.Array:
+    """`image` after storing it as JPEG (baseline, 4:2:0), without writing a bit.
+
+    The steps of ITU-T T.81 that lose something: half the resolution of the colors, and the rounding
+    of each 8 x 8 block's cosine coefficients to multiples of a table's entries.
+
+    Args:
+      image: [H, W, 3] RGB, floating point in [0, 255].
+      quality: [], 1 to 100 as in libjpeg.
+
+    Returns:
+      [H, W, 3], whole numbers in [0, 255].
+    """
+    height, width, _ = image.shape
+    whole = 2 * _BLOCK
+    fill = ((0, -height % whole), (0, -width % whole), (0, 0))
+    ycbcr = einsum("hwc,dc->hwd", jnp.pad(image, fill, mode="edge"), _TO_YCBCR)
+    luminance = _quantize(ycbcr[:, :, :1] - 128, _jpeg_table(_LUMINANCE, quality)) + 128
+    colors = _quantize(_halve(ycbcr[:, :, 1:]), _jpeg_table(_CHROMINANCE, quality))
+    colors = jax.image.resize(colors, (*luminance.shape[:2], 2), "linear")
+    stored = jnp.concatenate([luminance, colors], axis=2)[:height, :width]
+    rgb = einsum("hwd,cd->hwc", stored, np.linalg.inv(_TO_YCBCR))
+    return jnp.clip(jnp.round(rgb), 0.0, 255.0)
+
+
 def _draw_motion(
     key: jax.Array, mirrored: jax.Array, options: Augmentation, image_size: tuple[int, int]
 ) -> jax.Array:
@@ -176,7 +201,7 @@ def _draw_motion(
     return jnp.concatenate([linear, moved[:, None]], axis=1)
 
 
-def _draw_occluder(key: jax.Array, options: Augmentation, image_size: tuple[int, int]) -> Occluder:
+def _draw_occluder(key: jax.Array, options: Augmentation, image_size: tuple[int, int]) -> Shapes:
     shape_key, texture_key = random.split(key)
     u = random.uniform(shape_key, (12,))
     noise = random.uniform(texture_key, (_TEXTURE_SIZE, _TEXTURE_SIZE, 3), minval=-1.0)
@@ -185,14 +210,14 @@ def _draw_occluder(key: jax.Array, options: Augmentation, image_size: tuple[int,
     def log_uniform(limits: tuple[float, float], u: jax.Array) -> jax.Array:
         return larger * limits[0] * (limits[1] / limits[0]) ** u
 
-    return Occluder(
-        present=u[0] < options.occluder,
+    return Shapes(
+        opacity=(u[0] < options.occluder).astype(u.dtype),
         center=(low + (high - low) * u[1:3]) * jnp.array([image_size[1], image_size[0]], u.dtype),
         radius=log_uniform(_OCCLUDER_RADIUS, u[3:5]),
         angle=jnp.pi * u[5],
         box=u[6] < 0.5,
         softness=log_uniform(_OCCLUDER_SOFTNESS, u[7]),
-        texture=255 * jnp.clip(u[None, None, 8:11] + 0.5 * u[11] * noise, 0.0, 1.0),
+        color=255 * jnp.clip(u[None, None, 8:11] + 0.5 * u[11] * noise, 0.0, 1.0),
     )
 
 
@@ -222,9 +247,32 @@ def _warp(image: jax.Array, motion: jax.Array) -> jax.Array:
     return jnp.round(pixels).reshape(height, width, channels)
 
 
-def _occlude(image: jax.Array, occluder: Occluder) -> jax.Array:
+def _occlude(image: jax.Array, occluder: Shapes) -> jax.Array:
     height, width, _ = image.shape
     x, y = jnp.arange(width)[None, :] + 0.5, jnp.arange(height)[:, None] + 0.5
-    cover = jnp.where(occluder.present, soft_cover(occluder, x, y), 0.0)[:, :, None]
-    texture = jax.image.resize(occluder.texture, image.shape, "linear")
+    cover = occluder.opacity * soft_cover(occluder, x, y)[:, :, None]
+    texture = jax.image.resize(occluder.color, image.shape, "linear")
     return jnp.round(image + cover * (texture - image))
+
+
+def _jpeg_table(standard: np.ndarray, quality: jax.Array) -> jax.Array:
+    """The table [8, 8] for a quality, as libjpeg scales the standard one."""
+    percent = jnp.where(quality < 50, jnp.floor(5000 / quality), 200 - 2 * quality)
+    return jnp.clip(jnp.floor((standard * percent + 50) / 100), 1.0, 255.0)
+
+
+def _halve(channels: jax.Array) -> jax.Array:
+    """[H, W, C] -> [H / 2, W / 2, C], averages of 2 x 2 pixels."""
+    height, width, count = channels.shape
+    return channels.reshape(height // 2, 2, width // 2, 2, count).mean(axis=(1, 3))
+
+
+def _quantize(channels: jax.Array, table: jax.Array) -> jax.Array:
+    """[H, W, C], each 8 x 8 block's cosine coefficients rounded to multiples of `table`."""
+    height, width, count = channels.shape
+    blocks = channels.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK, count)
+    basis = scipy.fft.dct(np.eye(_BLOCK), axis=0, norm="ortho").astype(np.float32)
+    coefficients = einsum("ui,aibjc,vj->abcuv", basis, blocks, basis)
+    step = table[None, None, None]
+    rounded = jnp.round(coefficients / step) * step
+    return einsum("ui,abcuv,vj->aibjc", basis, rounded, basis).reshape(channels.shape)

@@ -1,4 +1,4 @@
-"""What a feed reads: sources of examples; joined, mixed, spread out, or forgiven bad records.
+"""What a feed reads: sources of examples; mixed, spread out, or forgiven bad records.
 
 A source has `len(source)` and `source[i] -> dict(image uint8 [H, W, 3], landmarks float32 [68, 2]
 px, confidence float32 [68], name str)`.
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import grain
 import numpy as np
 
 from mofa_jax.errors import InputError, one_line
@@ -127,31 +128,7 @@ def parse_mixture(text: str) -> dict[str, float]:
     return found
 
 
-class Joined:
-    """Sources one after another, as one source."""
-
-    def __init__(self, sources: Sequence[ExampleSource]):
-        self._sources = tuple(sources)
-        self._ends = np.cumsum([len(source) for source in self._sources])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, i: int) -> Example:
-        which = int(np.searchsorted(self._ends, i, side="right"))
-        start = self._ends[which - 1] if which else 0
-        return self._sources[which][int(i - start)]
-
-
-class Spread:
+def spread(source: ExampleSource, count: int) -> grain.MapDataset:
     """At most `count` examples of a source, evenly spread over it."""
-
-    def __init__(self, source: ExampleSource, count: int):
-        self._source = source
-        self._indices = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, i: int) -> Example:
-        return self._source[int(self._indices[i])]
+    places = np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int)
+    return grain.MapDataset.source(places.tolist()).map(source.__getitem__)

@@ -1,36 +1,40 @@
 """A config's data: training batches, held-out batches, and a few held-out pictures."""
 
+from __future__ import annotations
+
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
+import grain
 import numpy as np
 from ml_collections import ConfigDict
 
 from mofa_jax.camera import Camera
+from mofa_jax.data.corpora.prepare import prepare_folder
+from mofa_jax.data.corpora.record import Corpus, open_corpus
 from mofa_jax.data.feeds.augment import Augmentation
 from mofa_jax.data.feeds.mixture import (
     ExampleSource,
+    FeedError,
     ForgivingSource,
-    Joined,
     Mixture,
-    Spread,
-)
-from mofa_jax.data.feeds.named_corpora import (
-    check_landmarks,
-    corpus_folders,
-    open_corpora,
-    open_faces,
+    parse_mixture,
+    spread,
 )
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed, eval_batches
+from mofa_jax.data.feeds.synthetic import HeldOutFaces, SyntheticFeed
+from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
+from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 
 _NUM_EXAMPLES = 4
 _EVAL_BATCH = 16
+_NUM_ASKED = 1000  # faces of a corpus that are asked for landmarks, where it does not say
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +42,13 @@ class Data:
     """What training reads.
 
     Attributes:
-      train: this process's endless batches on its devices (`DeviceBatch`), with get_state,
-        set_state and close.
+      train: this process's endless batches on its devices (`DeviceBatches`).
       make_eval: gives the held-out batches, one pass, the same on every process.
       eval_examples: [K, H, W, 3] uint8, some held-out faces.
       summary: one sentence about the source, for the end of the log.
     """
 
-    train: Any
+    train: StreamedFeed | ResidentFeed | SyntheticFeed
     make_eval: Callable[[], Iterable[dict]]
     eval_examples: np.ndarray
     summary: str
@@ -56,12 +59,15 @@ class Data:
 
 
 def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) -> Data:
-    """The data that `config.data` names.
+    """The data that `config.data` names; a folder of photographs is prepared first.
+
+    Held-out faces have their true `code` if all of them were rendered with `model`.
 
     Raises:
-      InputError: an unknown kind, or a missing path; and the errors of the sources.
+      InputError: an unknown kind, or a missing path.
       FeedError: pictures of another size than the camera's, no landmarks for a loss that needs
         them, or a batch that the devices do not divide.
+      CorpusError: a corpus cannot be opened. PreparationError, ...: see `prepare_folder`.
     """
     if config.data.kind == "synthetic":
         return _synthetic(config, model, cam)
@@ -70,18 +76,27 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
             f"loss.code is {config.loss.code:g}, but only rendered faces have true codes; set "
             "data.kind to synthetic, or loss.code to 0."
         )
-    found = open_corpora(config.data, model, cam, workdir)
+    folders = _corpus_folders(config.data, cam, workdir)
+    train = {name: _open(folder, "train", cam) for name, folder in folders.items()}
+    held_out = {name: _open(folder, "eval", cam) for name, folder in folders.items()}
+    if all(_tells_codes(corpus, model) for corpus in held_out.values()):
+        held_out = {name: corpus.with_code() for name, corpus in held_out.items()}
+    elif any(corpus.has_code for corpus in held_out.values()):
+        _logger.warning(
+            "No geometric error: not all corpora were rendered with the face model '%s' as it is.",
+            model.name,
+        )
     if config.loss.landmark > 0:
-        check_landmarks(found)
-    each = max(1, config.data.num_eval // len(found.held_out))  # every corpus counts as much
-    joined = Joined([Spread(source, each) for source in found.held_out.values()])
-    held_out = ForgivingSource(joined)
-    examples = Spread(held_out, _NUM_EXAMPLES)
+        _check_landmarks(train, held_out)
+    weights = parse_mixture(config.data.mixture) if config.data.mixture else {config.data.path: 1.0}
+    each = max(1, config.data.num_eval // len(held_out))  # every corpus counts as much
+    some = [spread(corpus, each) for corpus in held_out.values()]
+    evaluated = ForgivingSource(grain.MapDataset.concatenate(some))
     return Data(
-        train=_train_feed(Mixture([*found.train.values()], [*found.weights.values()]), config),
-        make_eval=lambda: eval_batches(held_out, min(len(held_out), _EVAL_BATCH)),
-        eval_examples=np.stack([examples[i]["image"] for i in range(len(examples))]),
-        summary=found.summary,
+        train=_train_feed(Mixture([*train.values()], [*weights.values()]), config),
+        make_eval=lambda: eval_batches(evaluated, min(len(evaluated), _EVAL_BATCH)),
+        eval_examples=np.stack([face["image"] for face in spread(evaluated, _NUM_EXAMPLES)]),
+        summary=_summary(train, held_out),
     )
 
 
@@ -94,43 +109,43 @@ def open_split(
       InputError: rendered faces of another split than "eval"; and as `open_data`.
     """
     if config.data.kind != "synthetic":
-        folders = corpus_folders(config.data, cam, workdir)
-        return {
-            name: open_faces(name, folder, split, model, cam) for name, folder in folders.items()
-        }
+        folders = _corpus_folders(config.data, cam, workdir)
+        return {name: open_faces(folder, split, model, cam) for name, folder in folders.items()}
     if split != "eval":
         raise InputError(
             f"split is {split!r}, but of faces that are rendered in training only 'eval' can be "
             "opened; give a corpus of rendered faces."
         )
-    from mofa_jax.data.feeds.synthetic import HeldOutFaces
+    return {"rendered faces": _rendered_faces(config, model, cam)}
 
-    return {"rendered faces": HeldOutFaces(*_held_out_settings(config, model, cam))}
+
+def open_faces(folder: str | Path, split: str, model: FaceModel, cam: Camera) -> Corpus:
+    """A split of one corpus, its faces with their true `code` if it was rendered with `model`.
+
+    Raises:
+      CorpusError: there is no such corpus or split.
+      FeedError: its pictures have another size than the camera's.
+    """
+    corpus = _open(folder, split, cam)
+    return corpus.with_code() if _tells_codes(corpus, model) else corpus
 
 
 def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
-    from mofa_jax.data.feeds.synthetic import SyntheticFeed, synthetic_eval_batches
-    from mofa_jax.data.synthetic.photographs import backgrounds_from_config
-
-    *common, behind_eval, num_eval = _held_out_settings(config, model, cam)
+    ranges = ranges_from_config(config.data.synthetic)
     behind = backgrounds_from_config(config, cam, "train")
-    train = SyntheticFeed(*common, behind, config.seed)
+    held_out = _rendered_faces(config, model, cam)
+    return Data(
+        train=SyntheticFeed(model, cam, config.batch_size, ranges, behind, config.seed),
+        make_eval=held_out.batches,
+        eval_examples=next(held_out.batches())["image"][:_NUM_EXAMPLES],
+        summary="faces rendered from random codes",
+    )
 
-    def make_eval() -> Iterable[dict]:
-        return synthetic_eval_batches(*common, behind_eval, num_eval)
 
-    examples = next(iter(make_eval()))["image"][:_NUM_EXAMPLES]
-    return Data(train, make_eval, examples, "faces rendered from random codes")
-
-
-def _held_out_settings(config: ConfigDict, model: FaceModel, cam: Camera) -> tuple:
-    """What `synthetic_eval_batches` is called with."""
-    from mofa_jax.data.synthetic.distributions import ranges_from_config
-    from mofa_jax.data.synthetic.photographs import backgrounds_from_config
-
+def _rendered_faces(config: ConfigDict, model: FaceModel, cam: Camera) -> HeldOutFaces:
     ranges = ranges_from_config(config.data.synthetic)
     behind = backgrounds_from_config(config, cam, "eval")
-    return model, cam, config.batch_size, ranges, behind, config.data.num_eval
+    return HeldOutFaces(model, cam, config.batch_size, ranges, behind, config.data.num_eval)
 
 
 def _train_feed(mixture: Mixture, config: ConfigDict) -> StreamedFeed | ResidentFeed:
@@ -138,3 +153,76 @@ def _train_feed(mixture: Mixture, config: ConfigDict) -> StreamedFeed | Resident
     if use_cache(config.data.device_cache, mixture):
         return ResidentFeed(load_cache(mixture), config.batch_size, config.seed, augmentation)
     return StreamedFeed(mixture, config.batch_size, config.seed, augmentation)
+
+
+def _corpus_folders(config: ConfigDict, cam: Camera, workdir: Path) -> dict[str, str | Path]:
+    """The prepared corpora of `config.data`, by name; a folder of photographs is prepared first."""
+    kind = config.kind
+    if kind not in ("photographs", "tfds"):
+        raise InputError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
+    if config.mixture and (kind != "tfds" or config.path):
+        raise InputError(
+            "data.mixture names corpora of kind tfds instead of data.path; leave one of them empty."
+        )
+    if config.mixture:
+        return {folder: folder for folder in parse_mixture(config.mixture)}
+    if not config.path:
+        raise InputError(
+            f"data.path is empty; give the {kind} to train on: --config.data.path=FOLDER."
+        )
+    if kind == "tfds":
+        return {config.path: config.path}
+    height, width = cam.image_size
+    if height != width:
+        raise FeedError(f"the camera's image has {height} x {width} px; faces are square")
+    cache = config.cache or workdir / "corpus"
+    return {config.path: prepare_folder(config, cache, image_size=height, log=_logger.info)}
+
+
+def _open(folder: str | Path, split: str, cam: Camera) -> Corpus:
+    corpus = open_corpus(folder, split)
+    size = corpus.image_size
+    if (size, size) != cam.image_size:
+        wanted = " x ".join(map(str, cam.image_size))
+        raise FeedError(
+            f"{folder}: the faces have {size} x {size} px, but the camera's image has {wanted}; "
+            "set config.camera.image_size to the faces' size, or prepare the faces in the camera's"
+        )
+    return corpus
+
+
+def _tells_codes(corpus: Corpus, model: FaceModel) -> bool:
+    """Whether a corpus holds true codes, and they are those of `model`."""
+    return corpus.has_code and model.is_model_of(corpus.metadata.get("face_model", {}))
+
+
+def _summary(train: Mapping[str, Corpus], held_out: Mapping[str, Corpus]) -> str:
+    num_train, num_eval = (sum(map(len, corpora.values())) for corpora in (train, held_out))
+    left_out = sum(corpus.metadata.get("num_left_out", 0) for corpus in train.values())
+    summary = f"{num_train} faces to train on, {num_eval} held out"
+    return summary + (f"; {left_out} photographs or faces left out" if left_out else "")
+
+
+def _check_landmarks(train: Mapping[str, Corpus], held_out: Mapping[str, Corpus]) -> None:
+    """Says how many faces have landmarks; FeedError if no training face has any."""
+    shares = {name: _annotated(corpus, "train") for name, corpus in train.items()}
+    if not any(annotated for annotated, _ in shares.values()):
+        asked = sum(asked for _, asked in shares.values())
+        raise FeedError(
+            f"{', '.join(shares)}: none of {asked:,} training faces has landmarks, which the "
+            "landmark loss needs; give a landmark file that names these photographs, prepare the "
+            "corpus with a landmark detector, or train without: --config.loss.landmark=0"
+        )
+    evals = {name: _annotated(corpus, "eval") for name, corpus in held_out.items()}
+    for kind, counts in (("training", shares), ("held-out", evals)):
+        for name, (annotated, asked) in counts.items():
+            _logger.info(f"{name}: {annotated:,} of {asked:,} {kind} faces have landmarks")
+
+
+def _annotated(corpus: Corpus, split: str) -> tuple[int, int]:
+    """How many faces of a corpus have landmarks, and of how many: all, or some spread over it."""
+    counts = corpus.metadata.get("num_annotated", {})
+    if split in counts:
+        return counts[split], len(corpus)
+    asked = spread(ForgivingSource(corpus), _NUM_ASKED)
+    return sum(bool(np.any(face["confidence"] > 0)) for face in asked), len(asked)

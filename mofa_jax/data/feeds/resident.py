@@ -195,14 +195,15 @@ def load_cache(
                 f"{len(each)} examples cannot be divided among {jax.device_count()} devices; set "
                 "data.device_cache to off"
             )
-    num_rows = sum(_rows_of_each(mixture))
-    devices = dict(zip(_numbers_of_devices().tolist(), jax.local_devices(), strict=True))
-    total = sum(len(_indices(number, each)) for number in devices for each in sources)
-    quiet = jax.process_index() > 0
+    shares = [
+        [grain.MapDataset.source(each)[number :: jax.device_count()] for each in sources]
+        for number in _numbers_of_devices().tolist()
+    ]
+    total, quiet = sum(len(each) for share in shares for each in share), jax.process_index() > 0
     with tqdm(total=total, unit="face", desc="Filling the device cache", disable=quiet) as bar:
         filled = [
-            _fill(device, number, sources, num_rows, num_threads, bar)
-            for number, device in devices.items()
+            _fill(device, share, _rows_on_each_device(mixture), num_threads, bar)
+            for device, share in zip(jax.local_devices(), shares, strict=True)
         ]
     arrays, rows, names = zip(*filled, strict=True)
     num_failed = sum(each.num_failed for each in sources)
@@ -212,23 +213,21 @@ def load_cache(
 
 def _fill(
     device: jax.Device,
-    number: int,
-    sources: list[ForgivingSource],
+    share: list[grain.MapDataset],
     num_rows: int,
     num_threads: int | None,
     bar: tqdm,
 ) -> tuple[dict[str, jax.Array], list[range], list[str]]:
     """A device's faces, as the only row of its arrays, each corpus's rows, and the rows' names."""
-    example = sources[0][0]
+    example = share[0][0]
     shapes = {key: (1, num_rows, *example[key].shape) for key in KEYS}
     arrays = {
         key: jnp.zeros(shape, example[key].dtype, device=device) for key, shape in shapes.items()
     }
     rows, names = [], []
-    for source in sources:
+    for corpus in share:
         start = len(names)
-        own = grain.MapDataset.source(source)[number :: jax.device_count()]
-        with closing(iter(read_ahead(own.batch(_CHUNK), num_threads))) as chunks:
+        with closing(iter(read_ahead(corpus.batch(_CHUNK), num_threads))) as chunks:
             for chunk in chunks:
                 moved = jax.device_put({key: chunk[key][None] for key in KEYS}, device)
                 arrays = _write(arrays, moved, jax.device_put(np.int32(len(names)), device))
@@ -236,11 +235,6 @@ def _fill(
                 bar.update(len(chunk["name"]))
         rows.append(range(start, len(names)))
     return arrays, rows, names
-
-
-def _indices(number: int, source: ExampleSource) -> range:
-    """The examples of a source that a device holds."""
-    return range(number, len(source), jax.device_count())
 
 
 @jax.jit(donate_argnums=(0,))
@@ -256,16 +250,16 @@ def _assemble(*parts: jax.Array) -> jax.Array:
     return jax.make_array_from_single_device_arrays(shape, local_sharding(), list(parts))
 
 
-def _rows_of_each(mixture: Mixture) -> list[int]:
-    """Rows on a device for each corpus."""
-    return [-(-len(source) // jax.device_count()) for source in mixture.sources]
+def _rows_on_each_device(mixture: Mixture) -> int:
+    """What holds the largest share."""
+    return sum(-(-len(source) // jax.device_count()) for source in mixture.sources)
 
 
 def _num_bytes(source: ExampleSource | Mixture) -> int:
     """What the examples take on each device."""
     mixture = as_mixture(source)
     example = ForgivingSource(mixture.sources[0], lambda _: None)[0]
-    return sum(_rows_of_each(mixture)) * sum(example[key].nbytes for key in KEYS)
+    return _rows_on_each_device(mixture) * sum(example[key].nbytes for key in KEYS)
 
 
 def _room() -> float | None:

@@ -77,28 +77,12 @@ class SyntheticFeed:
         """Nothing runs ahead: nothing to end."""
 
 
-def synthetic_eval_batches(
-    model: FaceModel,
-    cam: Camera,
-    batch_size: int,
-    ranges: SyntheticRanges,
-    photographs: np.ndarray | None,
-    num_eval: int,
-) -> Iterator[dict[str, np.ndarray]]:
+class HeldOutFaces:
     """At least `num_eval` held-out faces, the same ones in every run and on every process.
 
-    A batch is dict(image uint8 [B, H, W, 3], landmarks [B, 68, 2] px, confidence [B, 68], code
-    [B, D] the true codes).
-    """
-    render = _make_render(model, cam, batch_size, ranges, photographs)
-    for number in range(-(-num_eval // batch_size)):
-        yield _only(jax.device_get(render(0, np.array([number]), "eval", range(batch_size))))
-
-
-class HeldOutFaces:
-    """The faces of `synthetic_eval_batches` as a source: they are rendered when asked for.
-
-    Those of the last batch asked for are kept, so go through them in order.
+    As a source, `faces[i] -> dict(image, landmarks, confidence, code, name)`, they are rendered
+    when they are asked for; those of the last batch asked for are kept, so go through them in
+    order. Otherwise as of `SyntheticFeed`.
     """
 
     def __init__(
@@ -115,9 +99,15 @@ class HeldOutFaces:
 
         @functools.lru_cache(maxsize=1)
         def batch(number: int) -> dict[str, np.ndarray]:
-            return _only(jax.device_get(render(0, np.array([number]), "eval", range(batch_size))))
+            arrays = jax.device_get(render(0, np.array([number]), "eval", range(batch_size)))
+            return {key: array[0] for key, array in arrays.items()}
 
         self._batch = batch
+
+    def batches(self) -> Iterator[dict[str, np.ndarray]]:
+        """All faces: dict(image uint8 [B, H, W, 3], landmarks [B, 68, 2] px, confidence [B, 68],
+        code [B, D] the true codes)."""
+        return map(self._batch, range(self._num_batches))
 
     def __len__(self) -> int:
         return self._num_batches * self._size
@@ -150,8 +140,3 @@ def _make_render(model, cam, batch_size, ranges, photographs):
         return render_all(*start, split, places, *settings)
 
     return render
-
-
-def _only(batches: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The one batch of [1, B, ...]."""
-    return {key: array[0] for key, array in batches.items()}

@@ -1,4 +1,4 @@
-"""Reading photographs of any common kind, and finding the files.
+"""Reading photographs of any common kind and environment maps, and finding the files.
 
 A photograph is uint8 [H, W, 3] RGB, row 0 on top, turned as its EXIF orientation says. Whatever
 cannot be read raises `PhotographError` with one sentence; no warning reaches the caller.
@@ -6,13 +6,14 @@ cannot be read raises `PhotographError` with one sentence; no warning reaches th
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import os
-import stat
+import re
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ MAX_BYTES = 500_000_000
 """Size of a file above which it is refused unread."""
 
 _ANIMATED = ("GIF", "WEBP", "PNG")
+_ENVIRONMENT_SIZE = 256, 128  # of an environment map, px: nine harmonics need no more
+_RADIANCE = (b"#?RADIANCE", b"#?RGBE")
+_RESOLUTION = re.compile(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n")
 # The filters of `warnings` belong to the process: one thread at a time may exchange them.
 _WARNINGS_LOCK = threading.Lock()
 
@@ -59,7 +63,7 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """A regular file's content, of at most `MAX_BYTES`, whatever happens to it meanwhile.
+    """A regular file's content, of at most `MAX_BYTES`.
 
     Raises:
       PhotographError: missing, not a file, not readable or larger.
@@ -67,7 +71,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     path = Path(path)
     try:
         _check_file(path)
-        return _content(path)
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise PhotographError(
             f"{path}: the file cannot be read ({error.strerror or error}); "
@@ -87,8 +92,10 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
     if not content:
         raise PhotographError(f"{name}: the file is empty; copy or download it again")
     try:
-        image = _open(io.BytesIO(content))
-        _check_size(name, image.width, image.height)
+        with _without_warnings():
+            image = Image.open(io.BytesIO(content), formats=FORMATS)  # reads the header
+        if image.width * image.height > MAX_PIXELS:
+            raise PhotographError(_too_large(name, f" ({image.width} x {image.height})"))
         if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
             raise PhotographError(
                 f"{name}: this is an animation of {image.n_frames} frames; save one as a "
@@ -111,6 +118,30 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
         raise PhotographError(
             f"{name}: the image is damaged or cut short ({reason}); copy or download it again"
         ) from error
+
+
+def read_environment(path: str | os.PathLike[str]) -> np.ndarray:
+    """An environment map as float32 [128, 256, 3] RGB, row 0 straight above.
+
+    A Radiance file (.hdr) holds radiance of any scale; a photograph's colors, in [0, 1], are taken
+    as they are, as everywhere in this project.
+
+    Raises:
+      PhotographError: missing, damaged, too large, or not twice as wide as high.
+    """
+    path = Path(path)
+    content = read_bytes(path)
+    if content.startswith(_RADIANCE):
+        panorama = _decode_radiance(content, path)
+    else:
+        panorama = read_photograph(path).astype(np.float32) / 255
+    height, width = panorama.shape[:2]
+    if abs(width - 2 * height) > 0.02 * width:
+        raise PhotographError(
+            f"{path}: {width} x {height} pixels are no equirectangular picture; give one that is "
+            "twice as wide as high"
+        )
+    return cv2.resize(panorama, _ENVIRONMENT_SIZE, interpolation=cv2.INTER_AREA)
 
 
 def encode_photograph(image: np.ndarray, encoding: str, jpeg_quality: int = 95) -> bytes:
@@ -172,14 +203,9 @@ def root_of(source: Any, paths: list[Path]) -> Path:
 def _files_of(path: Path, extensions: frozenset[str]) -> list[Path]:
     if not path.is_dir():
         return [path]
-    below = (
-        Path(folder) / name
-        for folder, folders, files in os.walk(path)
-        for name in (*files, *folders)
-    )
     return [
         file
-        for file in below
+        for file in path.rglob("*")
         if file.suffix.lower() in extensions
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
@@ -193,43 +219,28 @@ def _check_file(path: Path) -> None:
         raise PhotographError(f"{path}: {what}; check the path")
     if not path.is_file():
         raise PhotographError(f"{path}: this is not a regular file; give a photograph")
-
-
-def _content(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise PhotographError(f"{path}: this is not a regular file; give a photograph")
-        content = file.read(MAX_BYTES + 1) if status.st_size <= MAX_BYTES else b""
-    if status.st_size > MAX_BYTES or len(content) > MAX_BYTES:
+    if (size := path.stat().st_size) > MAX_BYTES:
         raise PhotographError(
-            f"{path}: the file has {status.st_size / 1e6:,.0f} MB, more than "
-            f"{MAX_BYTES // 1_000_000}; save a smaller copy"
+            f"{path}: the file has {size / 1e6:,.0f} MB, more than {MAX_BYTES // 1_000_000}; save "
+            "a smaller copy"
         )
-    return content
-
-
-def _open(file: io.BytesIO) -> Image.Image:
-    """Read the header: the image, not yet decoded."""
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        warnings.simplefilter("ignore", UserWarning)  # broken EXIF
-        return Image.open(file, formats=FORMATS)
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF orientation says."""
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    with _without_warnings():
         try:
             return ImageOps.exif_transpose(image)
         except Exception:  # a broken EXIF block says nothing about the pixels
             return image
 
 
-def _check_size(name: str | os.PathLike[str], width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise PhotographError(_too_large(name, f" ({width} x {height})"))
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", UserWarning)  # broken EXIF
+        yield
 
 
 def _too_large(name: str | os.PathLike[str], size: str = "") -> str:
@@ -249,3 +260,22 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB"))
+
+
+def _decode_radiance(content: bytes, path: Path) -> np.ndarray:
+    size = _RESOLUTION.search(content[:10_000])
+    if size is None:
+        raise PhotographError(f"{path}: a Radiance file without '-Y height +X width'; save it anew")
+    height, width = int(size[1]), int(size[2])
+    if not 0 < height * width <= MAX_PIXELS:
+        raise PhotographError(
+            f"{path}: {width} x {height} pixels, of at most {MAX_PIXELS // 1_000_000} million; "
+            "save a smaller copy"
+        )
+    try:
+        panorama = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        panorama = None
+    if panorama is None or panorama.shape != (height, width, 3) or not np.isfinite(panorama).all():
+        raise PhotographError(f"{path}: the Radiance file is damaged; copy or download it again")
+    return panorama[..., ::-1].astype(np.float32)

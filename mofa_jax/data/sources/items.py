@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,7 +15,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mofa_jax.data.sources import video
-from mofa_jax.data.sources.groups import group_finder
 from mofa_jax.data.sources.images import (
     EXTENSIONS,
     decode_photograph,
@@ -26,7 +27,7 @@ from mofa_jax.errors import InputError
 KINDS = ("photographs", "videos", "tfds")
 UNITS = {"photographs": "photograph", "videos": "video", "tfds": "record"}  # one of each
 GROUP_BY = ("name", "stem")
-PICTURES_A_CHUNK = 64
+PICTURES_A_CHUNK = 16
 
 
 class SourceError(InputError):
@@ -113,9 +114,9 @@ def list_items(source: Source) -> list[Item]:
     return _list_records(source) if source.kind == "tfds" else _list_files(source)
 
 
-def chunks_of(items: list[Item], kind: str, size: int = 0) -> list[tuple[Item, ...]]:
-    """Cut the items into pieces of work: `size` pictures (0 = 64), or one video."""
-    size = 1 if kind == "videos" else size or PICTURES_A_CHUNK
+def chunks_of(items: list[Item], kind: str) -> list[tuple[Item, ...]]:
+    """Cut the items into pieces of work: 16 pictures, or one video."""
+    size = 1 if kind == "videos" else PICTURES_A_CHUNK
     return [tuple(items[k : k + size]) for k in range(0, len(items), size)]
 
 
@@ -135,6 +136,15 @@ def read_pictures(item: Item, source: Source) -> Iterator[Picture]:
     for number, frame in video.read_frames(path, source.every):
         name = f"{item.name}@{number:06d}"
         yield Picture(frame, name, number, item.group, _pts_of(path, number))
+
+
+def group_rank(seed: int, group: str) -> float:
+    """The place of a group (a person, a clip) in [0, 1): a hash of the seed and its name.
+
+    The groups below a threshold are held out, so that adding photographs moves no group.
+    """
+    digest = hashlib.sha256(f"{seed}:{group}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _list_files(source: Source) -> list[Item]:
@@ -186,15 +196,36 @@ def _stamp(path: Path, kind: str) -> tuple[int, ...]:
     return stamp
 
 
-def _grouping(source: Source):
-    """Return the function from an item's name to its group."""
+def _grouping(source: Source) -> Callable[[str], str]:
+    """The function from an item's name to its group."""
     if source.group_file:
         table = _read_groups(Path(source.group_file))
         return lambda name: table.get(name, table.get(name.rpartition("/")[2], name))
-    find_group = group_finder(source.group_pattern)
-    if source.group_by == "stem":
-        return lambda name: find_group(PurePath(name).stem, name)
-    return lambda name: find_group(name, name)
+    if not source.group_pattern:
+        return lambda name: name
+    expression = _expression(source.group_pattern)
+
+    def find(name: str) -> str:
+        match = expression.search(PurePath(name).stem if source.group_by == "stem" else name)
+        return match[1] if match and match[1] is not None else name
+
+    return find
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    """A regular expression with one group."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise SourceError(
+            f"group_pattern {pattern!r} is no regular expression: {error}; such as r'(.+)_\\d+'"
+        ) from error
+    if expression.groups != 1:
+        raise SourceError(
+            f"group_pattern {pattern!r} has {expression.groups} groups; it needs exactly one, "
+            r"such as r'(.+)_\d+'"
+        )
+    return expression
 
 
 def _read_groups(file: Path) -> dict[str, str]:
@@ -208,7 +239,7 @@ def _read_groups(file: Path) -> dict[str, str]:
 
 
 def _list_records(source: Source) -> list[Item]:
-    records = _open_records(source.path, source.split, source.image)
+    records = _open_records(source)
     label = Path(source.path).name if os.path.isdir(source.path) else source.path
     return [
         Item(os.fsencode(source.path), name, name, record=i)
@@ -218,7 +249,7 @@ def _list_records(source: Source) -> list[Item]:
 
 
 def _read_record(item: Item, source: Source) -> Picture:
-    record = _open_records(source.path, source.split, source.image)[item.record]
+    record = _open_records(source)[item.record]
     image = decode_photograph(record[source.image], item.name)
     group = item.group
     if source.person:
@@ -228,9 +259,10 @@ def _read_record(item: Item, source: Source) -> Picture:
 
 
 @functools.cache
-def _open_records(path: str, split: str, image: str) -> Any:
+def _open_records(source: Source) -> Any:
     """Return the records of a prepared TFDS data set, pictures still encoded."""
-    return open_prepared(path, split, decoders={image: tfds.decode.SkipDecoding()})[1]
+    decoders = {source.image: tfds.decode.SkipDecoding()}
+    return open_prepared(source.path, source.split, decoders=decoders)[1]
 
 
 def open_prepared(path: str, split: str, **how: Any) -> tuple[tfds.core.DatasetInfo, Any]:

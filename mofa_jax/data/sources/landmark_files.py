@@ -127,12 +127,12 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise LandmarkFileError(f"{path}: there is no such file; check the path")
     try:
         if path.suffix.lower() == ".npz":
-            return {k: _array(k, v) for k, v in read_npz(path).items() if k in _KEYS}
-        content = json.loads(path.read_text(encoding="utf-8"))
-        faces = content.get("faces")
-        if faces is None:
-            return {k: _array(k, v) for k, v in content.items() if k in _KEYS}
-        return _arrays_of_faces(faces)
+            content = read_npz(path)
+        else:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.get("faces") is not None:
+                content = _by_key(content["faces"])
+        return {key: _array(key, values) for key, values in content.items() if key in _KEYS}
     except NpzError as error:
         raise LandmarkFileError(str(error)) from error
     except Exception as error:  # zip, JSON, dtype and shape errors alike
@@ -152,16 +152,12 @@ def _within_float32(numbers: np.ndarray) -> np.ndarray:
     return np.where(np.abs(numbers) <= np.finfo(np.float32).max, numbers, np.nan)
 
 
-def _arrays_of_faces(faces: list[dict]) -> dict[str, np.ndarray]:
-    key = next((k for k in faces[0] if k.startswith("landmarks68")), "landmarks")
-    arrays = {
-        "files": np.array([face["file"] for face in faces], str),
-        "landmarks": np.array([face[key] for face in faces], np.float64),
-    }
-    for name in ("confidence", "clean"):
-        if name in faces[0]:
-            arrays[name] = np.array([face[name] for face in faces], np.float64)
-    return arrays
+def _by_key(faces: list[dict]) -> dict[str, list]:
+    """The values of all faces by the keys of a file that holds lists."""
+    landmarks = next((key for key in faces[0] if key.startswith("landmarks68")), "landmarks")
+    keys = {"file": "files", landmarks: "landmarks"}
+    keys |= {key: key for key in ("confidence", "clean") if key in faces[0]}
+    return {name: [face[key] for face in faces] for key, name in keys.items()}
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray]):

@@ -1,19 +1,38 @@
-"""Pictures to stand behind (and before) synthetic faces, drawn on the device from a key.
+"""Pictures to stand behind (and before) synthetic faces: drawn on the device from a key, or read.
 
-Positions are continuous pixels, x right, y down; colors are RGB in [0, 1].
+Positions are continuous pixels, x right, y down; colors are RGB in [0, 1], of photographs uint8.
 """
 
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import random
+from ml_collections import ConfigDict
 
+from mofa_jax.camera import Camera
+from mofa_jax.data.faces.crop import resample
+from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.sources.items import group_rank
 from mofa_jax.numerics import einsum
+
+EVAL_SHARE = 0.1
+"""Of the photographs, by their names: those that stand only behind held-out faces."""
 
 _OCTAVES = (2, 5, 12, 30, 80)  # random values along a side of each layer of noise
 _NUM_SHAPES = 12
+_logger = logging.getLogger(__name__)
 
 
 @struct.dataclass
@@ -37,6 +56,20 @@ class Shapes:
     color: jax.Array
     opacity: jax.Array
     softness: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Backgrounds:
+    """Some photographs of one split.
+
+    images: uint8 [K, size, size, 3] RGB, the middle square of each photograph.
+    paths: the K files.
+    skipped: (file, reason) of each that could not be read.
+    """
+
+    images: np.ndarray
+    paths: tuple[Path, ...]
+    skipped: tuple[tuple[Path, str], ...]
 
 
 def procedural_background(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
@@ -134,6 +167,76 @@ def soft_cover(shape: Any, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.clip(inside + 0.5, 0.0, 1.0)
 
 
+def load_backgrounds(
+    source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    split: str,
+    *,
+    count: int,
+    size: int,
+    seed: int = 0,
+    log: Callable[[str], None] = _logger.warning,
+) -> Backgrounds:
+    """Read at most `count` photographs of a split, chosen by `seed`.
+
+    A photograph belongs to the split that its own and its folder's name say, so that training and
+    held-out faces share none, wherever and with how many others it lies.
+
+    Args:
+      source: a folder (searched below too), files or globs.
+      split: "train" or "eval".
+      count: K at most; each takes 307 kB at 320 px.
+      size: the side of the squares, px.
+      seed: of the choice.
+      log: told of every file that cannot be read, and of the counts at the end.
+
+    Raises:
+      PhotographError: the source names nothing, or no readable photograph of the split.
+    """
+    found = [path for path in list_photographs(source) if _split(path) == split]
+    todo = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+    squares = grain.MapDataset.source(todo).map(lambda path: (path, _read(path, size)))
+    images, paths, skipped = [], [], []
+    with contextlib.closing(iter(squares.to_iter_dataset())) as read:  # threads read ahead
+        for path, square in read:
+            if isinstance(square, str):
+                skipped.append((path, square))
+                log(f"{path}: skipped as a background: {square}")
+            else:
+                images.append(square)
+                paths.append(path)
+            if len(images) == count:
+                break
+    if not images:
+        raise PhotographError(
+            f"{source}: none of the photographs here can be a background of the split '{split}' "
+            f"({len(skipped)} of {len(found)} unreadable; {EVAL_SHARE:.0%} of all are for 'eval'); "
+            "give more photographs, or none for procedural backgrounds"
+        )
+    log(f"{source}: {len(images)} {split} backgrounds; {len(skipped)} unreadable photographs")
+    return Backgrounds(np.stack(images), tuple(paths), tuple(skipped))
+
+
+def backgrounds_from_config(config: ConfigDict, cam: Camera, split: str) -> np.ndarray | None:
+    """The photographs that a config's `data.synthetic` names, uint8 [K, h, w, 3]; None if none.
+
+    They are a third larger than the camera's image, so that a piece of one can lie anywhere on it.
+    Those of "eval" are the same ones in every run.
+
+    Raises:
+      PhotographError: see `load_backgrounds`.
+    """
+    if not config.data.synthetic.backgrounds:
+        return None
+    return load_backgrounds(
+        config.data.synthetic.backgrounds,
+        split,
+        count=config.data.synthetic.num_backgrounds,
+        size=max(cam.image_size) * 4 // 3,
+        seed=config.seed if split == "train" else 0,
+        log=_logger.info,
+    ).images
+
+
 def _noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
     """[H, W, 3]: layers of smooth random values, each with a random strength, about a color."""
     levels_key, values_key = random.split(key)
@@ -156,3 +259,21 @@ def _noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
 def _enlarging(count: int, size: int) -> jax.Array:
     """[size, count]: the matrix that interpolates `count` values linearly at `size` pixels."""
     return jax.image.resize(jnp.eye(count), (size, count), "linear")
+
+
+def _read(path: Path, size: int) -> np.ndarray | str:
+    """The middle square uint8 [size, size, 3] of a photograph, or why there is none."""
+    try:
+        photograph = read_photograph(path)
+    except PhotographError as error:
+        return str(error).removeprefix(f"{path}: ")
+    height, width = photograph.shape[:2]
+    side = min(height, width)
+    corner = (width - side) / 2, (height - side) / 2
+    to_photograph = np.column_stack([np.eye(2) * side / size, corner])
+    return resample(photograph, to_photograph, size)
+
+
+def _split(path: Path) -> str:
+    name = "/".join(Path(os.path.abspath(path)).parts[-2:])
+    return "eval" if group_rank(0, name) < EVAL_SHARE else "train"

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mofa_jax.camera import Camera, rotation_matrix
-from mofa_jax.data.corpora.record import corpus_features
+from mofa_jax.data.corpora.record import corpus_features, to_record
 from mofa_jax.data.corpora.writer import Shard
 from mofa_jax.data.sources.images import encode_photograph
 from mofa_jax.data.synthetic.distributions import SyntheticRanges
@@ -64,17 +64,18 @@ def true_geometry(code: jax.Array, model: FaceModel) -> jax.Array:
 
     Args:
       code: [D] of an example (unbatched).
-      model: the face model that the corpus was rendered with, see `has_codes_of`.
+      model: the face model that the corpus was rendered with, see `FaceModel.is_model_of`.
     """
     params = FaceParams.from_code(code, model)
     vertices = model.geometry(params.shape, params.expression)
     return product(vertices, rotation_matrix(params.rotation))
 
 
-def shard_examples(
+def shard_records(
     shard: Shard, scene: Scene, seed: int, encoding: str = "jpeg", vertices: bool = False
-) -> Iterator[dict[str, Any]]:
-    """A shard's examples, for `synthetic_features`: the same ones for the same arguments."""
+) -> Iterator[bytes]:
+    """A shard's examples as records: the same ones for the same arguments."""
+    features = synthetic_features(scene.model, scene.cam, encoding, vertices)
     photographs = scene.photographs[shard.split]
     photographs = None if photographs is None else jax.numpy.asarray(photographs)
     keys = example_keys(seed, shard.index, SHARD_SIZE, shard.split)
@@ -91,7 +92,7 @@ def shard_examples(
     faces = (face for batch in batches for face in _unbatch(batch))
     for index, face in zip(range(shard.length), faces, strict=False):
         name = f"synthetic {shard.split} {shard.index * SHARD_SIZE + index}"
-        yield _example(face, name, encoding)
+        yield to_record(_example(face, name, encoding), features)
 
 
 def corpus_settings(
@@ -109,16 +110,6 @@ def corpus_settings(
         "encoding": encoding,
         "vertices": vertices,
     }
-
-
-def has_codes_of(metadata: Mapping[str, Any], model: FaceModel) -> bool:
-    """Whether a corpus was rendered with `model`, so that its codes are that model's.
-
-    Args:
-      metadata: of the data set.
-      model: that the codes are to be read with.
-    """
-    return model.is_model_of(metadata.get("face_model", {}))
 
 
 @jax.jit
