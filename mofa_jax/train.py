@@ -203,17 +203,15 @@ def make_train_steps(
             "errors": errors,
             "norms": {"gradient_norm": optax.tree.norm(gradient)},
         }
-        return TrainState(state.step + 1, weights, opt_state), metrics
-
-    def row_of_steps(state: TrainState, decoder: Decoder, batches: dict):
-        if batches["image"].shape[0] == 1:  # on a CPU, loops keep convolutions from all cores
-            state, metrics = step(state, decoder, jax.tree.map(lambda x: x[0], batches))
-            return state, jax.tree.map(lambda x: x[None], metrics)
-        return jax.lax.scan(lambda state, batch: step(state, decoder, batch), state, batches)
+        return TrainState(state.step + 1, weights, opt_state), metrics, update
 
     def steps(state: TrainState, decoder: Decoder, batches: dict):
-        after, metrics = row_of_steps(state, decoder, batches)
-        way = jax.tree.map(jnp.subtract, after.weights, state.weights)
+        if batches["image"].shape[0] == 1:  # on a CPU, loops keep convolutions from all cores
+            after, metrics, way = step(state, decoder, jax.tree.map(lambda x: x[0], batches))
+            metrics = jax.tree.map(lambda x: x[None], metrics)
+        else:
+            after, metrics = jax.lax.scan(lambda s, b: step(s, decoder, b)[:2], state, batches)
+            way = jax.tree.map(jnp.subtract, after.weights, state.weights)
         metrics["norms"] |= {
             "weight_norm": optax.tree.norm(after.weights)[None],
             "update_norm": optax.tree.norm(way)[None],

@@ -1,0 +1,142 @@
+"""The paper's own train step: AlexNet, Eq. 7 without landmarks, AdaDelta; beside PyTorch.
+
+    python -m benchmarks.train_step --batch=5 --runs=9
+
+Ours is the step that `main.py` takes. The rival has the same network (bvlc_alexnet, 257 outputs),
+the decoder of `benchmarks/torch_decoder.py` and `torch.optim.Adadelta`. Each runs in processes of its
+own (PyTorch's threads, waiting, take time from ours), in turns, with ordinary pages and with the
+huge pages that `main.py` asks for; the medians of the processes' medians are printed.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from absl import app, flags
+from torch import nn
+
+import mofa_jax
+from benchmarks.torch_decoder import TorchDecoder
+from configs import default
+from mofa_jax.autoencoder import Decoder, random_weights
+from mofa_jax.camera import make_camera
+from mofa_jax.encoders import encoder_from_config
+from mofa_jax.optimizer import make_optimizer
+from mofa_jax.params import code_size
+from mofa_jax.train import TrainState, make_train_steps, replicate
+
+_BATCH = flags.DEFINE_integer("batch", 5, "Photographs a step.")
+_RUNS = flags.DEFINE_integer("runs", 9, "Timed steps of each.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Processes of each.")
+_ONLY = flags.DEFINE_enum("only", None, ["mofa_jax", "PyTorch"], "Measure this one here.")
+
+_INPUT_SIZE = 227
+_TUNABLE = "glibc.malloc.hugetlb=1"
+
+
+def our_step(batch: int):
+    """A function that takes a step and waits for it."""
+    config = default.get_config()
+    config.batch_size = batch
+    model, cam = mofa_jax.load_face_model("open"), make_camera(config.camera)
+    encoder = encoder_from_config(config.encoder, code_size(model))
+    optimizer = make_optimizer(config.optimizer, config.num_steps, model)
+    weights = random_weights(encoder, 0, cam)
+    state = replicate(TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights)))
+    decoder = replicate(Decoder(model, cam))
+    steps = make_train_steps(encoder.apply, optimizer, config)
+    batches = {
+        "image": jnp.asarray(_images(batch))[None, None],
+        "landmarks": jnp.full((1, 1, batch, 68, 2), 120.0),
+        "confidence": jnp.ones((1, 1, batch, 68)),
+    }
+
+    def step() -> None:
+        nonlocal state
+        state, metrics = steps(state, decoder, batches)
+        jax.block_until_ready((state, metrics))
+
+    return step
+
+
+def torch_step(batch: int):
+    """The same by PyTorch."""
+    model, cam = mofa_jax.load_face_model("open"), mofa_jax.Camera()
+    decoder, encoder = TorchDecoder(model, cam), _torch_alexnet(code_size(model))
+    nn.init.zeros_(encoder[-1].weight)
+    optimizer = torch.optim.Adadelta(encoder.parameters(), lr=0.1, rho=0.95, eps=1e-8)
+    images = torch.from_numpy(_images(batch)).permute(0, 3, 1, 2).float() / 255
+
+    def step() -> None:
+        small = nn.functional.interpolate(
+            images, (_INPUT_SIZE, _INPUT_SIZE), mode="bilinear", antialias=True
+        )
+        codes = encoder(255 * small - 117)
+        loss = 1.92 * decoder.loss(codes, images).mean() + 2.9e-5 * codes.square().sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _torch_alexnet(num_outputs: int) -> nn.Sequential:
+    def norm():
+        return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+
+    return nn.Sequential(
+        *[nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), nn.MaxPool2d(3, 2)],
+        *[nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2)],
+        *[nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()],
+        *[nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU()],
+        *[nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2)],
+        *[nn.Flatten(), nn.Linear(9216, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU()],
+        nn.Linear(4096, num_outputs),
+    )
+
+
+def _images(batch: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (batch, 240, 240, 3), np.uint8)
+
+
+def _milliseconds(step) -> float:
+    times = []
+    for run in range(_RUNS.value + 2):
+        start = time.perf_counter()
+        step()
+        if run > 1:  # the first two compile and warm up
+            times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _in_a_process(name: str, huge_pages: bool) -> float:
+    environment = os.environ | ({"GLIBC_TUNABLES": _TUNABLE} if huge_pages else {})
+    arguments = [f"--only={name}", f"--batch={_BATCH.value}", f"--runs={_RUNS.value}"]
+    command = [sys.executable, "-m", "benchmarks.train_step", *arguments]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def main(_):
+    steps = {"mofa_jax": our_step, "PyTorch": torch_step}
+    if _ONLY.value:
+        print(_milliseconds(steps[_ONLY.value](_BATCH.value)))
+        return
+    for pages in ("ordinary", "huge"):
+        rounds = [[_in_a_process(n, pages == "huge") for n in steps] for _ in range(_ROUNDS.value)]
+        ours, theirs = map(statistics.median, zip(*rounds, strict=True))
+        print(
+            f"alexnet, batch {_BATCH.value}, {pages} pages, {os.cpu_count()} cores: mofa_jax "
+            f"{ours:.0f} ms, PyTorch {theirs:.0f} ms, ratio {theirs / ours:.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    app.run(main)
