@@ -3,9 +3,9 @@
     python -m benchmarks.train_step --batch=5 --runs=9
 
 Ours is the step that `main.py` takes. The rival has the same network (bvlc_alexnet, 257 outputs),
-the decoder of `benchmarks/torch_decoder.py` and `torch.optim.Adadelta`. Each runs in processes of its
-own (PyTorch's threads, waiting, take time from ours), in turns, with ordinary pages and with the
-huge pages that `main.py` asks for; the medians of the processes' medians are printed.
+the decoder of `benchmarks/torch_decoder.py` and `torch.optim.Adadelta`. Each runs in processes of
+its own (PyTorch's threads, waiting, take time from ours), in turns, with ordinary pages and with
+the huge pages that `main.py` asks for; the medians of the processes' medians are printed.
 """
 
 import os
