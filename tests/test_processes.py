@@ -70,6 +70,8 @@ def test_two_processes_give_the_gradient_of_one_and_train(tiny_model, tmp_path):
     config.face_model, config.data.kind = str(tmp_path / "tiny.npz"), "synthetic"
     config.batch_size, config.num_steps, config.data.num_eval = 4, 2, 4
     config.log_every, config.optimizer.warmup_steps = 1, 0
+    config.encoder.widths, config.encoder.num_hidden = [8, 8, 16, 16, 16], 32
+    config.camera.image_size = 120
     settings = tmp_path / "config.json"
     settings.write_text(json.dumps(config.to_dict()))
     script = Path(__file__).with_name("one_of_two_processes.py")
