@@ -1,5 +1,6 @@
 """Strict JAX settings for all tests, several simulated devices, and the fixtures they share."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -32,6 +33,7 @@ from mofa_jax.face_model import face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+gc.set_threshold(50_000)  # JAX's programs are many objects, and looking through them takes long
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
