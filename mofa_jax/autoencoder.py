@@ -1,5 +1,6 @@
 """Encoder, decoder and loss as one differentiable function (paper, Fig. 1 and Eq. 6-7)."""
 
+import functools
 import logging
 import math
 import os
@@ -54,7 +55,13 @@ def project_landmarks(params: FaceParams, landmarks: FaceModel, cam: Camera) -> 
 
 def random_weights(encoder: nn.Module, seed: int, cam: Camera) -> dict:
     """The encoder's variables by He initialization; the last layer is zero."""
-    return jax.jit(encoder.init)(jax.random.key(seed), jnp.zeros((1, *cam.image_size, 3)))
+    return _init(encoder, jax.random.key(seed), jnp.zeros((1, *cam.image_size, 3)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(encoder: nn.Module, key: jax.Array, images: jax.Array) -> dict:
+    """Compiled once for all runs of a process whose encoders are equal."""
+    return encoder.init(key, images)
 
 
 def initial_weights(encoder: nn.Module, config: ConfigDict, cam: Camera) -> dict:

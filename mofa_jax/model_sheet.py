@@ -12,7 +12,7 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import write_image
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize
-from mofa_jax.renderer import render
+from mofa_jax.renderer import compiled_render, render
 
 _COLUMNS = 8
 _PANEL = 0.8  # of the default camera's 240 px
@@ -76,7 +76,7 @@ def _mean_row(model: FaceModel) -> np.ndarray:
 
 def _with_landmarks(panel: np.ndarray, model: FaceModel) -> np.ndarray:
     camera = Camera().scaled(_PANEL)
-    screen = np.asarray(render(FaceParams.neutral(model), model, camera).screen)
+    screen = np.asarray(compiled_render(FaceParams.neutral(model), model, camera).screen)
     marked = np.ascontiguousarray(panel)
     for vertex in np.asarray(model.landmarks):
         if vertex >= 0:

@@ -1,8 +1,11 @@
 """Strict JAX settings for all tests, several simulated devices, and the fixtures they share."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
+
+import jaxlib
 
 # Tests compile much and compute little: no optimization, and no program compiled twice.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,6 +15,11 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=4",
         "--xla_backend_optimization_level=0",
+        # XLA's older code for fused operations is compiled in less than half the time. jaxlib 0.12
+        # has none, and XLA ends the process at a flag that it does not know.
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        if jaxlib.__version__.startswith("0.10.")
+        else "",
     ]
 )
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="mofa_jax_tests_"))
@@ -25,6 +33,7 @@ from mofa_jax.face_model import face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+gc.set_threshold(50_000)  # JAX's programs are many objects, and looking through them takes long
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -314,6 +314,8 @@ def _write_checkpoint(folder: Path) -> None:
     config = compact.get_config()
     config.face_model, config.data.kind = str(model), "synthetic"
     config.batch_size, config.num_steps, config.data.num_eval = 4, 2, 4
+    config.camera.image_size, config.encoder.num_hidden = 120, 32
+    config.encoder.widths = [8, 8, 16, 16, 16]
     train_and_evaluate(config, folder / "run")
 
 

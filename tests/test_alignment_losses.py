@@ -31,7 +31,7 @@ def scene(model, seed=0):
 
 def test_area_photometric_equals_a_numpy_sum(tiny_model, float64):
     _, out, image = scene(as_dtype(tiny_model, np.float64))
-    value = losses.area_photometric(out, jnp.asarray(image), 0.2)
+    value = jax.jit(losses.area_photometric)(out, jnp.asarray(image), 0.2)
     color, screen = np.asarray(out.color), np.asarray(out.screen)
     distance = np.linalg.norm(oracle.bilinear(image, screen) - color, axis=1)
     expected = (np.asarray(out.area) * (np.minimum(distance, 0.2) - 0.2)).sum() / 240**2
@@ -41,7 +41,7 @@ def test_area_photometric_equals_a_numpy_sum(tiny_model, float64):
 def test_patch_correlation_equals_numpys_weighted_correlation(tiny_model, float64):
     _, out, image = scene(as_dtype(tiny_model, np.float64))
     patches = np.asarray(surface_patches(tiny_model, 6))
-    value = losses.patch_correlation(out, jnp.asarray(image), jnp.asarray(patches))
+    value = jax.jit(losses.patch_correlation)(out, jnp.asarray(image), jnp.asarray(patches))
     seen = oracle.bilinear(image, np.asarray(out.screen)).mean(1)
     drawn, front = np.asarray(out.color).mean(1), np.asarray(out.front_facing)
     total = shares = 0.0
@@ -95,11 +95,12 @@ def test_a_limited_gradient_leaves_the_value_and_teaches_reflectance_and_light_a
         limited = limit_geometry_gradient(out, params, model, share)
         return losses.photometric(limited, jnp.asarray(image))
 
-    value_and_grad = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    value_and_grad = jax.jit(jax.value_and_grad(loss))
     (none, at_none), (half, at_half), (whole, at_whole) = (
         value_and_grad(params, share) for share in (0.0, 0.5, 1.0)
     )
-    np.testing.assert_allclose([none, half, whole], losses.photometric(out, jnp.asarray(image)))
+    expected = jax.jit(losses.photometric)(out, jnp.asarray(image))
+    np.testing.assert_allclose([none, half, whole], expected)
     for name in ("shape", "expression", "rotation", "translation"):
         full = getattr(at_whole, name)
         assert not np.any(getattr(at_none, name)) and np.any(full)
@@ -119,6 +120,11 @@ def test_objective_names_the_alignment_terms(tiny_model):
         "confidence": np.zeros((2, 68), np.float32),
     }
     codes = jnp.asarray(0.1 * rng.normal(size=(2, code_size(tiny_model))), jnp.float32)
-    loss, (terms, _) = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+
+    @jax.jit
+    def run(codes, batch):
+        return objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+
+    loss, (terms, _) = run(codes, batch)
     assert terms["patch_correlation"] > 0 > terms["area_photometric"]
     np.testing.assert_allclose(loss, sum(terms.values()), rtol=1e-6)

@@ -31,6 +31,7 @@ from mofa_jax.camera import make_camera
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.evaluation.errors import evaluate, make_errors_of
 from mofa_jax.params import code_size
+from mofa_jax.renderer import compiled_render
 
 EXPERIMENTS = (
     alexnet,
@@ -44,6 +45,16 @@ EXPERIMENTS = (
     synthetic,
     quickstart,
 )
+
+
+def objective_of(codes, batch, decoder, config):
+    """Loss, terms and metrics of the codes themselves at step 0, compiled."""
+
+    @jax.jit
+    def run(codes, batch, decoder):
+        return objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+
+    return run(codes, batch, decoder)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda module: module.__name__)
@@ -87,9 +98,7 @@ def test_objective_is_the_weighted_sum_of_the_papers_terms(tiny_model):
         "confidence": rng.uniform(0.1, 1, (2, 68)).astype(np.float32),
     }
     decoder = Decoder(tiny_model, cam)
-    loss, (terms, metrics) = objective(
-        codes, batch, 0, decoder, lambda weights, images: weights, config
-    )
+    loss, (terms, metrics) = objective_of(codes, batch, decoder, config)
     m, expected, errors = oracle.model_arrays(tiny_model), np.zeros(3), np.zeros(2)
     for i in range(2):
         out = oracle.render(codes[i], m)
@@ -117,7 +126,7 @@ def test_the_code_term_is_the_squared_difference_in_units_of_each_parts_spread(t
         "code": true,
     }
     decoder = Decoder(tiny_model, mofa_jax.Camera())
-    loss, (terms, _) = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+    loss, (terms, _) = objective_of(codes, batch, decoder, config)
     spread = np.ones(code_size(tiny_model))
     spread[-33:] = 0.2
     np.testing.assert_allclose(terms["code"], np.mean(((codes - true) / spread) ** 2), rtol=1e-5)
@@ -129,8 +138,8 @@ def test_landmark_model_projects_like_the_whole_one(tiny_model):
     small, cam = landmark_model(lacking), mofa_jax.Camera()
     code = 0.3 * np.random.default_rng(0).normal(size=code_size(tiny_model)).astype(np.float32)
     params = mofa_jax.FaceParams.from_code(jnp.asarray(code), tiny_model)
-    screen = mofa_jax.renderer.project_vertices(params, small, cam)
-    whole = mofa_jax.render(params, lacking, cam).screen[tiny_model.landmarks]
+    screen = jax.jit(mofa_jax.renderer.project_vertices)(params, small, cam)
+    whole = compiled_render(params, lacking, cam).screen[tiny_model.landmarks]
     known = np.arange(68) != 30
     np.testing.assert_allclose(screen[known], whole[known], rtol=1e-5)
     assert small.landmarks[30] == -1
@@ -140,7 +149,7 @@ def test_first_rendering_is_the_average_face_whatever_the_photograph(tiny_model)
     config = compact.get_config()
     encoder = encoder_from_config(config.encoder, code_size(tiny_model))
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 240, 240, 3)), jnp.float32)
-    codes = encoder.apply(jax.jit(encoder.init)(jax.random.key(0), images), images)
+    codes, _ = jax.jit(encoder.init_with_output)(jax.random.key(0), images)
     assert not np.any(codes)
 
 
@@ -184,8 +193,8 @@ def test_the_same_face_fills_a_crop_of_any_size(tiny_model, size):
     assert cam.image_size == (size, size)
     code = 0.3 * np.random.default_rng(0).normal(size=code_size(tiny_model)).astype(np.float32)
     params = mofa_jax.FaceParams.from_code(jnp.asarray(code), tiny_model)
-    screen = mofa_jax.render(params, tiny_model, cam).screen
-    reference = mofa_jax.render(params, tiny_model, mofa_jax.Camera()).screen
+    screen = compiled_render(params, tiny_model, cam).screen
+    reference = compiled_render(params, tiny_model, mofa_jax.Camera()).screen
     np.testing.assert_allclose(screen, factor * reference, rtol=1e-4)
 
 
@@ -194,7 +203,7 @@ def held_out(model, size=240):
     config = default.get_config().camera
     config.image_size = size
     cam = make_camera(config)
-    screen = mofa_jax.render(mofa_jax.FaceParams.neutral(model), model, cam).screen
+    screen = compiled_render(mofa_jax.FaceParams.neutral(model), model, cam).screen
     points = np.asarray(screen)[np.asarray(model.landmarks)] + (3 * size / 240, 0)
     batch = {
         "image": np.full((2, size, size, 3), 128, np.uint8),
@@ -270,7 +279,7 @@ def test_loss_is_the_sum_of_its_named_terms(tiny_model):
     config.light = config.population_shape = config.population_pose = 0.5
     rng = np.random.default_rng(0)
     codes = (0.3 * rng.normal(size=(2, code_size(tiny_model)))).astype(np.float32)
-    loss, (terms, _) = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+    loss, (terms, _) = objective_of(codes, batch, decoder, config)
     assert set(terms) == {
         "photometric",
         "landmark",
@@ -292,7 +301,7 @@ def test_a_loss_without_a_prior_is_finite(tiny_model):
     config = compact.get_config().loss
     config.regularizer = config.regularizer_start = 0.0
     codes = np.full((2, code_size(tiny_model)), 0.1, np.float32)
-    loss, (terms, _) = objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+    loss, (terms, _) = objective_of(codes, batch, decoder, config)
     assert np.isfinite(loss) and terms["regularizer"] == 0
 
 

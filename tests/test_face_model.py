@@ -6,6 +6,7 @@ import pytest
 
 import mofa_jax
 from mofa_jax.face_models.analytic import analytic_face
+from mofa_jax.renderer import compiled_render
 
 
 def arrays():
@@ -60,7 +61,7 @@ def test_models_in_the_box_have_the_papers_code_and_follow_the_conventions(name)
     assert landmarks.min() >= 0
     center = np.asarray(model.mean_shape)[landmarks[17:]].mean(axis=0)
     np.testing.assert_allclose(center, [0, 0.04, 0], atol=1e-4)
-    out = mofa_jax.render(params, model, mofa_jax.Camera())
+    out = compiled_render(params, model, mofa_jax.Camera())
     assert np.mean(out.front_facing) > 0.6  # wound counter-clockwise, turned to the viewer
     screen = np.asarray(out.screen)[landmarks]
     assert screen[36, 0] < screen[45, 0]  # the subject's right eye is on the viewer's left

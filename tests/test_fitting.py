@@ -91,8 +91,8 @@ def test_photometric_curvature_is_that_of_all_residuals(tiny_model, float64):
     params = FaceParams.from_code(code, model)
     rendering = compiled_render(params, model, CAM)
     front = np.asarray(rendering.front_facing)
-    jacobian, residual = np.asarray(jax.jit(jax.jacfwd(residuals))(code))[front], residuals(code)
-    residual = np.asarray(residual)[front]
+    jacobian = np.asarray(jax.jit(jax.jacfwd(residuals))(code))[front]
+    residual = np.asarray(jax.jit(residuals)(code))[front]
     weight = 1 / (model.num_vertices * np.maximum(np.linalg.norm(residual, axis=1), 0.01))
     expected = np.einsum("n,nci,ncj->ij", weight, jacobian, jacobian)
     matrix = photometric_matrix(params, rendering, image, model, 3 * int(front.sum()))

@@ -335,8 +335,9 @@ def test_folder_with_every_kind_of_bad_file_goes_on(tmp_path, monkeypatch, log):
 def test_threads_do_not_change_the_corpus(tmp_path):
     folder = tmp_path / "p"
     folder.mkdir()
-    for i in range(40):
-        Image.fromarray(np.roll(astronaut()[:300], 7 * i, axis=1)).save(folder / f"{i}.png")
+    for i in range(40):  # three chunks of them
+        portrait = np.roll(astronaut()[:260, 90:350], 5 * i, axis=1)
+        Image.fromarray(portrait).save(folder / f"{i}.png")
     (folder / "2.png").write_text("not a photograph")
     one, three = (
         prepare_folder(

@@ -32,6 +32,7 @@ def run(tmp_path_factory, tiny_model):
     config = compact.get_config()
     config.face_model, config.data.kind = str(folder / "model.npz"), "synthetic"
     config.batch_size, config.num_steps, config.data.num_eval = 4, 2, 4
+    config.encoder.widths, config.encoder.num_hidden = [8, 8, 16, 16, 16], 32
     train_and_evaluate(config, folder / "run")
     return folder / "run"
 

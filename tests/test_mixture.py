@@ -51,7 +51,7 @@ WEIGHTS = [
 @pytest.mark.parametrize(("weights", "shares"), WEIGHTS)
 def test_every_stretch_of_places_holds_the_corpora_in_their_shares(weights, shares):
     sources = [Named("abc"[k], 250) for k in range(len(weights))]
-    letters = np.array([name[0] for name in names(Mixture(sources, weights), 10, 300)])
+    letters = np.array([name[0] for name in names(Mixture(sources, weights), 100, 30)])
     for corpus, share in enumerate(shares):
         drawn = np.cumsum(letters == "abc"[corpus])
         assert np.abs(drawn - share * np.arange(1, 3001)).max() < 0.0015 * 3000

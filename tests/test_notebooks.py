@@ -1,5 +1,6 @@
 """Every notebook runs from top to bottom, in a short form where its own would take long."""
 
+import os
 from pathlib import Path
 
 import nbformat
@@ -30,7 +31,8 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("XLA_FLAGS", "")  # one device
+    one_device = "--xla_force_host_platform_device_count=1"
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {one_device}")
     where = {"metadata": {"path": str(tmp_path / "notebooks")}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
     pictures = [

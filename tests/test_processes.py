@@ -26,7 +26,7 @@ def run_processes(arguments, count):
         **os.environ,
         "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
         "JAX_NUM_PROCESSES": str(count),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1",
     }
     processes = [
         subprocess.Popen(
@@ -70,6 +70,8 @@ def test_two_processes_give_the_gradient_of_one_and_train(tiny_model, tmp_path):
     config.face_model, config.data.kind = str(tmp_path / "tiny.npz"), "synthetic"
     config.batch_size, config.num_steps, config.data.num_eval = 4, 2, 4
     config.log_every, config.optimizer.warmup_steps = 1, 0
+    config.encoder.widths, config.encoder.num_hidden = [8, 8, 16, 16, 16], 32
+    config.camera.image_size = 120
     settings = tmp_path / "config.json"
     settings.write_text(json.dumps(config.to_dict()))
     script = Path(__file__).with_name("one_of_two_processes.py")

@@ -25,6 +25,7 @@ from mofa_jax.data.synthetic.corpus import true_geometry
 from mofa_jax.metrics import geometric_error
 from mofa_jax.params import code_size
 from mofa_jax.render_corpus import render_corpus
+from mofa_jax.renderer import compiled_render
 
 COUNTS = {"count": 5, "eval_count": 2}
 
@@ -90,7 +91,7 @@ def test_it_opens_as_a_prepared_corpus(corpus):
 def test_a_records_code_rendered_again_gives_its_landmarks(corpus, tiny_model):
     for record in read(corpus, "train"):
         params = mofa_jax.FaceParams.from_code(jnp.asarray(record["code"]), tiny_model)
-        screen = mofa_jax.render(params, tiny_model, mofa_jax.Camera()).screen
+        screen = compiled_render(params, tiny_model, mofa_jax.Camera()).screen
         expected = np.asarray(screen)[tiny_model.landmarks]
         np.testing.assert_allclose(record["landmarks"], expected, atol=1e-3)
         box = np.concatenate([expected.min(axis=0), np.ptp(expected, axis=0)])
@@ -290,8 +291,9 @@ def test_other_background_photographs_are_other_settings(config, tmp_path):
     for folder, blue in (("a", 0), ("b", 255)):
         for i in range(60):
             (tmp_path / folder).mkdir(exist_ok=True)
-            Image.new("RGB", (330, 330), (i, 0, blue)).save(tmp_path / folder / f"{i}.png")
+            Image.new("RGB", (100, 100), (i, 0, blue)).save(tmp_path / folder / f"{i}.png")
     mine = config.copy_and_resolve_references()
+    mine.camera.image_size, mine.data.synthetic.num_backgrounds = 60, 2
     mine.data.synthetic.backgrounds = str(tmp_path / "a")
     render_corpus(mine, tmp_path / "c", count=1, eval_count=1)
     mine.data.synthetic.backgrounds = str(tmp_path / "b")

@@ -10,6 +10,7 @@ from test_parameter_file import saved_face
 import mofa_jax
 from mofa_jax import editing
 from mofa_jax.pictured_face import PicturedFace
+from mofa_jax.renderer import compiled_render
 from mofa_jax.repaint import edited_photograph, morphed_photograph
 
 SCALE, LEFT, TOP = 1.3, 30.0, 20.0
@@ -40,7 +41,7 @@ def place(tiny_model, cam):
 def inner(tiny_model, cam, place):
     """Rows and columns of the photograph well inside the zero code's face."""
     _, mask = mofa_jax.rasterize(
-        mofa_jax.render(place(None).params, tiny_model, cam), tiny_model, cam
+        compiled_render(place(None).params, tiny_model, cam), tiny_model, cam
     )
     rows, columns = np.nonzero(np.asarray(mask))
     centre = np.array([rows.mean() * SCALE + TOP, columns.mean() * SCALE + LEFT]).astype(int)
@@ -100,7 +101,7 @@ def test_what_was_hidden_has_the_models_colors_in_the_photographs_tone(place, ti
     face = place(gray, rotation=jnp.array([0.0, 0.7, 0.0]))
     after = editing.repose(face.params, jnp.array([-0.5, 0.0, 0.0]))
     edited = edited_photograph(face, after, tiny_model).astype(float)
-    _, mask = mofa_jax.rasterize(mofa_jax.render(after, tiny_model, cam), tiny_model, cam)
+    _, mask = mofa_jax.rasterize(compiled_render(after, tiny_model, cam), tiny_model, cam)
     share = (edited < 250).any(axis=-1).sum() / (np.asarray(mask).sum() * SCALE**2)
     assert share == pytest.approx(1, abs=0.1)  # the whole face, and nothing else
     inside = edited[(edited < 250).any(axis=-1)]

@@ -156,20 +156,25 @@ def pointers(kind):
     }
 
 
-@pytest.mark.parametrize("kind", [np.dtype("O"), np.dtype([("a", "O")])])
-@pytest.mark.parametrize("way", pointers(np.dtype("O")))
-def test_no_bytes_of_a_pickle_become_objects(tmp_path, way, kind):
-    path = write(tmp_path / "flame.pkl", [pointers(kind)[way]])
+def test_no_bytes_of_a_pickle_become_objects(tmp_path):
+    """In a process of their own, which such an object would end."""
+    paths = [
+        write(tmp_path / f"{way}-{number}.pkl", [value])
+        for number, kind in enumerate([np.dtype("O"), np.dtype([("a", "O")])])
+        for way, value in pointers(kind).items()
+    ]
     code = (
         "import pathlib, sys; from mofa_jax.face_models import safe_pickle, flame\n"
-        "try: print(safe_pickle.load_pickle(pathlib.Path(sys.argv[1])))\n"
-        "except safe_pickle.FaceModelError as error: print('refused:', error)"
+        "for path in sys.argv[1:]:\n"
+        "    try: print(safe_pickle.load_pickle(pathlib.Path(path)), flush=True)\n"
+        "    except safe_pickle.FaceModelError as error: print('refused:', error, flush=True)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr[-500:]
-    assert "refused: " in done.stdout and str(path) in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr[-500:]
+    for path, line in zip(paths, done.stdout.splitlines(), strict=True):
+        assert line.startswith("refused: ") and str(path) in line
 
 
 def test_a_place_far_away_is_refused_before_a_table_is_made(tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image
 
 import mofa_jax
 from mofa_jax.export import write_glb
+from mofa_jax.renderer import compiled_render
 from mofa_jax.texture import TextureError, photograph_texture
 
 AFFINE = np.array([[1.5, 0.0, 40.0], [0.0, 1.5, 25.0]])  # crop -> photograph
@@ -30,7 +31,7 @@ def face():
     params = mofa_jax.FaceParams.neutral(model).replace(rotation=turned)
     picture = np.rint(255 * photograph()).astype(np.uint8)
     texture = photograph_texture(picture, AFFINE, params, model, mofa_jax.Camera(), SIZE)
-    return model, mofa_jax.render(params, model, mofa_jax.Camera()), texture / 255
+    return model, compiled_render(params, model, mofa_jax.Camera()), texture / 255
 
 
 def cosines(rendering):

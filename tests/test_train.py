@@ -18,7 +18,7 @@ from flax import linen as nn
 
 import mofa_jax
 import mofa_jax.evaluation.errors as evaluation
-from configs import compact, default
+from configs import compact
 from mofa_jax import train as training
 from mofa_jax.autoencoder import Decoder, initial_weights, random_weights
 from mofa_jax.camera import make_camera
@@ -28,8 +28,10 @@ from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.layers import code_layer
 from mofa_jax.params import code_size
+from mofa_jax.train import make_train_steps
 
 ROOT = Path(__file__).resolve().parents[1]
+SIZE = 120  # of the crops, px
 pytestmark = pytest.mark.slow  # each test compiles a train step
 
 
@@ -39,14 +41,39 @@ def room_for_large_programs():
     jax.clear_caches()
 
 
-@pytest.fixture(autouse=True)
-def compiled_steps_are_not_stored():
-    """jaxlib has crashed in storing a compiled train step late in a long session."""
+def not_stored(steps):
+    """Train steps that stay out of JAX's cache of compiled programs: jaxlib has crashed in storing
+    one late in a long session."""
     name = "jax_persistent_cache_min_compile_time_secs"
-    before = getattr(jax.config, name)
-    jax.config.update(name, 1e9)
-    yield
-    jax.config.update(name, before)
+
+    def run(*arguments):
+        before = getattr(jax.config, name)
+        jax.config.update(name, 1e9)
+        try:
+            return steps(*arguments)
+        finally:
+            jax.config.update(name, before)
+
+    return run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def equal_settings_share_their_programs():
+    """Runs are compiled once for each encoder, loss and optimizer, not once for each run."""
+    steps, errors = {}, {}
+
+    def make_steps(encode, optimizer, config):
+        schedule = config.num_steps if config.optimizer.schedule == "cosine" else None
+        key = (encode.__self__, config.loss.to_json(), config.optimizer.to_json(), schedule)
+        return steps.setdefault(key, not_stored(make_train_steps(encode, optimizer, config)))
+
+    def make_errors_of(encode):
+        return errors.setdefault(encode.__self__, evaluation.make_errors_of(encode))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "make_train_steps", make_steps)
+        patch.setattr(training, "make_errors_of", make_errors_of)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +88,7 @@ def crops(tiny_model, tmp_path_factory):
     """A TFDS-free source: crops of synthetic faces in a folder, with landmarks beside them."""
     folder = tmp_path_factory.mktemp("photographs")
     keys = example_keys(0, 0, 16, "train")
-    batch = synthetic_batch(keys, tiny_model, mofa_jax.Camera())
+    batch = synthetic_batch(keys, tiny_model, mofa_jax.Camera().scaled(SIZE / 240))
     names = [f"face_{i:02d}.png" for i in range(16)]
     for name, image in zip(names, np.asarray(batch["image"]), strict=True):
         cv2.imwrite(str(folder / name), np.round(255 * image[..., ::-1]).astype(np.uint8))
@@ -75,6 +102,8 @@ def config(model_file, crops):
     config.face_model, config.data.path = str(model_file), str(crops)
     config.data.crop, config.data.eval_fraction, config.data.num_eval = "landmarks", 0.3, 4
     config.data.augmentation.flip = 0.5
+    config.camera.image_size, config.optimizer.schedule = SIZE, "constant"
+    config.encoder.widths, config.encoder.num_hidden = [8, 8, 16, 16, 16], 32
     config.batch_size, config.num_steps, config.optimizer.warmup_steps = 4, 6, 0
     config.log_every, config.image_every, config.eval_every = 2, 100, 100
     return config
@@ -120,8 +149,7 @@ def test_killed_and_resumed_run_ends_with_the_same_weights_and_losses(
     config, tmp_path, device_cache
 ):
     config.log_every, config.data.device_cache = 1, device_cache
-    training.train_and_evaluate(config, tmp_path / "whole")
-    config.num_steps = 6
+    config.optimizer.schedule = "cosine"
     config.checkpoint_every_minutes = 0.0  # after every step
     script = (
         "import sys, os, json, logging; sys.path.insert(0, sys.argv[1])\n"
@@ -141,6 +169,7 @@ def test_killed_and_resumed_run_ends_with_the_same_weights_and_losses(
     killed = subprocess.run(arguments, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     training.train_and_evaluate(config, tmp_path / "killed")
+    training.train_and_evaluate(config, tmp_path / "whole")
     step, weights = weights_of(tmp_path / "whole")
     assert step == 6
     assert_same(weights_of(tmp_path / "killed")[1], weights)
@@ -196,6 +225,7 @@ def test_sigterm_saves_and_stops(config, tmp_path, monkeypatch):
 
 def test_all_evaluations_of_a_run_are_compiled_once(config, tmp_path, monkeypatch):
     config.eval_every, traced = 2, []
+    monkeypatch.setattr(training, "make_errors_of", evaluation.make_errors_of)
     plain = evaluation.face_errors
     monkeypatch.setattr(evaluation, "face_errors", lambda *a: traced.append(1) or plain(*a))
     training.train_and_evaluate(config, tmp_path)
@@ -260,8 +290,6 @@ def test_resolved_config_and_model_checksum_are_written(config, tmp_path, tiny_m
 
 def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
     config.loss.landmark, config.num_steps, config.data.augmentation.flip = 0.0, 3, 0.0
-    config.data.crop = "haar"
-    config.data.kind = "synthetic"
     results = []
     for landmarks_known in (True, False):
         feed_next = training.open_data
@@ -367,7 +395,7 @@ def train_step_gradients(model, config, num_devices):
         optimizer = optax.GradientTransformation(lambda weights: weights, keep_gradient)
         pmap = jax.pmap
         patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=devices, **k))
-        steps = training.make_train_steps(encoder.apply, optimizer, config)
+        steps = not_stored(make_train_steps(encoder.apply, optimizer, config))
         state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
         decoder = training.replicate(Decoder(model, cam))
         batches = streamed.shard({key: array[None] for key, array in batch.items()})
@@ -388,9 +416,8 @@ def test_four_devices_give_the_gradients_of_one(config, tiny_model):
     )
 
 
-def test_missing_data_path_is_one_clear_sentence(tmp_path):
-    config = default.get_config()
-    config.face_model = "analytic"
+def test_missing_data_path_is_one_clear_sentence(config, tmp_path):
+    config.data.path = ""
     with pytest.raises(ValueError, match=r"data\.path is empty"):
         training.train_and_evaluate(config, tmp_path)
 

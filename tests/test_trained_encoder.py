@@ -15,6 +15,7 @@ from mofa_jax.data.faces.crop import invert_affine, transform_points
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.encoders.trained import ASSET, TrainedEncoderError, read_trained, write_trained
 from mofa_jax.figures import overlay_on_photograph
+from mofa_jax.renderer import compiled_render
 
 pytestmark = pytest.mark.slow  # compiles refinement and pictures
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,7 +119,7 @@ def test_refinement_brings_colors_nearer_and_leaves_the_landmarks(predict):
     np.testing.assert_array_equal(before.crop.image, after.crop.image)
 
     def error(face):
-        rendering = mofa_jax.render(face.params, predict.model, predict.cam)
+        rendering = compiled_render(face.params, predict.model, predict.cam)
         return float(mofa_jax.metrics.photometric_error(rendering, image))
 
     assert error(after) < 0.8 * error(before)
@@ -136,7 +137,7 @@ def test_a_face_fitted_to_six_points_is_nearer_than_the_encoders(predict):
     fitted = mofa_jax.fit(image, model, cam, points, num_steps=20)
 
     def errors(params):
-        rendering = mofa_jax.render(params, model, cam)
+        rendering = compiled_render(params, model, cam)
         offset = np.asarray(rendering.screen)[model.landmarks] - points
         colors = mofa_jax.metrics.photometric_error(rendering, image.astype(np.float32) / 255)
         return np.nanmean(np.linalg.norm(offset, axis=1)), float(colors)

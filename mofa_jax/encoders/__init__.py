@@ -9,6 +9,7 @@ A new encoder is a module of this folder and a row of `_ENCODERS`; the fields of
 """
 
 from importlib import import_module
+from typing import Any
 
 from flax import linen as nn
 from ml_collections import ConfigDict
@@ -43,8 +44,13 @@ def encoder_from_config(config: ConfigDict, num_outputs: int) -> nn.Module:
       InputError: no encoder has this name.
     """
     cls = _encoder_class(config.name)
-    fields = {key: config[key] for key in config if key in cls.__annotations__}
+    fields = {key: _hashable(config[key]) for key in config if key in cls.__annotations__}
     return cls(num_outputs=num_outputs, **fields)
+
+
+def _hashable(value: Any) -> Any:
+    """A field's value; a config that was read back from JSON has lists for tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _encoder_class(name: str) -> type[nn.Module]:

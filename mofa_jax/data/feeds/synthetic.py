@@ -127,16 +127,19 @@ def _make_render(model, cam, batch_size, ranges, photographs):
     they are stored."""
     settings = jax.device_put((model, cam, ranges, photographs))
 
-    @functools.partial(jax.jit, static_argnames=("split", "places"))
-    def render_all(seed, numbers, split, places, *settings):
-        def render_one(number: jax.Array) -> dict[str, jax.Array]:
-            keys = example_keys(seed, number, batch_size, split)[places.start : places.stop]
-            return as_stored(synthetic_batch(keys, *settings))
-
-        return jax.lax.map(render_one, numbers)
-
     def render(seed: int, numbers: np.ndarray, split: str, places: range) -> dict[str, jax.Array]:
         start = jax.device_put((np.uint32(seed), np.asarray(numbers, np.int32)))
-        return render_all(*start, split, places, *settings)
+        return _render_all(*start, batch_size, split, places, *settings)
 
     return render
+
+
+@functools.partial(jax.jit, static_argnames=("batch_size", "split", "places"))
+def _render_all(seed, numbers, batch_size, split, places, *settings):
+    """One program for all feeds whose faces are equal but for their numbers."""
+
+    def render_one(number: jax.Array) -> dict[str, jax.Array]:
+        keys = example_keys(seed, number, batch_size, split)[places.start : places.stop]
+        return as_stored(synthetic_batch(keys, *settings))
+
+    return jax.lax.map(render_one, numbers)
