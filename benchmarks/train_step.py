@@ -22,6 +22,7 @@ from absl import app, flags
 from torch import nn
 
 import mofa_jax
+from benchmarks import torch_encoders
 from benchmarks.torch_decoder import TorchDecoder
 from configs import default
 from mofa_jax.autoencoder import Decoder, random_weights
@@ -68,7 +69,7 @@ def our_step(batch: int):
 def torch_step(batch: int):
     """The same by PyTorch."""
     model, cam = mofa_jax.load_face_model("open"), mofa_jax.Camera()
-    decoder, encoder = TorchDecoder(model, cam), _torch_alexnet(code_size(model))
+    decoder, encoder = TorchDecoder(model, cam), torch_encoders.alexnet(code_size(model))
     nn.init.zeros_(encoder[-1].weight)
     optimizer = torch.optim.Adadelta(encoder.parameters(), lr=0.1, rho=0.95, eps=1e-8)
     images = torch.from_numpy(_images(batch)).permute(0, 3, 1, 2).float() / 255
@@ -84,21 +85,6 @@ def torch_step(batch: int):
         optimizer.step()
 
     return step
-
-
-def _torch_alexnet(num_outputs: int) -> nn.Sequential:
-    def norm():
-        return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
-
-    return nn.Sequential(
-        *[nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), nn.MaxPool2d(3, 2)],
-        *[nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2)],
-        *[nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()],
-        *[nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU()],
-        *[nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2)],
-        *[nn.Flatten(), nn.Linear(9216, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU()],
-        nn.Linear(4096, num_outputs),
-    )
 
 
 def _images(batch: int) -> np.ndarray:
