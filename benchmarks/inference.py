@@ -4,8 +4,8 @@
     python -m benchmarks.inference
 
 Ours takes uint8 crops of 240 px and shrinks them itself; the rivals are given the shrunken images.
-ONNX Runtime runs what PyTorch exports. Each runs in processes of its own, in turns; medians of their
-medians are printed.
+ONNX Runtime runs what PyTorch exports. Each runs in processes of its own, in turns; the medians
+of their medians are printed.
 """
 
 import os
