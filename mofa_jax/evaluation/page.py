@@ -55,9 +55,7 @@ def evaluation_page(
             section(f"Mean errors by {kind}", _groups_table(groups))
             for kind, groups in result["groups"].items()
         ),
-        section(
-            "nme box, % by |yaw|, degrees, and the mean of the three", table([*balanced.items()])
-        )
+        section("Landmark error in the box, %, by |yaw|", table([*balanced.items()]))
         if balanced
         else "",
         *(section(title, drawing(svg)) for title, svg in curves.items()),

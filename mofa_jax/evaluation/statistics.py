@@ -12,7 +12,8 @@ from mofa_jax.evaluation.faces import UNITS, Face
 
 QUANTILES = (0.05, 0.25, 0.75, 0.9, 0.95, 0.99)
 _YAWS = (0, 15, 30, 60)  # degrees, where a range of |yaw| begins
-_BALANCED_YAWS = (30, 60)  # degrees; 30 belongs to the smaller ones, 60 too
+_BALANCED_YAWS = (30, 60)  # degrees, where a range of |yaw| ends
+_BALANCED_LABELS = ("0-30", "30-60", "60-90")
 
 Groups = dict[str, list[Face]]
 
@@ -73,11 +74,9 @@ def balanced_over_yaw(faces: Sequence[Face], key: str = "nme_box") -> dict[str, 
     values = values_of(known, key)
     if set(place) != {0, 1, 2}:
         return {}
-    means = [float(values[place == k].mean()) for k in range(3)]
-    return {
-        **dict(zip(("0-30", "30-60", "60-90"), means, strict=True)),
-        "mean": float(np.mean(means)),
-    }
+    means = {label: values[place == k].mean() for k, label in enumerate(_BALANCED_LABELS)}
+    means["mean"] = np.mean([*means.values()])
+    return {label: float(mean) for label, mean in means.items()}
 
 
 def by_corpus(faces: Iterable[Face]) -> Groups:
