@@ -29,6 +29,10 @@ def evaluate() -> None:
     runpy.run_module("mofa_jax.evaluate", run_name="__main__", alter_sys=True)
 
 
+def export_benchmark() -> None:
+    runpy.run_module("mofa_jax.export_benchmark", run_name="__main__", alter_sys=True)
+
+
 def import_model() -> None:
     runpy.run_module("mofa_jax.import_model", run_name="__main__", alter_sys=True)
 

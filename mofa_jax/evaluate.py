@@ -84,6 +84,9 @@ def main(argv: Sequence[str]) -> None:
     except KeyboardInterrupt:
         sys.exit("Stopped; nothing was written.")
     _print(result["all"])
+    if balanced := result["nme_box_over_yaw"]:
+        ranges = ", ".join(f"{label}: {value:.4g}" for label, value in balanced.items())
+        print(f"nme box by |yaw|, degrees, and the mean of the three: {ranges}")
     print(
         f"{result['all']['num_faces']} faces, {result['all']['num_failed']} failed; "
         f"see {output / 'report.html'}"

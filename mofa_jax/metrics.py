@@ -60,6 +60,30 @@ def outer_eye_distance(points: jax.Array, confidence: jax.Array) -> jax.Array:
     return jnp.where(jnp.all(confidence[corners] > 0), safe_norm(left - right), jnp.nan)
 
 
+def box_normalized_error(
+    screen: jax.Array, model: FaceModel, points: jax.Array, confidence: jax.Array
+) -> jax.Array:
+    """The normalized mean error of AFLW2000-3D: over the square root of the landmarks' box's area.
+
+    Zhu et al., "Face Alignment Across Large Poses: A 3D Solution", CVPR 2016.
+
+    Args:
+      screen: [68, 2], px, the landmarks as they are drawn.
+      model: those of the 68 that it has count.
+      points: [68, 2], continuous pixels.
+      confidence: [68]; landmarks of confidence zero do not count.
+
+    Returns:
+      The mean distance over sqrt(width x height) of the box of `points`; NaN without any.
+    """
+    annotated = (confidence > 0)[:, None]
+    low = jnp.min(jnp.where(annotated, points, jnp.inf), axis=0)
+    high = jnp.max(jnp.where(annotated, points, -jnp.inf), axis=0)
+    counts = annotated[:, 0] & (model.landmarks >= 0)
+    distance = safe_norm(jnp.where(counts[:, None], screen - points, 0.0))
+    return jnp.sum(distance) / jnp.sum(counts) / jnp.sqrt(jnp.prod(high - low))
+
+
 def landmark_bias(
     screen: jax.Array, model: FaceModel, points: jax.Array, confidence: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

@@ -105,6 +105,13 @@ def rows(folder) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+def nme_box(drawn_points, points) -> float:
+    """Mean distance of the 68 over the root of the area of the annotated ones' box, %."""
+    width, height = np.ptp(points, axis=0)
+    distance = np.linalg.norm(drawn_points - points, axis=1)
+    return 100 * distance.mean() / np.sqrt(width * height)
+
+
 def errors_of(example, code, model) -> dict[str, float]:
     """The errors of a face in NumPy, float64."""
     m, out, factor = oracle.model_arrays(model), drawn(code, model), 240 / SIZE
@@ -114,6 +121,7 @@ def errors_of(example, code, model) -> dict[str, float]:
         _, distance = oracle.landmark(out, m, points, example["confidence"])
         errors["landmark_error"] = factor * distance
         errors["nme"] = 100 * distance / np.linalg.norm(points[36] - points[45])
+        errors["nme_box"] = nme_box(out["screen"][m["landmarks"]], points)
         screen = out["screen"][m["landmarks"][oracle.LOSS_LANDMARKS]]
         known = points[oracle.LOSS_LANDMARKS]
         errors["scale_bias"] = np.sqrt(np.var(screen, 0).sum() / np.var(known, 0).sum())

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mofa_jax import metrics
-from mofa_jax.autoencoder import Decoder, face_errors
+from mofa_jax.autoencoder import Decoder, face_errors, landmark_model, project_landmarks
 from mofa_jax.camera import REFERENCE_SIZE, head_yaw
 from mofa_jax.data.feeds.mixture import Example, ExampleSource
 from mofa_jax.data.feeds.streamed import read_ahead
@@ -27,6 +27,7 @@ from mofa_jax.params import FaceParams
 UNITS = {  # of the errors, in the order in which they are shown; px are those of a 240 px crop
     "landmark_error": "px of 240",
     "nme": "% of the eyes' distance",
+    "nme_box": "% of the box's side",
     "photometric_error": "RGB in [0, 1]",
     "geometric_error": "mm",
     "scale_bias": "ratio",
@@ -141,7 +142,9 @@ def _measure_batch(
         known = {key: value for key, value in found.items() if np.isfinite(value)}
         name = example["name"]
         reason = f"{name}: {_missing(known, annotated[row], found)}" if failed[row] else ""
-        faces[index] = Face(corpus, index, name, known, float(yaw[row]), codes[row], reason)
+        head_yaw = example.get("yaw", np.nan)  # annotated
+        head_yaw = float(head_yaw if np.isfinite(head_yaw) else yaw[row])
+        faces[index] = Face(corpus, index, name, known, head_yaw, codes[row], reason)
     return faces
 
 
@@ -154,14 +157,19 @@ def _missing(known: Mapping[str, float], annotated: bool, wanted: Iterable[str])
 
 @jax.jit
 def _errors_of(codes: jax.Array, batch: dict[str, Any], decoder: Decoder) -> dict[str, jax.Array]:
-    """`face_errors` with the landmark error normalized, %, and the head's yaw, rad, [B] each."""
+    """`face_errors` with normalized landmark errors, %, and the head's yaw, rad, [B] each."""
     params = FaceParams.from_code(codes, decoder.model)
     errors = face_errors(params, batch, batch["image"].astype(jnp.float32) / 255.0, decoder)
     eyes = jax.vmap(metrics.outer_eye_distance)(batch["landmarks"], batch["confidence"])
     eyes *= REFERENCE_SIZE / decoder.cam.image_size[1]
+    screen = project_landmarks(params, landmark_model(decoder.model), decoder.cam)
+    in_box = jax.vmap(metrics.box_normalized_error, (0, None, 0, 0))(
+        screen, decoder.model, batch["landmarks"], batch["confidence"]
+    )
     true = FaceParams.from_code(batch["code"], decoder.model) if "code" in batch else params
     return {
         **errors,
         "nme": 100 * errors["landmark_error"] / eyes,
+        "nme_box": 100 * in_box,
         "yaw": jax.vmap(head_yaw)(true.rotation),
     }

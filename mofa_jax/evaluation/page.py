@@ -44,7 +44,9 @@ def evaluation_page(
     """
     failed = [(face.name, face.failed) for face in faces if face.failed]
     counts = f"{len(faces)} faces of {', '.join(sets)}; {len(failed)} failed."
-    made = {key: result[key] for key in result if key not in ("all", "groups", "failed")}
+    shown = ("all", "nme_box_over_yaw", "groups", "failed")
+    made = {key: result[key] for key in result if key not in shown}
+    balanced = result["nme_box_over_yaw"]
     return page(
         "Evaluation",
         paragraph(f"Encoder: {result['encoder']}, step {result['step']}. {counts}"),
@@ -53,6 +55,9 @@ def evaluation_page(
             section(f"Mean errors by {kind}", _groups_table(groups))
             for kind, groups in result["groups"].items()
         ),
+        section("Landmark error in the box, %, by |yaw|", table([*balanced.items()]))
+        if balanced
+        else "",
         *(section(title, drawing(svg)) for title, svg in curves.items()),
         *_pictures(faces, sets, predict),
         section("Failed", table(failed)) if failed else "",

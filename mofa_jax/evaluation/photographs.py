@@ -32,7 +32,8 @@ _NOTHING_KNOWN = FaceLandmarks(
 class PhotographFaces:
     """Every face of some photographs whose landmarks are known, cut out when it is asked for.
 
-    `faces[i]` is as of a corpus: dict(image, landmarks, confidence, name). A photograph without
+    `faces[i]` is as of a corpus: dict(image, landmarks, confidence, name), and the yaw, degrees,
+    NaN if it is not known. A photograph without
     known landmarks counts with its largest face. A photograph that cannot be read, and a face that
     is not found, raise an error that names them.
     """
@@ -51,7 +52,8 @@ class PhotographFaces:
           predict: whose camera the crops are for.
           crop: "found", as `Predictor.faces` cuts out; "haar", squares about the detector's boxes;
             "landmarks", squares about the known landmarks.
-          landmark_file: by default the one in the folder; .pts files are found anyway.
+          landmark_file: by default the one in the folder; .pts files, and the .mat files of
+            AFLW2000-3D, are found anyway.
           pixel_centers: where that file puts them, see `read_landmark_file`.
 
         Raises:
@@ -93,6 +95,7 @@ class PhotographFaces:
             "landmarks": face.landmarks,
             "confidence": face.confidence,
             "name": item.name,
+            "yaw": known[k].yaw if known else np.nan,
         }
 
     def _cut_out(self, image: np.ndarray, known: Sequence[FaceLandmarks], k: int) -> Crop | None:

@@ -18,7 +18,13 @@ from typing import Any
 from mofa_jax.errors import InputError
 from mofa_jax.evaluation.faces import UNITS, Face, LabeledSource, measure
 from mofa_jax.evaluation.page import evaluation_page
-from mofa_jax.evaluation.statistics import by_corpus, by_pattern, by_yaw, summarize
+from mofa_jax.evaluation.statistics import (
+    balanced_over_yaw,
+    by_corpus,
+    by_pattern,
+    by_yaw,
+    summarize,
+)
 from mofa_jax.extras import install_command
 from mofa_jax.files import atomic_write, remove_temporaries
 from mofa_jax.inference import Predictor
@@ -85,6 +91,7 @@ def evaluate_encoder(
         **provenance(),
         "seconds": round(time.monotonic() - start, 1),
         "all": summarize(faces),
+        "nme_box_over_yaw": balanced_over_yaw(faces),
         "groups": {
             kind: {label: summarize(members) for label, members in parts.items()}
             for kind, parts in groups.items()

@@ -12,6 +12,8 @@ from mofa_jax.evaluation.faces import UNITS, Face
 
 QUANTILES = (0.05, 0.25, 0.75, 0.9, 0.95, 0.99)
 _YAWS = (0, 15, 30, 60)  # degrees, where a range of |yaw| begins
+_BALANCED_YAWS = (30, 60)  # degrees, where a range of |yaw| ends
+_BALANCED_LABELS = ("0-30", "30-60", "60-90")
 
 Groups = dict[str, list[Face]]
 
@@ -59,6 +61,22 @@ def by_yaw(faces: Iterable[Face]) -> Groups:
         place = np.searchsorted(_YAWS, abs(face.yaw), side="right") - 1 if known else -1
         groups[labels[place]].append(face)
     return {label: members for label, members in groups.items() if members}
+
+
+def balanced_over_yaw(faces: Sequence[Face], key: str = "nme_box") -> dict[str, float]:
+    """The means of an error in three ranges of |yaw|, degrees, and the mean of the three.
+
+    The protocol of AFLW2000-3D, where faces from the front would outweigh the others. Empty if a
+    range has no face with that error.
+    """
+    known = [face for face in faces if key in face.errors and np.isfinite(face.yaw)]
+    place = np.searchsorted(_BALANCED_YAWS, [abs(face.yaw) for face in known])
+    values = values_of(known, key)
+    if set(place) != {0, 1, 2}:
+        return {}
+    means = {label: values[place == k].mean() for k, label in enumerate(_BALANCED_LABELS)}
+    means["mean"] = np.mean([*means.values()])
+    return {label: float(mean) for label, mean in means.items()}
 
 
 def by_corpus(faces: Iterable[Face]) -> Groups:

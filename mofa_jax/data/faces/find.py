@@ -25,6 +25,7 @@ from mofa_jax.data.faces.quality import (
     check_landmarks,
     check_picture,
 )
+from mofa_jax.data.sources.aflw2000 import read_aflw2000
 from mofa_jax.data.sources.items import Picture
 from mofa_jax.data.sources.landmark_files import (
     FaceLandmarks,
@@ -93,7 +94,8 @@ class Options:
 class Finder:
     """What looks for faces, one a worker process.
 
-    detector: gives the boxes. landmarks: for faces that `table`, or a .pts file, does not know.
+    detector: gives the boxes. landmarks: for faces that `table`, or a file beside the picture,
+      does not know.
     """
 
     detector: FaceDetector
@@ -166,14 +168,16 @@ class Finder:
 
 
 def known_landmarks(picture: Picture, table: LandmarkTable) -> list[FaceLandmarks]:
-    """The faces of a picture that a table, or else the picture's .pts file, gives landmarks of.
+    """The faces of a picture that a table, or else a file beside the picture, gives landmarks of.
 
     Raises:
-      LandmarkFileError: the .pts file cannot be read.
+      LandmarkFileError: that file, .pts or .mat, cannot be read.
     """
     found = table.find(picture.name)
-    if not found and picture.pts is not None and picture.pts.is_file():
-        found = (read_pts(picture.pts),)
+    beside = (path for path in picture.annotations if path.is_file())
+    if not found and (path := next(beside, None)):
+        face = read_aflw2000(path) if path.suffix == ".mat" else read_pts(path)
+        found = () if face is None else (face,)
     return [face for face in found if face.centroid is not None]
 
 

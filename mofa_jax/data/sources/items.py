@@ -79,7 +79,7 @@ class Item:
 
     path: the file as bytes (names need not be UTF-8), or the TFDS data set's folder.
     name: its name below the source, valid text, unique. group: see `Source`.
-    stamp: sizes and modification times, ns, of the file and of its .pts files, that tell changed
+    stamp: sizes and modification times, ns, of the file and of its annotations, that tell changed
     ones. record: its number, -1 for a file.
     """
 
@@ -95,14 +95,15 @@ class Picture:
     """One upright picture.
 
     image: uint8 [H, W, 3] RGB. name: of the picture. frame: its number in a video, -1 otherwise.
-    group: the person or clip. pts: the .pts file of its landmarks, which need not be there.
+    group: the person or clip. annotations: the files that its landmarks may be in, which need not
+    be there.
     """
 
     image: np.ndarray
     name: str
     frame: int
     group: str
-    pts: Path | None = None
+    annotations: tuple[Path, ...] = ()
 
 
 def list_items(source: Source) -> list[Item]:
@@ -131,11 +132,11 @@ def read_pictures(item: Item, source: Source) -> Iterator[Picture]:
         return
     path = Path(os.fsdecode(item.path))
     if source.kind == "photographs":
-        yield Picture(read_photograph(path), item.name, -1, item.group, _pts_of(path, -1))
+        yield Picture(read_photograph(path), item.name, -1, item.group, _annotations_of(path))
         return
     for number, frame in video.read_frames(path, source.every):
         name = f"{item.name}@{number:06d}"
-        yield Picture(frame, name, number, item.group, _pts_of(path, number))
+        yield Picture(frame, name, number, item.group, (_frame_annotation(path, number),))
 
 
 def group_rank(seed: int, group: str) -> float:
@@ -175,17 +176,20 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _pts_of(path: Path, frame: int) -> Path:
-    """The .pts file of a photograph (frame -1), or of a video's frame, counted from 0."""
-    if frame < 0:
-        return path.with_suffix(".pts")
+def _annotations_of(path: Path) -> tuple[Path, ...]:
+    """What may hold the landmarks of a photograph: iBUG's .pts, and the .mat of AFLW2000-3D."""
+    return path.with_suffix(".pts"), path.with_suffix(".mat")
+
+
+def _frame_annotation(path: Path, frame: int) -> Path:
+    """The .pts file of a video's frame, counted from 0."""
     return path.parent / "annot" / f"{frame + 1:06d}.pts"  # 300-VW's, which counts from 1
 
 
 def _stamp(path: Path, kind: str) -> tuple[int, ...]:
-    annotations = [_pts_of(path, -1)]
+    annotations = _annotations_of(path)
     if kind == "videos":
-        annotations = sorted(_pts_of(path, 0).parent.glob("*.pts"))
+        annotations = sorted(_frame_annotation(path, 0).parent.glob("*.pts"))
     stamp: tuple[int, ...] = ()
     for file in (path, *annotations):
         try:

@@ -34,11 +34,13 @@ class FaceLandmarks:
     points: float32 [68, 2], continuous px of the photograph, 0 where there is none.
     confidence: float32 [68], 0 = none.
     clean: whether the file counts this face as good.
+    yaw: of the head, degrees, see `head_yaw`; NaN where the file does not say.
     """
 
     points: np.ndarray
     confidence: np.ndarray
     clean: bool = True
+    yaw: float = np.nan
 
     @property
     def centroid(self) -> np.ndarray | None:

@@ -1,0 +1,166 @@
+"""Meshes of a benchmark's photographs, in the layout that the benchmark's own evaluation reads.
+
+python -m mofa_jax.export_benchmark --benchmark=now --output=OUT
+    --images=NoW_Dataset/final_release_version --list=imagepathsvalidation.txt
+python -m mofa_jax.export_benchmark --benchmark=realy --output=OUT --images=REALY_image
+
+The same command again goes on with the photographs that have no mesh yet. See docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from tqdm import tqdm
+
+from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box
+from mofa_jax.data.faces.detectors import TwoDetectors
+from mofa_jax.data.sources.images import read_photograph
+from mofa_jax.errors import InputError, errors_as_sentences, one_line
+from mofa_jax.export.benchmarks import (
+    BENCHMARKS,
+    Prediction,
+    now_predictions,
+    read_box,
+    realy_predictions,
+    write_prediction,
+    write_template,
+)
+from mofa_jax.inference import Predictor, in_chunks, load_for_inference
+from mofa_jax.params import FaceParams
+from mofa_jax.processes import configure_logging, keep_compiled_programs
+
+
+def export_benchmark(
+    predict: Predictor,
+    benchmark: str,
+    images: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    image_list: str | os.PathLike[str] | None = None,
+    refine_steps: int = 0,
+) -> int:
+    """Writes the meshes that are not in `output` yet.
+
+    A photograph that cannot be read, and one without a face, is named and left out.
+
+    Args:
+      predict: a restored encoder.
+      benchmark: one of `BENCHMARKS`.
+      images: the benchmark's folder of photographs, see `now_predictions` and `realy_predictions`.
+      output: the folder of the meshes.
+      image_list: a text file with a photograph a line; NoW needs it.
+      refine_steps: see `Predictor.faces`.
+
+    Returns:
+      How many photographs have no mesh.
+
+    Raises:
+      InputError: the list, the folder or the face model cannot be used.
+      OSError: the files cannot be written.
+    """
+    images, output = Path(images), Path(output)
+    lines = _lines(image_list) if image_list else []
+    if benchmark == "now":
+        predictions = now_predictions(images, lines, output, predict.model)
+    else:
+        predictions = realy_predictions(images, lines, output)
+        write_template(output, predict.model)
+    missing = [prediction for prediction in predictions if not prediction.is_written]
+    total, failed = len(predictions), []
+    with tqdm(total=total, initial=total - len(missing), desc="Exporting", unit="photo") as bar:
+        for prediction, found in _reconstructed(predict, missing, refine_steps):
+            try:
+                if isinstance(found, InputError):
+                    raise found
+                write_prediction(prediction, found, predict.model)
+            except InputError as error:
+                failed.append(prediction)
+                bar.write(f"failed: {one_line(error)}", file=sys.stderr)
+            bar.update()
+    print(f"{total - len(failed)} of {total} photographs have a mesh in {output}.")
+    return len(failed)
+
+
+def _lines(path: str | os.PathLike[str]) -> list[str]:
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path}: the list of images cannot be read ({error}).") from error
+    return [line for line in lines if line]
+
+
+def _reconstructed(
+    predict: Predictor, predictions: Sequence[Prediction], refine_steps: int
+) -> Iterator[tuple[Prediction, FaceParams | InputError]]:
+    """The code of the face of each photograph, or why there is none."""
+    detector, size = TwoDetectors(), predict.cam.image_size[0]
+    failed: list[tuple[Prediction, InputError]] = []
+
+    def cut_out() -> Iterator[tuple[tuple[Prediction, Crop], np.ndarray]]:
+        for prediction in predictions:
+            try:
+                photograph = read_photograph(prediction.photograph)
+                box = _face_box(prediction, photograph, detector)
+                yield (prediction, crop_from_box(photograph, box, size)), photograph
+            except InputError as error:
+                failed.append((prediction, error))
+
+    for chunk in in_chunks(cut_out()):
+        keys, photographs = zip(*chunk, strict=True)
+        crops, codes = predict.settled(photographs, [crop for _, crop in keys])
+        if refine_steps:
+            codes = predict.refined(codes, np.array([crop.image for crop in crops]), refine_steps)
+        for (prediction, _), code in zip(keys, codes, strict=True):
+            yield prediction, FaceParams.from_code(jnp.asarray(code), predict.model)
+    yield from failed
+
+
+def _face_box(prediction: Prediction, photograph: np.ndarray, detector: TwoDetectors) -> np.ndarray:
+    """The benchmark's box (x, y, w, h) of the face, or where it gives none the largest found."""
+    if prediction.box is not None and prediction.box.is_file():
+        return read_box(prediction.box)  # of another detector: `settled` cuts out again if need be
+    boxes = detector.detect(photograph)
+    if not len(boxes):
+        raise FaceError(f"{prediction.photograph}: no face was found")
+    return boxes[0]
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    configure_logging()
+    keep_compiled_programs()
+    with errors_as_sentences(_OUTPUT.value):
+        failed = export_benchmark(
+            load_for_inference(_WORKDIR.value, _FACE_MODEL.value),
+            _BENCHMARK.value,
+            _IMAGES.value,
+            _OUTPUT.value,
+            _LIST.value,
+            _REFINE.value,
+        )
+    if failed:
+        sys.exit(f"error: {failed} photographs have no mesh; they are named above.")
+
+
+if __name__ == "__main__":
+    _BENCHMARK = flags.DEFINE_enum("benchmark", None, BENCHMARKS, "Whose layout.", required=True)
+    _IMAGES = flags.DEFINE_string("images", None, "Its folder of photographs.", required=True)
+    _LIST = flags.DEFINE_string("list", None, "Text file with a photograph a line; NoW's list.")
+    _OUTPUT = flags.DEFINE_string("output", None, "Folder of the meshes.", required=True)
+    _REFINE = flags.DEFINE_integer(
+        "refine", 0, "Steps of refinement after the encoder, as of `reconstruct`.", lower_bound=0
+    )
+    _WORKDIR = flags.DEFINE_string(
+        "workdir", None, "Of a run whose encoder is used instead of the one in the box."
+    )
+    _FACE_MODEL = flags.DEFINE_string(
+        "face_model", None, "Where the face model is now, if not where it was in training."
+    )
+    app.run(main)
