@@ -14,8 +14,7 @@ from ml_collections import ConfigDict
 
 import mofa_jax
 from configs import compact
-from mofa_jax.data.sources.aflw2000 import read_aflw2000
-from mofa_jax.data.sources.landmark_files import LandmarkFileError
+from mofa_jax.data.sources.landmark_files import LandmarkFileError, read_aflw2000
 from mofa_jax.evaluation.photographs import PhotographFaces
 from mofa_jax.evaluation.results import evaluate_encoder
 from mofa_jax.inference import Predictor

@@ -25,12 +25,12 @@ from mofa_jax.data.faces.quality import (
     check_landmarks,
     check_picture,
 )
-from mofa_jax.data.sources.aflw2000 import read_aflw2000
 from mofa_jax.data.sources.items import Picture
 from mofa_jax.data.sources.landmark_files import (
     FaceLandmarks,
     LandmarkFileError,
     LandmarkTable,
+    read_aflw2000,
     read_pts,
 )
 from mofa_jax.errors import InputError

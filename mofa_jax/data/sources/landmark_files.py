@@ -1,4 +1,4 @@
-"""Landmarks beside the photographs: `.pts` files, `landmarks.json`, `landmarks.npz`.
+"""Landmarks beside the photographs: `.pts` and `.mat` files, `landmarks.json`, `landmarks.npz`.
 
 All points are returned in this project's continuous pixels of the upright photograph: x right, y
 down, the center of the top-left pixel at (0.5, 0.5). Most files put pixel centers at integers
@@ -13,6 +13,7 @@ import os
 from pathlib import Path, PurePath
 
 import numpy as np
+import scipy.io
 
 from mofa_jax.errors import InputError
 from mofa_jax.npz import NpzError, read_npz
@@ -21,6 +22,7 @@ NUM_LANDMARKS = 68
 PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
 FILE_NAMES = ("landmarks.json", "landmarks.npz")
 _KEYS = ("files", "landmarks", "confidence", "clean")
+_POINTS, _POSE = "pt3d_68", "Pose_Para"  # of AFLW2000-3D
 
 
 class LandmarkFileError(InputError):
@@ -184,3 +186,35 @@ def _check(path: Path, arrays: dict[str, np.ndarray]):
                 f"{path}: '{key}' has the shape {list(array.shape)}, expected {list(shape)}"
             )
     return arrays["files"], arrays["landmarks"], np.nan_to_num(confidence), clean
+
+
+def read_aflw2000(path: Path) -> FaceLandmarks | None:
+    """The landmarks of a `.mat` file of AFLW2000-3D, with the head's yaw; None if it holds none.
+
+    Zhu et al., "Face Alignment Across Large Poses: A 3D Solution", CVPR 2016. `pt3d_68` [3, 68] are
+    the landmarks of a fitted 3D face, those of the jaw too, x and y in MATLAB's pixels: the first
+    pixel's center is (1, 1). `Pose_Para` [1, 7] begins with pitch, yaw and roll, radians, of the
+    rotation R = R_x R_y R_z that turns the face (0, 0, 1) of yaw y towards x = -sin y: to the left
+    of the image.
+
+    Raises:
+      LandmarkFileError: the file is damaged, or its arrays have other shapes.
+    """
+    try:
+        content = scipy.io.loadmat(path, variable_names=[_POINTS, _POSE])
+        if _POINTS not in content:
+            return None
+        points = np.asarray(content[_POINTS], np.float64)
+        pose = np.ravel(np.asarray(content[_POSE], np.float64))
+        if points.shape != (3, NUM_LANDMARKS) or len(pose) < 3 or not np.isfinite(points).all():
+            raise ValueError(f"{_POINTS} {points.shape}, {_POSE} ({len(pose)},)")
+    except Exception as error:  # of damaged files, a dozen types
+        raise LandmarkFileError(
+            f"{path}: this is not a .mat file of AFLW2000-3D with {_POINTS} [3, {NUM_LANDMARKS}] "
+            f"and {_POSE} [1, 7] ({error}); remove or replace it"
+        ) from error
+    return FaceLandmarks(
+        (points[:2].T - 0.5).astype(np.float32),
+        np.ones(NUM_LANDMARKS, np.float32),
+        yaw=-float(np.degrees(pose[1])),
+    )
