@@ -303,11 +303,11 @@ def test_other_background_photographs_are_other_settings(config, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_writes_a_corpus_and_says_bad_input_in_a_sentence(config, tmp_path):
-    def run(*arguments):
+    def run(*arguments, output="c"):
         command = [sys.executable, "-m", "mofa_jax.render_corpus", "--config=configs/default.py"]
         root = Path(__file__).parents[1]
         return subprocess.run(
-            [*command, f"--output={tmp_path / 'c'}", "--count=3", "--eval_count=2", *arguments],
+            [*command, f"--output={tmp_path / output}", "--count=3", "--eval_count=2", *arguments],
             cwd=root,
             capture_output=True,
             text=True,
@@ -316,6 +316,9 @@ def test_the_command_writes_a_corpus_and_says_bad_input_in_a_sentence(config, tm
     done = run(f"--config.face_model={config.face_model}")
     assert done.returncode == 0, done.stderr
     assert "3 faces to train on, 2 held out" in done.stdout and len(read(tmp_path / "c", "train"))
+    run(f"--config.face_model={config.face_model}", output="again")
+    for file in (tmp_path / "c").iterdir():  # another process writes the same bytes
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
     failed = run("--config.face_model=nothing.npz")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert failed.stderr.strip().splitlines()[-1].startswith("error: nothing.npz: no such face")
