@@ -1,0 +1,104 @@
+"""The paper's trainings, and the best recipes besides, in pieces of a few minutes each.
+
+    python -m benchmarks.gpu_training --run=alexnet --corpus=corpora/lfw --minutes=9
+
+Each call goes on where the last one ended: `main.py` is stopped by SIGTERM after so many minutes
+and keeps its checkpoint. What it took and reached so far goes to OUTPUT/RUN.json, with the
+commands; further overrides of the config follow after `--`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+from mofa_jax.files import write_json
+from mofa_jax.provenance import provenance
+from mofa_jax.watch import logged_evaluations
+
+RUNS = {
+    "alexnet": ["--config=configs/alexnet.py"],
+    "alexnet_surrogate": ["--config=configs/alexnet_landmarks.py"],
+    "vgg_face": ["--config=configs/vgg.py"],
+    "vgg_face_surrogate": ["--config=configs/vgg_landmarks.py"],
+    "alexnet_synthetic": [  # Fig. 10: rendered faces, of which no truth is told
+        "--config=configs/alexnet.py",
+        "--config.data.kind=synthetic",
+    ],
+    "unsupervised": [  # ten times what two CPU cores do in an hour
+        "--config=configs/compact_unsupervised.py",
+        "--config.batch_size=64",
+        "--config.num_steps=5000",
+        "--config.loss.regularizer_steps=5000",
+        "--config.optimizer.learning_rate=6e-4",
+        "--config.start.batch_size=64",
+        "--config.start.num_steps=6000",
+        "--config.start.optimizer.learning_rate=6e-4",
+    ],
+}
+_RUN = flags.DEFINE_enum("run", None, list(RUNS), "Which.", required=True)
+_CORPUS = flags.DEFINE_string("corpus", None, "Prepared photographs (rendered faces need none).")
+_MINUTES = flags.DEFINE_float("minutes", 9.0, "After which it is stopped.")
+_OUTPUT = flags.DEFINE_string("output", "runs/gpu_training", "Folder of the runs.")
+_LIKE_A_CARD = ("--config.log_every=100", "--config.image_every=1000000")
+
+
+def command(run: str, corpus: str | None, workdir: Path, more: list[str]) -> list[str]:
+    """What is typed. `more`: further overrides of the config."""
+    reads = [] if corpus is None else ["--config.data.kind=tfds", f"--config.data.path={corpus}"]
+    return ["main.py", *RUNS[run], f"--workdir={workdir}", *_LIKE_A_CARD, *reads, *more]
+
+
+def train_for(arguments: list[str], minutes: float, log: Path) -> tuple[float, int]:
+    """Runs a command of Python for so long; the seconds that it took, and its exit status."""
+    start = time.monotonic()
+    with open(log, "ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            process.wait(60 * minutes)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+    return time.monotonic() - start, process.returncode
+
+
+def newest_step(workdir: Path) -> int:
+    """Of a run's checkpoints; 0 without any."""
+    steps = [int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()]
+    return max(steps, default=0)
+
+
+def main(argv: list[str]) -> None:
+    output = Path(_OUTPUT.value)
+    workdir, path = output / _RUN.value, output / f"{_RUN.value}.json"
+    workdir.mkdir(parents=True, exist_ok=True)
+    calls = json.loads(path.read_text())["calls"] if path.is_file() else []
+    arguments = command(_RUN.value, _CORPUS.value, workdir, argv[1:])
+    before = newest_step(workdir)
+    seconds, status = train_for(arguments, _MINUTES.value, output / f"{_RUN.value}.log")
+    steps = newest_step(workdir) - before
+    calls.append({"seconds": seconds, "steps": steps, "status": status, **provenance()})
+    evaluations = logged_evaluations(workdir)
+    result = {"command": ["python", *arguments], "calls": calls, "held_out": evaluations}
+    write_json(path, result)
+    last = {key: [*values.values()][-1] for key, values in evaluations.items() if values}
+    total = sum(call["seconds"] for call in calls)
+    print(
+        f"{_RUN.value}: {before + steps} steps in {total / 60:.1f} minutes, compiling included; "
+        f"{steps / seconds:.1f} steps/s in this call; "
+        + ", ".join(f"{key} {value:.4g}" for key, value in last.items())
+    )
+    if status:
+        sys.exit(f"error: main.py ended with status {status}; see {output / _RUN.value}.log")
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).resolve().parents[1])
+    app.run(main)
