@@ -16,6 +16,7 @@ import scipy.io
 from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS, FaceLandmarks, LandmarkFileError
 
 _POINTS, _POSE = "pt3d_68", "Pose_Para"
+_FARTHEST = 1e6  # px
 
 
 def read_aflw2000(path: Path) -> FaceLandmarks | None:
@@ -30,8 +31,9 @@ def read_aflw2000(path: Path) -> FaceLandmarks | None:
             return None
         points = np.asarray(content[_POINTS], np.float64)
         pose = np.ravel(np.asarray(content[_POSE], np.float64))
-        if points.shape != (3, NUM_LANDMARKS) or len(pose) < 3 or not np.isfinite(points).all():
-            raise ValueError(f"{_POINTS} {points.shape}, {_POSE} ({len(pose)},)")
+        near = (np.abs(points) < _FARTHEST).all()  # not so for NaN
+        if points.shape != (3, NUM_LANDMARKS) or len(pose) < 3 or not near:
+            raise ValueError(f"shapes {points.shape} and {pose.shape}, or values that are no px")
     except Exception as error:  # of damaged files, a dozen types
         raise LandmarkFileError(
             f"{path}: this is not a .mat file of AFLW2000-3D with {_POINTS} [3, {NUM_LANDMARKS}] "
