@@ -164,7 +164,7 @@ def measure(arguments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         triangles, landmarks = file["triangles"], file["landmarks68"]
     triangles = triangles[(triangles < NARROW_FACE).all(1)]
     rng = np.random.default_rng(arguments.seed)
-    fitter = Fitter(model, _skin_vertices(model)[::5])
+    fitter = Fitter(model, skin_vertices(model)[::5])
     border = _border_vertices(model["triangles"])
     forward, backward, medians = [], [], []
     for _ in range(arguments.identities):
@@ -197,18 +197,18 @@ def _outside(target: Surface, landmarks: np.ndarray) -> np.ndarray:
     return facing & ~deep
 
 
-def _skin_vertices(model: dict[str, np.ndarray]) -> np.ndarray:
+def skin_vertices(model: dict[str, np.ndarray]) -> np.ndarray:
     """The model's vertices outside the patches and off the boundary."""
     uncovered = np.ones(len(model["mean_shape"]), bool)
     uncovered[_border_vertices(model["triangles"])] = False
     points, marks = model["mean_shape"], model["mean_shape"][model["landmarks"]]
     for first in (36, 42):
-        uncovered &= ~_inside_polygon(points[:, :2], marks[first : first + 6, :2])
-    uncovered &= ~_inside_polygon(points[:, :2], marks[60:68, :2])
+        uncovered &= ~inside_polygon(points[:, :2], marks[first : first + 6, :2])
+    uncovered &= ~inside_polygon(points[:, :2], marks[60:68, :2])
     return np.flatnonzero(uncovered)
 
 
-def _inside_polygon(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+def inside_polygon(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     """Even-odd rule."""
     inside = np.zeros(len(points), bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):

@@ -118,6 +118,8 @@ def _reconstructed(
             codes = predict.refined(codes, np.array([crop.image for crop in crops]), refine_steps)
         for (prediction, _), code in zip(keys, codes, strict=True):
             yield prediction, FaceParams.from_code(jnp.asarray(code), predict.model)
+        yield from failed
+        failed.clear()
     yield from failed
 
 
@@ -136,15 +138,18 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
     keep_compiled_programs()
-    with errors_as_sentences(_OUTPUT.value):
-        failed = export_benchmark(
-            load_for_inference(_WORKDIR.value, _FACE_MODEL.value),
-            _BENCHMARK.value,
-            _IMAGES.value,
-            _OUTPUT.value,
-            _LIST.value,
-            _REFINE.value,
-        )
+    try:
+        with errors_as_sentences(_OUTPUT.value):
+            failed = export_benchmark(
+                load_for_inference(_WORKDIR.value, _FACE_MODEL.value),
+                _BENCHMARK.value,
+                _IMAGES.value,
+                _OUTPUT.value,
+                _LIST.value,
+                _REFINE.value,
+            )
+    except KeyboardInterrupt:
+        sys.exit("Stopped; the same command goes on with the photographs that have no mesh yet.")
     if failed:
         sys.exit(f"error: {failed} photographs have no mesh; they are named above.")
 

@@ -278,6 +278,30 @@ def _read_landmarks(folder: Path, file: Path) -> None:
         read_landmark_file(file)
 
 
+def _write_aflw2000(folder: Path) -> None:
+    from test_aflw2000 import annotated, write_mat
+
+    write_mat(folder / "image00002.mat", annotated(0), 30.0)
+
+
+def _read_aflw2000(folder: Path, file: Path) -> None:
+    from mofa_jax.data.sources.landmark_files import read_aflw2000
+
+    read_aflw2000(file)
+
+
+def _write_now_box(folder: Path) -> None:
+    from test_export_benchmark import write_box
+
+    write_box(folder / "detected_face" / "IMG_0101.npy", left=10, top=20, right=110, bottom=120)
+
+
+def _read_now_box(folder: Path, file: Path) -> None:
+    from mofa_jax.export.benchmarks import read_box
+
+    read_box(file)
+
+
 def _write_corpus(folder: Path) -> None:
     import shutil
 
@@ -375,6 +399,8 @@ READERS = {
     "environments": Reader(_write_environments, _read_environment, ("PhotographError",), 150),
     "video": Reader(_write_videos, _read_video, ("VideoError",), 150),
     "landmarks": Reader(_write_landmarks, _read_landmarks, ("LandmarkFileError",), 250),
+    "AFLW2000-3D": Reader(_write_aflw2000, _read_aflw2000, ("LandmarkFileError",), 100),
+    "boxes of NoW": Reader(_write_now_box, _read_now_box, ("InputError", *_FACE), 100),
     "corpus": Reader(_write_corpus, _read_corpus, ("CorpusError", "PhotographError"), 100),
     "checkpoint": Reader(
         *(_write_checkpoint, _read_checkpoint, ("CheckpointError", "FaceModelError"), 100),

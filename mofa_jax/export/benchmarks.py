@@ -138,16 +138,20 @@ def write_prediction(prediction: Prediction, params: FaceParams, model: FaceMode
       prediction: where to; the folders are made.
       params: one face's code.
       model: the face model.
+
+    Raises:
+      MeshError: the code is not finite; nothing was written.
+      OSError: the disk is full or refuses to be written.
     """
     is_neutral = prediction.landmarks is not None
     expression = jnp.zeros_like(params.expression) if is_neutral else params.expression
     vertices = np.asarray(_geometry(params.shape, expression, model))
     prediction.mesh.parent.mkdir(parents=True, exist_ok=True)
+    write_obj(prediction.mesh, vertices, model.triangles)
     if prediction.landmarks is not None:
         points = vertices[np.asarray(model.landmarks)[NOW_LANDMARKS]] * MM_PER_DM
         with atomic_write(prediction.landmarks) as temporary, open(temporary, "wb") as file:
             np.save(file, points)
-    write_obj(prediction.mesh, vertices, model.triangles)
 
 
 def write_template(output: Path, model: FaceModel) -> None:

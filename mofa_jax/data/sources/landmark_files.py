@@ -23,6 +23,7 @@ PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
 FILE_NAMES = ("landmarks.json", "landmarks.npz")
 _KEYS = ("files", "landmarks", "confidence", "clean")
 _POINTS, _POSE = "pt3d_68", "Pose_Para"  # of AFLW2000-3D
+_FARTHEST = 1e6  # px, of its points
 
 
 class LandmarkFileError(InputError):
@@ -206,8 +207,9 @@ def read_aflw2000(path: Path) -> FaceLandmarks | None:
             return None
         points = np.asarray(content[_POINTS], np.float64)
         pose = np.ravel(np.asarray(content[_POSE], np.float64))
-        if points.shape != (3, NUM_LANDMARKS) or len(pose) < 3 or not np.isfinite(points).all():
-            raise ValueError(f"{_POINTS} {points.shape}, {_POSE} ({len(pose)},)")
+        near = (np.abs(points) < _FARTHEST).all()  # not so for NaN
+        if points.shape != (3, NUM_LANDMARKS) or len(pose) < 3 or not near:
+            raise ValueError(f"shapes {points.shape} and {pose.shape}, or values that are no px")
     except Exception as error:  # of damaged files, a dozen types
         raise LandmarkFileError(
             f"{path}: this is not a .mat file of AFLW2000-3D with {_POINTS} [3, {NUM_LANDMARKS}] "
