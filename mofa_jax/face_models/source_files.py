@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from mofa_jax.errors import one_line
 from mofa_jax.extras import install_command
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.safe_pickle import read_object_npy
+from mofa_jax.matlab import MatlabError, read_matlab
 from mofa_jax.npz import open_member
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -70,10 +70,10 @@ def read_mat(path: Path, required: Iterable[str], kind: str, optional: Iterable[
     if is_hdf5:
         return _require(_read_hdf5(path, keys, transpose=True), required, path, kind)
     try:
-        loaded = scipy.io.loadmat(path, variable_names=keys)
-    except Exception as error:  # readers of damaged files fail with a dozen types
+        loaded = read_matlab(path, keys)
+    except MatlabError as error:
         raise _cut_short(path, "MATLAB file", error) from error
-    return _require({key: loaded[key] for key in keys if key in loaded}, required, path, kind)
+    return _require(loaded, required, path, kind)
 
 
 def read_hdf5(path: Path, required: Iterable[str], kind: str, optional: Iterable[str] = ()) -> dict:

@@ -13,9 +13,9 @@ import os
 from pathlib import Path, PurePath
 
 import numpy as np
-import scipy.io
 
 from mofa_jax.errors import InputError
+from mofa_jax.matlab import read_matlab
 from mofa_jax.npz import NpzError, read_npz
 
 NUM_LANDMARKS = 68
@@ -202,7 +202,7 @@ def read_aflw2000(path: Path) -> FaceLandmarks | None:
       LandmarkFileError: the file is damaged, or its arrays have other shapes.
     """
     try:
-        content = scipy.io.loadmat(path, variable_names=[_POINTS, _POSE])
+        content = read_matlab(path, [_POINTS, _POSE])
         if _POINTS not in content:
             return None
         points = np.asarray(content[_POINTS], np.float64)
