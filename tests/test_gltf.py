@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -130,6 +131,13 @@ def test_motion_that_does_not_fit_is_refused_by_name(tmp_path, moving, part, cha
     with pytest.raises(MeshError, match=message):
         write_glb(tmp_path / "face.glb", **moving)
     assert not list(tmp_path.iterdir())
+
+
+def test_many_threads_write_at_once_and_warn_of_nothing(tmp_path, moving):
+    """Warnings are errors here, and pygltflib gives one that it silences for the whole process."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: write_glb(tmp_path / f"{i}.glb", **moving), range(100)))
+    assert len({(tmp_path / f"{i}.glb").read_bytes() for i in range(100)}) == 1
 
 
 def test_targets_add_up_to_the_models_face(tiny_model):

@@ -4,6 +4,7 @@ trimesh writes the mesh; pygltflib adds what trimesh cannot write.
 """
 
 import os
+import threading
 
 import numpy as np
 import pygltflib
@@ -13,6 +14,7 @@ from PIL import Image
 from mofa_jax.export.meshes import MeshError, checked_mesh, write_content
 
 METERS_PER_DM = 0.1
+_READING = threading.Lock()  # pygltflib silences warnings in all threads while it reads
 _ARRAY_TYPES = {None: "SCALAR", 3: "VEC3", 4: "VEC4"}
 
 
@@ -103,7 +105,8 @@ class _Extended:
     """The glTF file of one mesh, to which arrays are added."""
 
     def __init__(self, content: bytes):
-        self._gltf = pygltflib.GLTF2.load_from_bytes(content)
+        with _READING:
+            self._gltf = pygltflib.GLTF2.load_from_bytes(content)
         self._arrays = [self._gltf.binary_blob()]
         self._length = len(self._arrays[0])
 
