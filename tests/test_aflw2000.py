@@ -90,6 +90,7 @@ def test_points_count_pixels_from_one_and_yaw_is_positive_to_the_right(tmp_path)
     assert face.yaw == pytest.approx(-40.0, abs=1e-3)  # such a face looks to the left
 
 
+@pytest.mark.slow
 def test_every_face_has_the_error_of_numpy_and_the_yaw_of_its_file(evaluated, tiny_model):
     with open(evaluated / "faces.csv", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if not row["failed"]]
@@ -99,6 +100,7 @@ def test_every_face_has_the_error_of_numpy_and_the_yaw_of_its_file(evaluated, ti
         assert float(row["nme_box"]) == pytest.approx(box_error(i, tiny_model), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_three_ranges_of_yaw_count_alike(evaluated, tiny_model):
     content = json.loads((evaluated / "evaluation.json").read_text())
     errors = [box_error(i, tiny_model) for i in range(len(YAWS))]
@@ -109,6 +111,7 @@ def test_the_three_ranges_of_yaw_count_alike(evaluated, tiny_model):
     assert f"{np.mean(means):.4g}" in (evaluated / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named_and_the_others_count(evaluated):
     content = json.loads((evaluated / "evaluation.json").read_text())
     (failed,) = content["failed"]

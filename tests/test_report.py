@@ -53,6 +53,7 @@ def done(folder):
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_shows_every_face_and_names_what_it_cannot_read(folder, done):
     assert done.returncode == 1 and "2 faces" in done.stdout and "1 files failed" in done.stdout
     html = (folder / "report.html").read_text()
@@ -61,6 +62,7 @@ def test_the_command_shows_every_face_and_names_what_it_cannot_read(folder, done
     assert "http" not in html  # nothing is fetched
 
 
+@pytest.mark.slow
 def test_the_page_holds_pictures_that_turn(folder, done):
     html = (folder / "report.html").read_text()
     files = [base64.b64decode(data) for data in re.findall(r"image/webp;base64,([^']+)", html)]
