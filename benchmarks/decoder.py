@@ -19,6 +19,7 @@ import torch
 from absl import app, flags
 
 import mofa_jax
+from benchmarks.ours import decoder_and_loss
 from benchmarks.torch_decoder import TorchDecoder
 from mofa_jax.params import code_size
 
@@ -50,15 +51,7 @@ def main(_):
     model, cam = mofa_jax.load_face_model(_MODEL.value), mofa_jax.Camera()
     rival = TorchDecoder(model, cam)
     rng = np.random.default_rng(0)
-
-    @jax.jit
-    def value_and_grad(codes, model, images):
-        def loss(code, image):
-            params = mofa_jax.FaceParams.from_code(code, model)
-            return mofa_jax.losses.photometric(mofa_jax.render(params, model, cam), image)
-
-        return jax.vmap(jax.value_and_grad(loss))(codes, images)
-
+    value_and_grad = decoder_and_loss(cam)
     floor = _floor(model)
     print(
         f"N = {model.num_vertices}, code {code_size(model)}, {torch.get_num_threads()} threads, "

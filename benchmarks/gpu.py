@@ -28,6 +28,7 @@ import numpy as np
 from absl import app, flags
 
 import mofa_jax
+from benchmarks.ours import decoder_and_loss, training
 from configs import default
 from mofa_jax.autoencoder import Decoder, objective, random_weights
 from mofa_jax.camera import make_camera
@@ -38,11 +39,9 @@ from mofa_jax.data.synthetic.distributions import SyntheticRanges
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.files import write_json
-from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
 from mofa_jax.provenance import provenance
 from mofa_jax.rasterizer import rasterize_ids
-from mofa_jax.train import TrainState, make_train_steps, replicate
 
 _OUTPUT = flags.DEFINE_string("output", "runs/gpu", "Folder for gpu.json.")
 _PARTS = flags.DEFINE_list("parts", [], "Some of the parts; all of them if none is named.")
@@ -151,7 +150,7 @@ def transfers() -> dict[str, Any]:
     """Steps on faces that lie on the device, with every hidden copy between it and the host
     forbidden."""
     config = _config(Case("compact", "float32", 8, 2))
-    steps, state, decoder, _ = _training(config)
+    steps, state, decoder, _ = training(config)
     feeds = {
         "resident": ResidentFeed(load_cache(_Faces(64)), 8, 0, Augmentation(flip=0.5, shift=3.0)),
         "rendered": SyntheticFeed(
@@ -256,12 +255,12 @@ def train() -> list[dict[str, Any]]:
     bandwidth, rows, start = _bandwidth(), [], time.perf_counter()
     programs = {}
     for case in cases:  # described by shapes: not all weights fit on the card together
-        steps, *arguments = _training(_config(case))
+        steps, *arguments = training(_config(case))
         programs[case] = steps, jax.tree.map(_shape_of, arguments)
         del arguments
     compiled, seconds = _compiled(programs), time.perf_counter() - start
     for case, (program, _) in compiled.items():
-        _, state, decoder, batches = _training(_config(case))
+        _, state, decoder, batches = training(_config(case))
         numbers = sum(leaf.size for leaf in jax.tree.leaves(state.weights))
         state, metrics = jax.block_until_ready(program(state, decoder, batches))
         times = []
@@ -292,16 +291,16 @@ def kernels() -> dict[str, Any]:
     decoders = (1,) if _SHORT.value else (5, 512)
     case = Case("compact", "float32", 2, 2) if _SHORT.value else Case("alexnet", "float32", 5, 20)
     programs = {f"decoder, batch {batch}": _decoder_call(batch) for batch in decoders}
-    steps, *arguments = _training(_config(case))
+    steps, *arguments = training(_config(case))
     name = f"{case.encoder}, batch {case.batch}"
     programs[name] = steps, arguments
     rows = {}
     for name, (program, arguments) in _compiled(programs).items():
         file = Path(_OUTPUT.value) / f"kernels_{name.split(',')[0]}_{len(rows)}.txt.gz"
         file.write_bytes(gzip.compress(program.as_text().encode()))
-        training = not name.startswith("decoder")
-        calls, steps_a_call = (3, case.steps) if training else (20, 1)
-        spent = _kernel_times(program, arguments, calls, donated=training)
+        trains = not name.startswith("decoder")
+        calls, steps_a_call = (3, case.steps) if trains else (20, 1)
+        spent = _kernel_times(program, arguments, calls, donated=trains)
         per_step = {k: 1e-3 * ns / calls / steps_a_call for k, ns in spent.items()}
         longest = sorted(per_step.items(), key=lambda item: -item[1])[:40]
         rows[name] = {"all kernels": sum(per_step.values()), **dict(longest)}
@@ -469,23 +468,6 @@ def _config(case: Case):
     return config
 
 
-def _training(config) -> tuple:
-    """(steps, state, decoder, batches of random pixels) of a config."""
-    model, cam = mofa_jax.load_face_model("open"), make_camera(config.camera)
-    encoder = encoder_from_config(config.encoder, code_size(model))
-    weights = random_weights(encoder, 0, cam)
-    optimizer = make_optimizer(config.optimizer, config.num_steps, model)
-    state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-    steps = make_train_steps(encoder.apply, optimizer, config)
-    shape = (1, config.steps_at_once, config.batch_size)
-    batches = {
-        "image": jax.random.bits(jax.random.key(1), (*shape, 240, 240, 3), jnp.uint8),
-        "landmarks": jnp.full((*shape, 68, 2), 120.0),
-        "confidence": jnp.ones((*shape, 68)),
-    }
-    return steps, replicate(state), replicate(Decoder(model, cam)), batches
-
-
 def _compiled(programs: dict[Any, tuple[Callable, Sequence]]) -> dict[Any, tuple]:
     """Programs, each with its arguments, compiled side by side: XLA needs seconds for each."""
     with ThreadPoolExecutor(8) as pool:
@@ -504,18 +486,9 @@ def _of_photographs(arrays: dict) -> dict:
 
 def _decoder_call(batch: int) -> tuple[Callable, tuple]:
     """Decoder and photometric loss, value and gradient, of a batch, and its arguments."""
-    model, cam = mofa_jax.load_face_model("open"), mofa_jax.Camera()
-
-    @jax.jit
-    def value_and_grad(codes, model, images):
-        def loss(code, image):
-            params = mofa_jax.FaceParams.from_code(code, model)
-            return mofa_jax.losses.photometric(mofa_jax.render(params, model, cam), image)
-
-        return jax.vmap(jax.value_and_grad(loss))(codes, images)
-
+    model = mofa_jax.load_face_model("open")
     codes, images = _codes_and_images(model, batch)
-    return value_and_grad, (codes, model, images)
+    return decoder_and_loss(mofa_jax.Camera()), (codes, model, images)
 
 
 def _codes_and_images(model, batch: int) -> tuple[jax.Array, jax.Array]:

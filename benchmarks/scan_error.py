@@ -24,6 +24,8 @@ from benchmarks.open_model_coverage import Fitter, Surface, inside_polygon, skin
 from mofa_jax.data.synthetic.examples import as_stored, example_keys, synthetic_batch
 from mofa_jax.evaluation.scans import scan_error
 from mofa_jax.evaluation.statistics import describe
+from mofa_jax.export.benchmarks import NOW_LANDMARKS
+from mofa_jax.export.meshes import MM_PER_DM
 from mofa_jax.figures import contact_sheet, five_panels, write_image
 from mofa_jax.files import write_json
 from mofa_jax.params import FaceParams
@@ -34,8 +36,6 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the results.", required
 _COUNT = flags.DEFINE_integer("count", 20, "Faces.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the faces.")
 
-ALIGNED_BY = [36, 39, 42, 45, 33, 48, 54]  # landmarks, NoW's seven
-MM_PER_DM = 100.0
 RADIUS = 0.8  # dm, around the nose's tip: both models' borders are farther away
 BESIDE, BEHIND = 0.015, 0.04  # dm: so near to a vertex that lies so far before it, one is inside
 _PICTURED = 3
@@ -95,8 +95,8 @@ def _error(estimate, truth, model, true_model, region) -> float:
         MM_PER_DM * estimate,
         np.asarray(model.triangles),
         MM_PER_DM * truth,
-        MM_PER_DM * estimate[np.asarray(model.landmarks)[ALIGNED_BY]],
-        MM_PER_DM * truth[np.asarray(true_model.landmarks)[ALIGNED_BY]],
+        MM_PER_DM * estimate[np.asarray(model.landmarks)[NOW_LANDMARKS]],
+        MM_PER_DM * truth[np.asarray(true_model.landmarks)[NOW_LANDMARKS]],
         region=region,
     )
     return found.mean

@@ -15,7 +15,6 @@ import sys
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 from absl import app, flags
@@ -23,14 +22,11 @@ from torch import nn
 
 import mofa_jax
 from benchmarks import torch_encoders
+from benchmarks.ours import training
 from benchmarks.torch_decoder import TorchDecoder
 from configs import default
-from mofa_jax.autoencoder import Decoder, random_weights
-from mofa_jax.camera import make_camera
-from mofa_jax.encoders import encoder_from_config
-from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
-from mofa_jax.train import TrainState, make_train_steps, replicate
+from mofa_jax.processes import HUGE_PAGES
 
 _BATCH = flags.DEFINE_integer("batch", 5, "Photographs a step.")
 _RUNS = flags.DEFINE_integer("runs", 9, "Timed steps of each.")
@@ -38,25 +34,13 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "Processes of each.")
 _ONLY = flags.DEFINE_enum("only", None, ["mofa_jax", "PyTorch"], "Measure this one here.")
 
 _INPUT_SIZE = 227
-_TUNABLE = "glibc.malloc.hugetlb=1"
 
 
 def our_step(batch: int):
     """A function that takes a step and waits for it."""
     config = default.get_config()
-    config.batch_size = batch
-    model, cam = mofa_jax.load_face_model("open"), make_camera(config.camera)
-    encoder = encoder_from_config(config.encoder, code_size(model))
-    optimizer = make_optimizer(config.optimizer, config.num_steps, model)
-    weights = random_weights(encoder, 0, cam)
-    state = replicate(TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights)))
-    decoder = replicate(Decoder(model, cam))
-    steps = make_train_steps(encoder.apply, optimizer, config)
-    batches = {
-        "image": jnp.asarray(_images(batch))[None, None],
-        "landmarks": jnp.full((1, 1, batch, 68, 2), 120.0),
-        "confidence": jnp.ones((1, 1, batch, 68)),
-    }
+    config.batch_size, config.steps_at_once = batch, 1
+    steps, state, decoder, batches = training(config)
 
     def step() -> None:
         nonlocal state
@@ -102,7 +86,7 @@ def _milliseconds(step) -> float:
 
 
 def _in_a_process(name: str, huge_pages: bool) -> float:
-    environment = os.environ | ({"GLIBC_TUNABLES": _TUNABLE} if huge_pages else {})
+    environment = os.environ | (HUGE_PAGES if huge_pages else {})
     arguments = [f"--only={name}", f"--batch={_BATCH.value}", f"--runs={_RUNS.value}"]
     command = [sys.executable, "-m", "benchmarks.train_step", *arguments]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)

@@ -13,6 +13,7 @@ from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
 _CACHE_BYTES = 1_000_000_000
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # in the environment, for malloc
 _logger = logging.getLogger(__name__)
 
 
@@ -35,7 +36,7 @@ def use_huge_pages() -> None:
     if "GLIBC_TUNABLES" in os.environ or platform.libc_ver()[0] != "glibc":
         return
     if allowed.is_file() and "[madvise]" in allowed.read_text():
-        environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+        environment = {**os.environ, **HUGE_PAGES}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 

@@ -22,14 +22,15 @@ from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import PANELS, five_panels
 from mofa_jax.files import atomic_write
+from mofa_jax.illumination import with_ambient
 from mofa_jax.metrics import photometric_error
 from mofa_jax.pages import figure, page, paragraph, section, table
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.renderer import compiled_render
-from mofa_jax.turntable import moving_picture, turntable
+from mofa_jax.turntable import turning_figure
 
-_PANELS_WIDTH, _TURNTABLE_WIDTH = 1060, 480  # px on the page
+_PANELS_WIDTH = 1060  # px on the page
 _STRONGEST = 5  # expression modes that are named
 _FILES = (".glb", ".obj", ".ply", ".json")
 
@@ -78,12 +79,11 @@ def _about(face: PicturedFace, path: Path, model: FaceModel) -> list[str]:
     params, cam = face.params, face.cam
     crop = resample(face.photograph, face.crop_to_photograph, cam.image_size[0])
     panels = encode_photograph(five_panels(crop, params, model, cam), "jpeg", 88)
-    turning = moving_picture(turntable(params, model, cam))
     where = Path(face.saved.photograph).name if face.saved.photograph else "not there any more"
     beside = (path.with_name(path.stem + ending).name for ending in _FILES)
     return [
         figure(panels, f"Photograph: {where}", _PANELS_WIDTH),
-        figure(turning, "", _TURNTABLE_WIDTH, "webp"),
+        turning_figure(params, model, cam),
         table(_numbers(face, crop, model)),
         paragraph("Files: " + ", ".join(name for name in beside if (path.parent / name).exists())),
     ]
@@ -96,7 +96,7 @@ def _numbers(face: PicturedFace, crop: np.ndarray, model: FaceModel) -> list[tup
     yaw, pitch, roll = np.degrees(pose_angles(params))
     modes = np.asarray(params.expression)
     strongest = np.argsort(-np.abs(modes))[:_STRONGEST]
-    light = 0.7 + np.asarray(params.illumination)[0]
+    light = with_ambient(params.illumination)[0]
     return [
         ("color error", f"{float(error):.3f} (distance of RGB in [0, 1])"),
         ("pose", f"yaw {yaw:.0f}, pitch {pitch:.0f}, roll {roll:.0f} degrees"),

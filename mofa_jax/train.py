@@ -183,8 +183,8 @@ def make_train_steps(
 
     K steps in a row, without the host. The metrics, [K] each, are the loss, its `terms` by name,
     the `errors` (NaN without anything to compare) and the `norms` of the gradients; [1] each, the
-    `norms` of the weights and of their way in the whole row. (In every step, these two would be
-    half of what AdaDelta reads and writes.)
+    `norms` of the weights and of their way in the whole row. (In every step, these two would add
+    half as much again to AdaDelta's time on a GPU.)
     Each device works out the gradient of its part of a batch; the parts are averaged. The state
     goes in and comes out the same on every device, and its memory is used again.
     """

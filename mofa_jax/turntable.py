@@ -11,12 +11,14 @@ from mofa_jax.camera import Camera
 from mofa_jax.editing import repose
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import PANELS, five_panels
+from mofa_jax.pages import figure
 from mofa_jax.params import FaceParams
 
 NUM_VIEWS = 24
 WIDEST = 50.0  # degrees to each side; farther round there is no head
 _SHOWN = ("overlay", "geometry")
 _MILLISECONDS = 90  # a view
+_WIDTH = 480  # px on a page
 
 
 def turntable(
@@ -43,6 +45,11 @@ def turntable(
         panels = dict(zip(PANELS, drawn, strict=True))
         views.append(np.concatenate([panels[name] for name in _SHOWN], axis=1))
     return np.stack(views)
+
+
+def turning_figure(params: FaceParams, model: FaceModel, cam: Camera, caption: str = "") -> str:
+    """The turntable as a part of a page, see `pages`."""
+    return figure(moving_picture(turntable(params, model, cam)), caption, _WIDTH, "webp")
 
 
 def moving_picture(views: np.ndarray) -> bytes:

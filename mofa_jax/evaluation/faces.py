@@ -142,9 +142,9 @@ def _measure_batch(
         known = {key: value for key, value in found.items() if np.isfinite(value)}
         name = example["name"]
         reason = f"{name}: {_missing(known, annotated[row], found)}" if failed[row] else ""
-        head_yaw = example.get("yaw", np.nan)  # annotated
-        head_yaw = float(head_yaw if np.isfinite(head_yaw) else yaw[row])
-        faces[index] = Face(corpus, index, name, known, head_yaw, codes[row], reason)
+        annotated_yaw = example.get("yaw", np.nan)
+        best_yaw = float(annotated_yaw if np.isfinite(annotated_yaw) else yaw[row])
+        faces[index] = Face(corpus, index, name, known, best_yaw, codes[row], reason)
     return faces
 
 

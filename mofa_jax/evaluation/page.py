@@ -17,11 +17,11 @@ from mofa_jax.inference import Predictor
 from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.pages import Cell, drawing, figure, page, paragraph, section, table
 from mofa_jax.params import FaceParams
-from mofa_jax.turntable import moving_picture, turntable
+from mofa_jax.turntable import turning_figure
 
 _RANKED = ("landmark_error", "geometric_error", "photometric_error")  # the first that is known
 _NUM_PICTURED = 5  # faces of each kind
-_WIDTH, _TURNTABLE_WIDTH = 1060, 480  # px, of a face's pictures
+_WIDTH = 1060  # px, of a face's pictures
 _LEGEND = "From left to right: landmarks, annotated green and drawn orange; " + ", ".join(PANELS)
 _DRAWN_COLOR = (255, 120, 30)  # of the reconstruction's landmarks
 
@@ -124,8 +124,7 @@ def _picture(face: Face, source: LabeledSource, predict: Predictor) -> str:
 
 def _turning(face: Face, predict: Predictor) -> str:
     params = FaceParams.from_code(jnp.asarray(face.code), predict.model)
-    views = turntable(params, predict.model, predict.cam)
-    return figure(moving_picture(views), face.name, _TURNTABLE_WIDTH, "webp")
+    return turning_figure(params, predict.model, predict.cam, face.name)
 
 
 def _title(key: str) -> str:

@@ -33,9 +33,8 @@ class PhotographFaces:
     """Every face of some photographs whose landmarks are known, cut out when it is asked for.
 
     `faces[i]` is as of a corpus: dict(image, landmarks, confidence, name), and the yaw, degrees,
-    NaN if it is not known. A photograph without
-    known landmarks counts with its largest face. A photograph that cannot be read, and a face that
-    is not found, raise an error that names them.
+    NaN if it is not known. A photograph without known landmarks counts with its largest face. A
+    photograph that cannot be read, and a face that is not found, raise an error that names them.
     """
 
     def __init__(
