@@ -1,6 +1,6 @@
-"""The paper's trainings, and the best recipes besides, in pieces of a few minutes each.
+"""The paper's trainings, and the recipes besides, in pieces of some minutes each.
 
-    python -m benchmarks.gpu_training --run=alexnet --corpus=corpora/lfw --minutes=9
+    python -m benchmarks.experiments --run=alexnet --corpus=corpora/lfw --minutes=9
 
 Each call goes on where the last one ended: `main.py` is stopped by SIGTERM after so many minutes
 and keeps its checkpoint. What it took and reached so far goes to OUTPUT/RUN.json, with the
@@ -26,11 +26,12 @@ RUNS = {
     "alexnet_surrogate": ["--config=configs/alexnet_landmarks.py"],
     "vgg_face": ["--config=configs/vgg.py"],
     "vgg_face_surrogate": ["--config=configs/vgg_landmarks.py"],
-    "alexnet_synthetic": [  # Fig. 10: rendered faces, of which no truth is told
-        "--config=configs/alexnet.py",
-        "--config.data.kind=synthetic",
-    ],
-    "unsupervised": [  # ten times what two CPU cores do in an hour
+    "alexnet_truth": ["--config=configs/synthetic_unsupervised.py:alexnet"],
+    "compact_truth": ["--config=configs/synthetic_unsupervised.py"],
+    "code_regression": ["--config=configs/code_regression.py"],
+    "compact": ["--config=configs/compact.py"],
+    "compact_unsupervised": ["--config=configs/compact_unsupervised.py"],
+    "compact_unsupervised_long": [  # ten times what two CPU cores do in an hour
         "--config=configs/compact_unsupervised.py",
         "--config.batch_size=64",
         "--config.num_steps=5000",
@@ -44,7 +45,7 @@ RUNS = {
 _RUN = flags.DEFINE_enum("run", None, list(RUNS), "Which.", required=True)
 _CORPUS = flags.DEFINE_string("corpus", None, "Prepared photographs (rendered faces need none).")
 _MINUTES = flags.DEFINE_float("minutes", 9.0, "After which it is stopped.")
-_OUTPUT = flags.DEFINE_string("output", "runs/gpu_training", "Folder of the runs.")
+_OUTPUT = flags.DEFINE_string("output", "runs/experiments", "Folder of the runs.")
 _LIKE_A_CARD = ("--config.log_every=100", "--config.image_every=1000000")
 
 

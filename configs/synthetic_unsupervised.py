@@ -1,0 +1,37 @@
+"""The paper's Fig. 10: learning without labels on rendered faces, whose truth measures.
+
+    python -m mofa_jax.render_corpus --config=configs/synthetic_unsupervised.py
+        --output=corpora/truth --count=12000 --eval_count=1000
+    python main.py --config=configs/synthetic_unsupervised.py --workdir=runs/truth
+
+With configs/synthetic_unsupervised.py:alexnet it is the paper's own encoder and recipe. The ranges
+give the average face the errors that the paper starts from (its 21.6 mm, 0.33 and 31.6 px).
+"""
+
+from ml_collections import ConfigDict
+
+from configs import alexnet, compact
+
+_RECIPES = {"alexnet": alexnet, "compact": compact}
+
+
+def get_config(encoder: str = "compact") -> ConfigDict:
+    config = _RECIPES[encoder].get_config()
+    config.data.kind = "tfds"
+    config.data.path = "corpora/truth"
+    config.data.augmentation.flip = 0.0
+    config.data.num_eval = 1000
+    config.loss.landmark = 0.0
+    if encoder == "compact":
+        config.num_steps = 8000
+        config.eval_every = 500
+        config.loss.pyramid_levels = 4  # the average face lies 31 px beside the true one
+        config.loss.pyramid_steps = 2000
+    synthetic = config.data.synthetic
+    synthetic.yaw = 29.0
+    synthetic.roll = 10.0
+    synthetic.translation_x = synthetic.translation_y = 0.19
+    synthetic.brightness = 0.8
+    synthetic.feather = 0.5
+    synthetic.occluder = synthetic.blur = synthetic.noise = synthetic.contrast = 0.0
+    return config
