@@ -25,7 +25,9 @@ from tqdm import tqdm
 
 import mofa_jax
 from mofa_jax.data.sources.images import list_photographs, read_photograph
+from mofa_jax.files import write_json
 from mofa_jax.inference import Predictor
+from mofa_jax.provenance import provenance
 
 _CHUNK = 32  # photographs at once
 _PAIR = ("first", "second")
@@ -122,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
     parser.add_argument("--refine", type=int, default=0, help="steps of mofa_jax.fit a face")
     parser.add_argument("--each", type=int, default=300, help="pairs of each fold and kind")
+    parser.add_argument("--output", type=Path, help="JSON file of the numbers")
     arguments = parser.parse_args(argv)
     pairs = [p for p in read_pairs(arguments.pairs) if p.number < arguments.each]
     stems = {stem for pair in pairs for stem in (pair.first, pair.second)}
@@ -133,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     center = np.mean(list(codes.values()), axis=0)
     first, second = (np.stack([codes[getattr(p, k)] for p in known]) - center for k in _PAIR)
     folds, same = (np.array([getattr(pair, k) for pair in known]) for k in ("fold", "same"))
-    num_shape = predict.model.code_sizes[0]
+    num_shape, rows = predict.model.code_sizes[0], {}
     for name, part, whiten in (
         ("shape and reflectance", slice(None), False),
         ("shape", slice(num_shape), False),
@@ -143,6 +146,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = 100 * rates(folds, same, first[:, part], second[:, part], whiten)
         error = found.std(ddof=1) / np.sqrt(len(found))
         print(f"{name}: {found.mean():.1f} +- {error:.1f} %")
+        rows[name] = {"verified": float(found.mean()), "standard_error": float(error)}
+    if arguments.output:
+        write_json(arguments.output, {**provenance(), "pairs": len(known), "rows": rows})
 
 
 if __name__ == "__main__":
