@@ -65,7 +65,8 @@ def _loss() -> ConfigDict:
     loss.area_photometric = 0.0  # weight of the distance over the face's screen area (P: none)
     loss.area_threshold = 0.1  # where that distance is cut off, of RGB in [0, 1]
     loss.landmark = 0.0  # w_land, Eq. 7: 0 = unsupervised, no landmark is read; 1 = surrogate (P)
-    loss.code = 0.0  # weight of the distance to the true code, of rendered faces alone (P: none)
+    loss.code = 0.0  # weight of the distance to the true code, where it is known: of rendered faces
+    # (P: none); of pose and light only where the augmentation leaves them alone
     loss.regularizer = 2.9e-5  # w_reg, Eq. 7 (P), from step `regularizer_steps` on
     loss.regularizer_start = 2.9e-5  # w_reg at step 0, from where it changes geometrically
     loss.regularizer_steps = 0  # steps of that change; 0 = none (P)

@@ -181,6 +181,8 @@ def mean_landmark_distance(offset: jax.Array, weight: jax.Array) -> jax.Array:
 def code_distance(params: FaceParams, true: FaceParams) -> jax.Array:
     """Mean squared difference of two faces' codes, each part in units of how far faces spread.
 
+    Entries of `true` that are NaN are not known and do not count; zero if none is known.
+
     What networks learn from that are trained on rendered faces with known codes (Richardson et al.,
     "3D face reconstruction by learning from synthetic data", 2016): the paper's Fig. 4 and 5
     compare with them.
@@ -189,7 +191,10 @@ def code_distance(params: FaceParams, true: FaceParams) -> jax.Array:
     for name, spread in _CODE_SPREAD.items():
         difference = (getattr(params, name) - getattr(true, name)) / spread
         parts.append(difference.ravel())
-    return jnp.mean(jnp.concatenate(parts) ** 2)
+    difference = jnp.concatenate(parts)
+    known = ~jnp.isnan(difference)
+    squares = jnp.where(known, difference, 0.0) ** 2
+    return jnp.sum(squares) / jnp.maximum(jnp.sum(known), 1)
 
 
 def regularizer(

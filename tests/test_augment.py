@@ -161,6 +161,22 @@ def test_landmarks_stay_on_what_they_mark():
         assert np.abs(error).max() < 0.05
 
 
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        (Augmentation(occluder=0.5, jpeg=20.0), 40),  # the picture of the same face in that light
+        (dataclasses.replace(MOTION, flip=0.0), 7),
+        (Augmentation(**TONE), 7),
+        (dataclasses.replace(ALL, flip=1.0), 0),
+    ],
+)
+def test_of_a_true_code_stays_what_the_changes_leave_true(options, known):
+    before = {**example(), "code": np.arange(40, dtype=np.float32)}
+    code = augmented(options, before, 3)["code"]
+    np.testing.assert_array_equal(code[:known], before["code"][:known])
+    assert np.isnan(code[known:]).all()
+
+
 def test_sizes_are_kept_within_their_limits():
     motion = many_changes(dataclasses.replace(MOTION, flip=0.0), 500).motion.astype(np.float64)
     scales = np.sqrt(np.linalg.det(motion[:, :, :2]))

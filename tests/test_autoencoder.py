@@ -132,6 +132,26 @@ def test_the_code_term_is_the_squared_difference_in_units_of_each_parts_spread(t
     np.testing.assert_allclose(terms["code"], np.mean(((codes - true) / spread) ** 2), rtol=1e-5)
     np.testing.assert_allclose(loss, terms["code"], rtol=1e-6)
 
+    batch["code"] = true.copy()  # known: all but the light of the first face
+    batch["code"][0, -27:] = batch["code"][1] = np.nan
+    _, (terms, _) = objective_of(codes, batch, decoder, config)
+    expected = np.mean(((codes - true) / spread)[0, :-27] ** 2) / 2
+    np.testing.assert_allclose(terms["code"], expected, rtol=1e-5)
+
+
+def test_unknown_entries_of_a_code_pull_at_nothing(tiny_model):
+    rng = np.random.default_rng(0)
+    code, true = rng.normal(size=(2, code_size(tiny_model))).astype(np.float32)
+    true[3:9] = np.nan
+
+    def distance(code):
+        each = (mofa_jax.FaceParams.from_code(x, tiny_model) for x in (code, jnp.asarray(true)))
+        return mofa_jax.losses.code_distance(*each)
+
+    gradient = np.asarray(jax.grad(distance)(jnp.asarray(code)))
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient == 0, np.isnan(true))
+
 
 def test_landmark_model_projects_like_the_whole_one(tiny_model):
     lacking = tiny_model.replace(landmarks=tiny_model.landmarks.at[30].set(-1))

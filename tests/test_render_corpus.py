@@ -19,7 +19,8 @@ from configs import default
 from mofa_jax.data.corpora import writer as shards
 from mofa_jax.data.corpora.record import CorpusError, open_corpus
 from mofa_jax.data.corpora.writer import CorpusWriteError
-from mofa_jax.data.feeds.pipeline import open_faces
+from mofa_jax.data.feeds.mixture import FeedError
+from mofa_jax.data.feeds.pipeline import open_data, open_faces
 from mofa_jax.data.synthetic import corpus as synthetic_corpus
 from mofa_jax.data.synthetic.corpus import true_geometry
 from mofa_jax.metrics import geometric_error
@@ -154,6 +155,47 @@ def test_a_longer_corpus_begins_with_the_shorter_one(corpus, config, tmp_path):
     short, long = read(corpus, "train"), read(tmp_path / "long", "train")
     for record, its in zip(short, long[:5], strict=True):
         np.testing.assert_array_equal(record["code"], its["code"])
+
+
+@pytest.fixture(scope="module")
+def of_another_model(tiny_model, config, tmp_path_factory):
+    """A corpus whose codes mean nothing to the tiny model."""
+    folder = tmp_path_factory.mktemp("other")
+    tiny_model.replace(mean_shape=1.1 * tiny_model.mean_shape).save(folder / "other.npz")
+    other = config.copy_and_resolve_references()
+    other.face_model = str(folder / "other.npz")
+    render_corpus(other, folder / "corpus", **COUNTS)
+    return folder / "corpus"
+
+
+@pytest.mark.parametrize("cache", ["off", "on"])
+def test_codes_are_known_of_the_models_own_faces_beside_others(
+    corpus, of_another_model, config, tiny_model, tmp_path, cache
+):
+    mixed = config.copy_and_resolve_references()
+    mixed.batch_size, mixed.loss.code = 8, 1.0
+    mixed.data.kind, mixed.data.device_cache = "tfds", cache
+    mixed.data.mixture = f"{corpus}=0.5,{of_another_model}=0.5"
+    feed = open_data(mixed, tiny_model, mofa_jax.Camera(), tmp_path).train
+    batch = feed.take(1)
+    feed.close()
+    codes = np.asarray(batch.arrays["code"]).reshape(8, -1)
+    landmarks = np.asarray(batch.arrays["landmarks"]).reshape(8, 68, 2)
+    truth = {record["landmarks"].tobytes(): record["code"] for record in read(corpus, "train")}
+    known = [points.tobytes() in truth for points in landmarks]
+    assert sum(known) == 4
+    for points, code, its in zip(landmarks, codes, known, strict=True):
+        expected = truth[points.tobytes()] if its else np.full_like(code, np.nan)
+        np.testing.assert_array_equal(code, expected)
+
+
+def test_a_loss_of_codes_that_nothing_knows_is_refused(
+    of_another_model, config, tiny_model, tmp_path
+):
+    wrong = config.copy_and_resolve_references()
+    wrong.loss.code, wrong.data.kind, wrong.data.path = 1.0, "tfds", str(of_another_model)
+    with pytest.raises(FeedError, match=r"loss\.code is 1, but only faces rendered with"):
+        open_data(wrong, tiny_model, mofa_jax.Camera(), tmp_path)
 
 
 def stop_after(monkeypatch, number: int, error: BaseException) -> None:

@@ -25,6 +25,7 @@ _OCCLUDER_RADIUS = (0.06, 0.25)  # of the image's larger side
 _OCCLUDER_SOFTNESS = (0.004, 0.05)  # width of the edge, of the image's larger side
 
 
+_POSE_AND_LIGHT = 33  # entries at the end of a code: rotation, translation, illumination
 _BLOCK = 8  # pixels along a side, of JPEG
 _TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
@@ -122,7 +123,8 @@ def augment(example: Arrays, key: jax.Array, options: Augmentation) -> Arrays:
     """The example with random changes (unbatched; vmap over examples and keys).
 
     Args:
-      example: dict(image uint8 [H, W, 3], landmarks [68, 2] px, confidence [68]).
+      example: dict(image uint8 [H, W, 3], landmarks [68, 2] px, confidence [68]), perhaps the true
+        code [D]; of it NaN comes back for what the changes make untrue.
       key: a random key.
       options: the largest changes.
     """
@@ -151,6 +153,8 @@ def apply_changes(example: Arrays, changes: Changes, options: Augmentation) -> A
     changed = dict(example)
     if options.flip or options.moves:
         changed |= _move(example, changes, options)
+    if "code" in example:
+        changed["code"] = _still_true(example["code"], changes, options)
     image = changed["image"].astype(jnp.float32)
     if options.occluder:
         image = _occlude(image, changes.occluder)
@@ -160,6 +164,14 @@ def apply_changes(example: Arrays, changes: Changes, options: Augmentation) -> A
     if options.jpeg:
         image = jpeg_noise(image, changes.quality)
     return changed | {"image": image.astype(jnp.uint8)}
+
+
+def _still_true(code: jax.Array, changes: Changes, options: Augmentation) -> jax.Array:
+    """A code [D] without pose and light if these change, and without anything if it is mirrored:
+    how a model's modes are mirrored is not known."""
+    if options.moves or options.changes_tone:
+        code = code.at[-_POSE_AND_LIGHT:].set(jnp.nan)
+    return jnp.where(changes.mirrored, jnp.nan, code)
 
 
 def jpeg_noise(image: jax.Array, quality: jax.Array) -> jax.Array:

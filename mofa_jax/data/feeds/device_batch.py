@@ -13,6 +13,11 @@ from mofa_jax.data.feeds.mixture import FeedError
 KEYS = ("image", "landmarks", "confidence")
 
 
+def keys_of(example: Mapping[str, object]) -> tuple[str, ...]:
+    """What of an example goes to the devices: `KEYS`, and the true `code` if it comes with one."""
+    return (*KEYS, "code") if "code" in example else KEYS
+
+
 @dataclasses.dataclass(frozen=True)
 class DeviceBatches:
     """This process's part of K batches in a row, divided among its devices.
@@ -20,7 +25,7 @@ class DeviceBatches:
     Attributes:
       arrays: dict(image uint8 [devices, K, B / devices, H, W, 3], landmarks [devices, K, B /
         devices, 68, 2] px, confidence [devices, K, B / devices, 68]), as the train step takes them;
-        of rendered faces also code [devices, K, B / devices, D].
+        where it is asked for, also code [devices, K, B / devices, D], NaN what is not known.
       name_of: gives the K B names; it may wait for the device.
     """
 

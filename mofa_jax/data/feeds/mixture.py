@@ -1,7 +1,7 @@
 """What a feed reads: sources of examples; mixed, spread out, or forgiven bad records.
 
 A source has `len(source)` and `source[i] -> dict(image uint8 [H, W, 3], landmarks float32 [68, 2]
-px, confidence float32 [68], name str)`.
+px, confidence float32 [68], name str)`, perhaps also the true code float32 [D], NaN where unknown.
 """
 
 from __future__ import annotations
@@ -74,6 +74,19 @@ class ForgivingSource:
             self._failed.add(index)
         reason = one_line(error)
         self._log(f"record {index}: replaced by the next one: {reason}")
+
+
+class WithoutCode:
+    """A source's examples with a `code` [D] of which nothing is known, beside sources with one."""
+
+    def __init__(self, source: ExampleSource, size: int):
+        self._source, self._code = source, np.full(size, np.nan, np.float32)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, i: int) -> Example:
+        return {**self._source[i], "code": self._code}
 
 
 class Mixture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import grain
@@ -20,6 +20,7 @@ from mofa_jax.data.feeds.mixture import (
     FeedError,
     ForgivingSource,
     Mixture,
+    WithoutCode,
     parse_mixture,
     spread,
 )
@@ -30,6 +31,7 @@ from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
 from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
+from mofa_jax.params import code_size
 
 _NUM_EXAMPLES = 4
 _EVAL_BATCH = 16
@@ -65,17 +67,14 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
 
     Raises:
       InputError: an unknown kind, or a missing path.
-      FeedError: pictures of another size than the camera's, no landmarks for a loss that needs
-        them, or a batch that the devices do not divide.
+      FeedError: pictures of another size than the camera's, no landmarks or codes for a loss that
+        needs them, or a batch that the devices do not divide.
       CorpusError: a corpus cannot be opened. PreparationError, ...: see `prepare_folder`.
     """
     if config.data.kind == "synthetic":
         return _synthetic(config, model, cam)
-    if config.loss.code > 0:
-        raise InputError(
-            f"loss.code is {config.loss.code:g}, but only rendered faces have true codes; set "
-            "data.kind to synthetic, or loss.code to 0."
-        )
+    if config.loss.code > 0 and config.data.kind == "photographs":
+        raise _codes_unknown(config.loss.code, model)
     folders = _corpus_folders(config.data, cam, workdir)
     train = {name: _open(folder, "train", cam) for name, folder in folders.items()}
     held_out = {name: _open(folder, "eval", cam) for name, folder in folders.items()}
@@ -88,12 +87,15 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
         )
     if config.loss.landmark > 0:
         _check_landmarks(train, held_out)
+    sources = [*train.values()]
+    if config.loss.code > 0:
+        sources = _with_codes(sources, model, config.loss.code)
     weights = parse_mixture(config.data.mixture) if config.data.mixture else {config.data.path: 1.0}
     each = max(1, config.data.num_eval // len(held_out))  # every corpus counts as much
     some = [spread(corpus, each) for corpus in held_out.values()]
     evaluated = ForgivingSource(grain.MapDataset.concatenate(some))
     return Data(
-        train=_train_feed(Mixture([*train.values()], [*weights.values()]), config),
+        train=_train_feed(Mixture(sources, [*weights.values()]), config),
         make_eval=lambda: eval_batches(evaluated, min(len(evaluated), _EVAL_BATCH)),
         eval_examples=np.stack([face["image"] for face in spread(evaluated, _NUM_EXAMPLES)]),
         summary=_summary(train, held_out),
@@ -194,6 +196,25 @@ def _open(folder: str | Path, split: str, cam: Camera) -> Corpus:
 def _tells_codes(corpus: Corpus, model: FaceModel) -> bool:
     """Whether a corpus holds true codes, and they are those of `model`."""
     return corpus.has_code and model.is_model_of(corpus.metadata.get("face_model", {}))
+
+
+def _with_codes(sources: Sequence[Corpus], model: FaceModel, weight: float) -> list[ExampleSource]:
+    """All with their true codes, those of photographs and of other models' faces unknown."""
+    if not any(_tells_codes(corpus, model) for corpus in sources):
+        raise _codes_unknown(weight, model)
+    size = code_size(model)
+    return [
+        corpus.with_code() if _tells_codes(corpus, model) else WithoutCode(corpus, size)
+        for corpus in sources
+    ]
+
+
+def _codes_unknown(weight: float, model: FaceModel) -> FeedError:
+    return FeedError(
+        f"loss.code is {weight:g}, but only faces rendered with the face model '{model.name}' have "
+        "true codes; set data.kind to synthetic, or to tfds with a corpus of `render_corpus`, or "
+        "loss.code to 0"
+    )
 
 
 def _summary(train: Mapping[str, Corpus], held_out: Mapping[str, Corpus]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mofa_jax.data.feeds.augment import Augmentation, augment
-from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, local_sharding, part_of_batch
+from mofa_jax.data.feeds.device_batch import DeviceBatches, keys_of, local_sharding, part_of_batch
 from mofa_jax.data.feeds.mixture import (
     ExampleSource,
     FeedError,
@@ -41,7 +41,7 @@ class Cache:
 
     Attributes:
       arrays: dict(image uint8 [devices, R, H, W, 3], landmarks [devices, R, 68, 2], confidence
-        [devices, R, 68]).
+        [devices, R, 68]), and perhaps code [devices, R, D].
       rows: rows[device][corpus], those that hold the corpus's examples.
       weights: [C], how often each corpus is drawn from.
       names: names[device][row].
@@ -220,7 +220,7 @@ def _fill(
 ) -> tuple[dict[str, jax.Array], list[range], list[str]]:
     """A device's faces, as the only row of its arrays, each corpus's rows, and the rows' names."""
     example = share[0][0]
-    shapes = {key: (1, num_rows, *example[key].shape) for key in KEYS}
+    shapes = {key: (1, num_rows, *example[key].shape) for key in keys_of(example)}
     arrays = {
         key: jnp.zeros(shape, example[key].dtype, device=device) for key, shape in shapes.items()
     }
@@ -229,7 +229,7 @@ def _fill(
         start = len(names)
         with closing(iter(read_ahead(corpus.batch(_CHUNK), num_threads))) as chunks:
             for chunk in chunks:
-                moved = jax.device_put({key: chunk[key][None] for key in KEYS}, device)
+                moved = jax.device_put({key: chunk[key][None] for key in keys_of(chunk)}, device)
                 arrays = _write(arrays, moved, jax.device_put(np.int32(len(names)), device))
                 names += chunk["name"].tolist()
                 bar.update(len(chunk["name"]))
@@ -259,7 +259,7 @@ def _num_bytes(source: ExampleSource | Mixture) -> int:
     """What the examples take on each device."""
     mixture = as_mixture(source)
     example = ForgivingSource(mixture.sources[0], lambda _: None)[0]
-    return _rows_on_each_device(mixture) * sum(example[key].nbytes for key in KEYS)
+    return _rows_on_each_device(mixture) * sum(example[key].nbytes for key in keys_of(example))
 
 
 def _room() -> float | None:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from mofa_jax.data.feeds.augment import Augmentation, augment
-from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, part_of_batch, shard
+from mofa_jax.data.feeds.device_batch import DeviceBatches, keys_of, part_of_batch, shard
 from mofa_jax.data.feeds.mixture import (
     Example,
     ExampleSource,
@@ -141,7 +141,7 @@ def read_ahead(batches: grain.MapDataset, num_threads: int | None) -> grain.Iter
 
 
 def _numbered(number: int, example: Example) -> Example:
-    chosen = {key: example[key] for key in (*KEYS, "name")}
+    chosen = {key: example[key] for key in (*keys_of(example), "name")}
     return chosen | {"number": np.uint32(number % 2**32)}
 
 
@@ -153,5 +153,5 @@ def _make_augment(augmentation: Augmentation, seed: int):
         return augment(example, key, augmentation)
 
     if augmentation == Augmentation():
-        return lambda arrays: {key: arrays[key] for key in KEYS}
+        return lambda arrays: {key: arrays[key] for key in keys_of(arrays)}
     return jax.pmap(lambda batches: jax.lax.map(jax.vmap(change), batches), axis_name="batch")
