@@ -76,6 +76,12 @@ def newest_step(workdir: Path) -> int:
     return max(steps, default=0)
 
 
+def _seed(workdir: Path) -> int | None:
+    """Of the run; None of one that failed before it had a config."""
+    path = workdir / "config.json"
+    return json.loads(path.read_text())["config"]["seed"] if path.is_file() else None
+
+
 def main(argv: list[str]) -> None:
     output = Path(_OUTPUT.value)
     workdir, path = output / _RUN.value, output / f"{_RUN.value}.json"
@@ -87,7 +93,12 @@ def main(argv: list[str]) -> None:
     steps = newest_step(workdir) - before
     calls.append({"seconds": seconds, "steps": steps, "status": status, **provenance()})
     evaluations = logged_evaluations(workdir)
-    result = {"command": ["python", *arguments], "calls": calls, "held_out": evaluations}
+    result = {
+        "command": ["python", *arguments],
+        "seed": _seed(workdir),
+        "calls": calls,
+        "held_out": evaluations,
+    }
     write_json(path, result)
     last = {key: [*values.values()][-1] for key, values in evaluations.items() if values}
     total = sum(call["seconds"] for call in calls)

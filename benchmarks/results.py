@@ -50,7 +50,7 @@ def reduced(result: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("neither of evaluate, experiments, fit, scan_error nor likeness")
     kept = {key: origin[key] for key in ("command", "date", "commit", "hardware")}
     kept["hardware"] = {key: kept["hardware"][key] for key in ("processor", "cores", "devices")}
-    kept |= done
+    kept |= done | ({"seed": result["seed"]} if "seed" in result else {})
     return {"rows": rows, **kept, "command": without_folders(kept["command"])}
 
 
@@ -127,6 +127,8 @@ def _origin(result: Mapping[str, Any]) -> str:
         parts.append(f"{result['faces']:,} faces{failed}")
     if "steps" in result:
         parts.append(f"{result['steps']:,} steps in {result['seconds'] / 60:.0f} min")
+    if "seed" in result:
+        parts.append(f"seed {result['seed']}")
     machine = result["hardware"]
     on_cpu = machine["devices"][0] == "cpu"
     parts.append(f"{machine['cores']} CPU cores" if on_cpu else machine["devices"][0])

@@ -33,5 +33,6 @@ def get_config(encoder: str = "compact") -> ConfigDict:
     synthetic.translation_x = synthetic.translation_y = 0.19
     synthetic.brightness = 0.8
     synthetic.feather = 0.5
+    synthetic.head = 0.0
     synthetic.occluder = synthetic.blur = synthetic.noise = synthetic.contrast = 0.0
     return config

@@ -199,7 +199,7 @@ def test_the_report_holds_its_pictures_and_says_where_it_comes_from(evaluated):
     content = json.loads((evaluated / "evaluation.json").read_text())
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT)
     assert content["commit"] is None or content["commit"].rstrip("+") == head.stdout.strip()
-    assert content["step"] == 7 and content["data"]["split"] == "eval"
+    assert content["step"] == 7 and content["seed"] == 0 and content["data"]["split"] == "eval"
     assert content["versions"]["jax"] == jax.__version__ and content["hardware"]["devices"]
     assert shlex.split(content["command"]) == sys.orig_argv
 

@@ -85,6 +85,7 @@ def evaluate_encoder(
     result = {
         "encoder": "the encoder in the box" if workdir is None else os.fspath(workdir),
         "step": predict.step,
+        "seed": predict.config.seed,
         "face_model": predict.model.identity(),
         "data": {"faces": {name: len(source) for name, source in sets.items()}, **(settings or {})},
         "refine_steps": refine_steps,
