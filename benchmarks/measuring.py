@@ -72,9 +72,14 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """A table in Markdown; the rows have the same keys."""
     print(f"| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}")
     for row in rows:
-        cells = (f"{x:.3g}" if isinstance(x, float) else str(x) for x in row.values())
-        print(f"| {' | '.join(cells)} |")
+        print(f"| {' | '.join(map(_cell, row.values()))} |")
     print(flush=True)
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def save(path: str | os.PathLike[str], tables: Mapping[str, Any]) -> None:
