@@ -18,7 +18,7 @@ from absl import app, flags
 
 import mofa_jax
 from benchmarks.measuring import alternate, save
-from benchmarks.scaling import decoder_call
+from benchmarks.ours import decoder_call
 
 _FILE = flags.DEFINE_string("file", str(Path(__file__).with_name("ratios.json")), "The ratios.")
 _UPDATE = flags.DEFINE_bool("update", False, "Writes the file.")
@@ -29,13 +29,12 @@ _TOLERANCE = 0.2  # of a ratio
 
 def measure(runs: int) -> dict[str, float]:
     """Our times over NumPy's, by name."""
-    value_and_grad, (codes, model, images) = decoder_call()
-    cam = mofa_jax.Camera()
-    render = jax.jit(mofa_jax.render)
-    rendering = render(mofa_jax.FaceParams.from_code(codes[0], model), model, cam)
+    model, cam = mofa_jax.load_face_model("open"), mofa_jax.Camera()
+    value_and_grad, arguments = decoder_call(model, 5)
+    rendering = jax.jit(mofa_jax.render)(mofa_jax.FaceParams.neutral(model), model, cam)
     functions = {
-        "NumPy": _products(model, len(codes)),
-        "decoder and loss, batch 5": lambda: value_and_grad(codes, model, images),
+        "NumPy": _products(model, 5),
+        "decoder and loss, batch 5": lambda: value_and_grad(*arguments),
         "rasterizer, 240 px": lambda: mofa_jax.rasterize(rendering, model, cam),
     }
     waiting = {name: lambda f=f: jax.block_until_ready(f()) for name, f in functions.items()}

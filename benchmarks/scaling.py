@@ -22,7 +22,7 @@ from absl import app, flags
 
 import mofa_jax
 from benchmarks.measuring import exponent, in_a_process, milliseconds, print_table, save
-from benchmarks.ours import decoder_and_loss, training
+from benchmarks.ours import decoder_call, training
 from configs import alexnet, compact
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_model import face_model_from_arrays
@@ -44,23 +44,15 @@ _OUTPUT = flags.DEFINE_string("output", "runs/benchmarks/scaling.json", "The num
 
 _MB = 1e6
 _BATCH = 5
+_VERTICES = 25600
 _VERTEX_NUMBERS = 48  # a vertex and face: position, reflectance, image and their gradients, once
 
 
-def decoder_call(
-    batch: int = _BATCH, vertices: int = 0, modes: int = 224, side: int = 240
-) -> tuple[Callable, tuple]:
-    """The function that is measured, and its arguments; 0 vertices = the open model."""
-    model = _analytic(vertices, modes) if vertices else mofa_jax.load_face_model("open")
-    codes = 0.2 * jax.random.normal(jax.random.key(0), (batch, code_size(model)))
-    images = jax.random.uniform(jax.random.key(1), (batch, side, side, 3))
-    return decoder_and_loss(mofa_jax.Camera().scaled(side / 240)), (codes, model, images)
-
-
-def _analytic(vertices: int, modes: int) -> mofa_jax.FaceModel:
+def _analytic(sizes: dict[str, int]) -> mofa_jax.FaceModel:
     """The analytic face, its modes divided as the open model's."""
-    most, rest = modes * 80 // 224, modes - 2 * (modes * 80 // 224)
-    arrays = analytic_face(round(vertices**0.5), most, rest, most)
+    most = sizes["modes"] * 80 // 224
+    resolution = round(sizes["vertices"] ** 0.5)
+    arrays = analytic_face(resolution, most, sizes["modes"] - 2 * most, most)
     return face_model_from_arrays(arrays, "analytic face")
 
 
@@ -71,8 +63,10 @@ def measure(table: str, size: int) -> dict[str, float]:
         config.batch_size, config.steps_at_once = size, 1
         function, *arguments = training(config)
     else:
-        sizes = {"vertices": 25600} if table == "modes" else {}
-        function, arguments = decoder_call(**(sizes | {table: size}))
+        sizes = {"batch": _BATCH, "vertices": _VERTICES, "modes": 224, "side": 240, table: size}
+        analytic = table in ("vertices", "modes")
+        model = _analytic(sizes) if analytic else mofa_jax.load_face_model("open")
+        function, arguments = decoder_call(model, sizes["batch"], sizes["side"])
     before = _resident()
     memory = program_memory(function, arguments)
     ms = milliseconds(_repeated(function, arguments, table == "train_step"), _RUNS.value)
