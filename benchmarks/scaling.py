@@ -31,7 +31,7 @@ from mofa_jax.params import code_size
 
 _SIZES = {
     "batch": [1, 2, 4, 8, 16, 32],
-    "vertices": [6400, 12769, 25600, 51076, 102400],  # squares
+    "vertices": [6400, 12769, 25600, 51076],  # squares
     "modes": [56, 112, 224, 448],  # of shape, expression and reflectance
     "side": [120, 240, 480, 960],
     "train_step": [4, 8, 16, 32],
@@ -68,8 +68,9 @@ def measure(table: str, size: int) -> dict[str, float]:
         model = _analytic(sizes) if analytic else mofa_jax.load_face_model("open")
         function, arguments = decoder_call(model, sizes["batch"], sizes["side"])
     before = _resident()
-    memory = program_memory(function, arguments)
-    ms = milliseconds(_repeated(function, arguments, table == "train_step"), _RUNS.value)
+    program = function.lower(*arguments).compile()
+    memory = program_memory(program)
+    ms = milliseconds(_repeated(program, arguments, table == "train_step"), _RUNS.value)
     sizes = {table: size, "ms": ms, "program, MB": memory["program"]}
     return {**sizes, "process, MB": _resident() - before}
 
@@ -85,9 +86,9 @@ def _repeated(function: Callable, arguments, donated: bool) -> Callable[[], None
     return call
 
 
-def program_memory(function: Callable, arguments) -> dict[str, float]:
-    """What XLA reserves for a jitted function, MB."""
-    analysis = function.lower(*arguments).compile().memory_analysis()
+def program_memory(program: jax.stages.Compiled) -> dict[str, float]:
+    """What XLA reserves for a program, MB."""
+    analysis = program.memory_analysis()
     sizes = {
         "arguments": analysis.argument_size_in_bytes,
         "outputs": analysis.output_size_in_bytes,
@@ -123,7 +124,7 @@ def step_memory(name: str) -> dict[str, Any]:
         **needed,
         "all of these": sum(needed.values()),
     }
-    memory = program_memory(steps, (state, decoder, batches))
+    memory = program_memory(steps.lower(state, decoder, batches).compile())
     state_size = (_bytes(state.weights) + _bytes(state.opt_state)) / _MB
     share = memory["aliased"] / state_size
     return {
