@@ -9,9 +9,6 @@ batched matrix product a basis, the normals gathered vertex by vertex from those
 and gradients are apart, and the floor: the time in which the bases can be read twice.
 """
 
-import statistics
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +16,7 @@ import torch
 from absl import app, flags
 
 import mofa_jax
+from benchmarks.measuring import alternate
 from benchmarks.ours import decoder_and_loss
 from benchmarks.torch_decoder import TorchDecoder
 from mofa_jax.params import code_size
@@ -33,18 +31,7 @@ def _floor(model) -> float:
     total = jax.jit(lambda bases: [jnp.sum(basis) for basis in bases])
     bases = [model.geometry_modes, model.reflectance_modes]
     read = {"read": lambda: jax.block_until_ready(total(bases))}
-    return 2 * _alternate(read, 10)["read"]
-
-
-def _alternate(functions: dict, runs: int) -> dict[str, float]:
-    """Median milliseconds of each function, called in turn."""
-    times = {name: [] for name in functions}
-    for _ in range(runs):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
+    return 2 * alternate(read, 10)["read"]
 
 
 def main(_):
@@ -67,7 +54,7 @@ def main(_):
         rival_loss, rival_gradient = rival.value_and_grad(theirs, pixels)
         scale = np.abs(rival_gradient.numpy()).max()
         off = np.abs(gradient - rival_gradient.numpy()).max() / scale
-        times = _alternate(
+        times = alternate(
             {
                 "mofa_jax": lambda x=ours: jax.block_until_ready(value_and_grad(x[0], model, x[1])),
                 "pytorch": lambda x=theirs, y=pixels: rival.value_and_grad(x, y),

@@ -28,7 +28,7 @@ import numpy as np
 from absl import app, flags
 
 import mofa_jax
-from benchmarks.ours import decoder_and_loss, training
+from benchmarks.ours import codes_and_images, decoder_call, training
 from configs import default
 from mofa_jax.autoencoder import Decoder, objective, random_weights
 from mofa_jax.camera import make_camera
@@ -207,11 +207,11 @@ def ceilings() -> dict[str, Any]:
 
 def decoder() -> list[dict[str, Any]]:
     """Decoder and photometric loss, value and gradient, as `benchmarks/decoder.py` calls them."""
-    bandwidth, rows = _bandwidth(), []
+    bandwidth, rows, model = _bandwidth(), [], mofa_jax.load_face_model("open")
     batches = (1, 2) if _SHORT.value else (1, 5, 64, 512)
-    calls = _compiled({batch: _decoder_call(batch) for batch in batches})
+    calls = _compiled({batch: decoder_call(model, batch) for batch in batches})
     for batch, (value_and_grad, arguments) in calls.items():
-        ms, model = _milliseconds(value_and_grad, *arguments), arguments[1]
+        ms = _milliseconds(value_and_grad, *arguments)
         bases = model.geometry_modes.nbytes + model.reflectance_modes.nbytes
         needed = 2 * bases + batch * model.num_vertices * _VERTEX_BYTES
         rows.append(
@@ -236,7 +236,7 @@ def pytorch() -> list[dict[str, Any]]:
     model, rows = mofa_jax.load_face_model("open"), []
     rival = TorchDecoder(model, mofa_jax.Camera())
     for batch in (1, 2) if _SHORT.value else (1, 5, 64, 512):
-        codes, images = (torch.tensor(np.array(x)) for x in _codes_and_images(model, batch))
+        codes, images = (torch.tensor(np.array(x)) for x in codes_and_images(model, batch))
         images = images.permute(0, 3, 1, 2).contiguous()
 
         def run(codes=codes, images=images):
@@ -290,7 +290,8 @@ def kernels() -> dict[str, Any]:
     """
     decoders = (1,) if _SHORT.value else (5, 512)
     case = Case("compact", "float32", 2, 2) if _SHORT.value else Case("alexnet", "float32", 5, 20)
-    programs = {f"decoder, batch {batch}": _decoder_call(batch) for batch in decoders}
+    model = mofa_jax.load_face_model("open")
+    programs = {f"decoder, batch {batch}": decoder_call(model, batch) for batch in decoders}
     steps, *arguments = training(_config(case))
     name = f"{case.encoder}, batch {case.batch}"
     programs[name] = steps, arguments
@@ -482,19 +483,6 @@ def _shape_of(leaf: jax.Array) -> jax.ShapeDtypeStruct:
 
 def _of_photographs(arrays: dict) -> dict:
     return {key: arrays[key] for key in ("image", "landmarks", "confidence")}
-
-
-def _decoder_call(batch: int) -> tuple[Callable, tuple]:
-    """Decoder and photometric loss, value and gradient, of a batch, and its arguments."""
-    model = mofa_jax.load_face_model("open")
-    codes, images = _codes_and_images(model, batch)
-    return decoder_and_loss(mofa_jax.Camera()), (codes, model, images)
-
-
-def _codes_and_images(model, batch: int) -> tuple[jax.Array, jax.Array]:
-    codes = 0.2 * jax.random.normal(jax.random.key(0), (batch, code_size(model)))
-    coarse = jax.random.uniform(jax.random.key(1), (batch, 12, 12, 3))
-    return codes, jax.image.resize(coarse, (batch, 240, 240, 3), "linear")
 
 
 def _bandwidth() -> float:

@@ -10,8 +10,6 @@ of their medians are printed.
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
+
+from benchmarks.measuring import in_a_process
 
 _ENCODERS = flags.DEFINE_list("encoders", ["compact", "alexnet", "vgg_face"], "Which.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "16"], "Crops at once.")
@@ -94,10 +94,8 @@ def _milliseconds(run: Callable[[], object]) -> float:
 
 def _in_a_process(rival: str, name: str, batch: str) -> float:
     arguments = [f"--only={rival}", f"--encoders={name}", f"--batches={batch}"]
-    command = [sys.executable, "-m", "benchmarks.inference", *arguments]
-    command.append(f"--seconds={_SECONDS.value}")
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(done.stdout.splitlines()[-1])
+    arguments.append(f"--seconds={_SECONDS.value}")
+    return in_a_process("benchmarks.inference", arguments)
 
 
 def main(_):

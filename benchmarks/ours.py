@@ -30,6 +30,24 @@ def decoder_and_loss(cam: mofa_jax.Camera) -> Callable:
     return value_and_grad
 
 
+def decoder_call(
+    model: mofa_jax.FaceModel, batch: int, side: int = 240
+) -> tuple[Callable, tuple[jax.Array, mofa_jax.FaceModel, jax.Array]]:
+    """`decoder_and_loss` of photographs of `side` px, and its arguments."""
+    call = decoder_and_loss(mofa_jax.Camera().scaled(side / 240))
+    codes, images = codes_and_images(model, batch, side)
+    return call, (codes, model, images)
+
+
+def codes_and_images(
+    model: mofa_jax.FaceModel, batch: int, side: int = 240
+) -> tuple[jax.Array, jax.Array]:
+    """Random codes [B, D] and smooth random pictures [B, side, side, 3]."""
+    codes = 0.2 * jax.random.normal(jax.random.key(0), (batch, code_size(model)))
+    coarse = jax.random.uniform(jax.random.key(1), (batch, 12, 12, 3))
+    return codes, jax.image.resize(coarse, (batch, side, side, 3), "linear")
+
+
 def training(config: ConfigDict) -> tuple:
     """(steps, state, decoder, batches of random pixels) of a config, as `main.py` has them; a row
     of `config.steps_at_once` steps."""

@@ -40,6 +40,10 @@ class TorchDecoder:
 
     def loss(self, codes, images):
         """Photometric losses [B] of codes [B, D] and images [B, 3, H, W]."""
+        return self.loss_and_screen(codes, images)[0]
+
+    def loss_and_screen(self, codes, images):
+        """The same, and where the vertices lie on the screen, [B, N, 2], px."""
         alpha, delta, beta, w, t, gamma = codes.split(self.sizes, -1)
         batch, (height, width) = len(codes), self.cam.image_size
         vertices = (alpha @ self.shape + delta @ self.expression).reshape(batch, -1, 3) + self.mean
@@ -64,7 +68,8 @@ class TorchDecoder:
         )
         difference = (sampled[:, :, 0].transpose(1, 2) - color).norm(dim=-1)
         front = ((n * p).sum(-1) < 0).detach()
-        return torch.where(front, difference, torch.zeros_like(difference)).mean(-1)
+        loss = torch.where(front, difference, torch.zeros_like(difference)).mean(-1)
+        return loss, torch.stack([u, v], -1)
 
     def value_and_grad(self, codes, images):
         codes = codes.clone().requires_grad_()

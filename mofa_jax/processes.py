@@ -1,5 +1,6 @@
 """What a run asks of the operating system: several processes, a signal to stop, a quiet log."""
 
+import importlib.util
 import logging
 import os
 import platform
@@ -41,11 +42,12 @@ def use_huge_pages() -> None:
 
 
 def keep_compiled_programs() -> None:
-    """Keeps what is compiled in the user's cache folder, so that the next command starts sooner.
+    """Compiles for a CPU in half the time, and keeps what is compiled in the user's cache folder.
 
-    The folder grows to 1 GB; what was used longest ago goes first. JAX_COMPILATION_CACHE_DIR in the
-    environment names another folder.
+    Call it before anything is computed. The folder grows to 1 GB; what was used longest ago goes
+    first. JAX_COMPILATION_CACHE_DIR in the environment names another folder.
     """
+    _compile_sooner()
     if jax.config.jax_compilation_cache_dir is not None:
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mofa_jax"
@@ -57,6 +59,15 @@ def keep_compiled_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _compile_sooner() -> None:
+    """LLVM's optimization at level 2 instead of 3: the programs are as fast. Where a plugin may
+    bring an accelerator, and where XLA_FLAGS names a level, nothing is changed."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_backend_optimization_level" in flags or importlib.util.find_spec("jax_plugins"):
+        return
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=2".strip()
 
 
 def initialize_processes() -> None:

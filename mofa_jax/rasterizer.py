@@ -20,7 +20,6 @@ _CHUNK = 16384  # fragments a step; its square must fit an int32
 _NEAR = 1e-3  # dm: a triangle with a vertex nearer to the camera's plane than this is dropped
 _FARTHEST = 1e15  # px, dm: a triangle beyond it is dropped, its area would overflow
 _FLAT = 1e-30  # px^2: a smaller area is no number to divide by
-_NOBODY = 2**31 - 1  # the triangle of a pixel that none has covered yet
 
 
 @struct.dataclass
@@ -167,14 +166,16 @@ def _draw_batch(image_size, batch_size, in_batched, *arrays):
 def _draw(screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size: tuple[int, int]):
     """The ids and weights of `rasterize_ids`."""
     height, width = image_size
-    fragments = _prepare(screen, depth, triangles, image_size)
-    ids = _nearest(fragments, triangles.shape[0], image_size).reshape(height, width)
-    covered = ids != _NOBODY
+    # Backwards: of two at the same depth the one that is drawn last is seen.
+    fragments = _prepare(screen, depth, triangles[::-1], image_size)
+    drawn = _nearest(fragments, triangles.shape[0], image_size).reshape(height, width)
+    covered = drawn >= 0
     row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
-    corners = fragments.corners[jnp.where(covered, ids, 0)]
+    corners = fragments.corners[jnp.maximum(drawn, 0)]
     weights, inverse_depth, _ = _surface_weights(corners, column, row)
     scale = jnp.where(covered, 1 / jnp.where(covered, inverse_depth, 1.0), 0.0)
-    return jnp.where(covered, ids, -1), jnp.stack([weight * scale for weight in weights], axis=-1)
+    ids = jnp.where(covered, triangles.shape[0] - 1 - drawn, -1)
+    return ids, jnp.stack([weight * scale for weight in weights], axis=-1)
 
 
 def _prepare(
@@ -201,7 +202,7 @@ def _prepare(
 
 
 def _nearest(fragments: _Fragments, num_triangles: int, image_size: tuple[int, int]) -> jax.Array:
-    """The nearest triangle of every pixel [H * W], `_NOBODY` where there is none."""
+    """The nearest triangle of every pixel [H * W], the last of equals; -1 where there is none."""
     height, width = image_size
     num_pixels = height * width
 
@@ -213,15 +214,14 @@ def _nearest(fragments: _Fragments, num_triangles: int, image_size: tuple[int, i
         _, inverse_depth, inside = _surface_weights(fragments.corners[triangle], column, row)
         hit = inside & (within >= 0)
         pixel = jnp.where(hit, row * width + column, num_pixels)  # the last one is a bin
-        closer = hit & (inverse_depth > nearest[pixel])
         nearest = nearest.at[pixel].max(jnp.where(hit, inverse_depth, 0.0))
-        # A pixel that came closer forgets its triangle; then the first of the closest one is noted.
-        ids = ids.at[pixel].max(jnp.where(closer, _NOBODY, 0))
+        # Triangles come in order: one that is nearer than all before has a larger number, too. (To
+        # read what was nearest before, XLA would copy the whole picture for every chunk.)
         winner = hit & (inverse_depth == nearest[pixel])
-        return position, nearest, ids.at[pixel].min(jnp.where(winner, triangle, _NOBODY))
+        return position, nearest, ids.at[pixel].max(jnp.where(winner, triangle, -1))
 
     nearest = jnp.zeros(num_pixels + 1, fragments.corners.dtype)
-    ids = jnp.full(num_pixels + 1, _NOBODY, jnp.int32)
+    ids = jnp.full(num_pixels + 1, -1, jnp.int32)
     start = (jnp.int32(0), jnp.int32(0))
     state = lax.while_loop(lambda s: s[0][0] < num_triangles, draw_chunk, (start, nearest, ids))
     return state[2][:num_pixels]

@@ -14,7 +14,7 @@ from one_of_two_processes import first_gradient
 
 from configs import compact
 from mofa_jax.inference import load_for_inference
-from mofa_jax.processes import StopSignal, agree
+from mofa_jax.processes import StopSignal, agree, keep_compiled_programs
 
 
 def run_processes(arguments, count):
@@ -64,6 +64,15 @@ def test_a_program_is_started_again_with_huge_pages_and_the_same_arguments(tmp_p
 
 
 @pytest.mark.slow
+def test_a_level_of_optimization_that_the_user_names_stays(monkeypatch):
+    level = "--xla_backend_optimization_level"
+    for given, expected in (("--a=1", f"--a=1 {level}=2"), ("", f"{level}=2"), (f"{level}=3",) * 2):
+        monkeypatch.setenv("XLA_FLAGS", given)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # no accelerator
+        keep_compiled_programs()
+        assert os.environ["XLA_FLAGS"] == expected
+
+
 def test_two_processes_give_the_gradient_of_one_and_train(tiny_model, tmp_path):
     tiny_model.save(tmp_path / "tiny.npz")
     config = compact.get_config()

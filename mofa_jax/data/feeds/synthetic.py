@@ -13,7 +13,12 @@ from mofa_jax.camera import Camera
 from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, part_of_batch, shard
 from mofa_jax.data.feeds.mixture import FeedError
 from mofa_jax.data.synthetic.distributions import SyntheticRanges
-from mofa_jax.data.synthetic.examples import as_stored, example_keys, synthetic_batch
+from mofa_jax.data.synthetic.examples import (
+    SPLITS,
+    as_stored,
+    example_keys,
+    synthetic_batch,
+)
 from mofa_jax.face_model import FaceModel
 
 
@@ -128,15 +133,15 @@ def _make_render(model, cam, batch_size, ranges, photographs):
     settings = jax.device_put((model, cam, ranges, photographs))
 
     def render(seed: int, numbers: np.ndarray, split: str, places: range) -> dict[str, jax.Array]:
-        start = jax.device_put((np.uint32(seed), np.asarray(numbers, np.int32)))
-        return _render_all(*start, batch_size, split, places, *settings)
+        start = np.uint32(seed), np.uint32(SPLITS[split]), np.asarray(numbers, np.int32)
+        return _render_all(*jax.device_put(start), batch_size, places, *settings)
 
     return render
 
 
-@functools.partial(jax.jit, static_argnames=("batch_size", "split", "places"))
-def _render_all(seed, numbers, batch_size, split, places, *settings):
-    """One program for all feeds whose faces are equal but for their numbers."""
+@functools.partial(jax.jit, static_argnames=("batch_size", "places"))
+def _render_all(seed, split, numbers, batch_size, places, *settings):
+    """One program for all feeds whose faces are equal but for their split and numbers."""
 
     def render_one(number: jax.Array) -> dict[str, jax.Array]:
         keys = example_keys(seed, number, batch_size, split)[places.start : places.stop]

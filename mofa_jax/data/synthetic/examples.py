@@ -25,7 +25,7 @@ from mofa_jax.numerics import product
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import Rendering, render
 
-_SPLITS = {"train": 0, "eval": 1}
+SPLITS = {"train": 0, "eval": 1}
 _NUM_OCCLUDERS = 2
 
 
@@ -106,16 +106,19 @@ def as_stored(batch: dict[str, Any]) -> dict[str, jax.Array]:
     return {**rest, "image": image, "code": batch["params"].to_code()}
 
 
-def example_keys(seed: int, step: int | jax.Array, batch_size: int, split: str) -> jax.Array:
+def example_keys(
+    seed: int, step: int | jax.Array, batch_size: int, split: str | jax.Array
+) -> jax.Array:
     """The keys [batch_size] of one step: the same ones whenever, and on how many devices, it runs.
 
     Args:
       seed: of the run.
       step: counts the batches.
       batch_size: B, over all devices.
-      split: "train" or "eval", which share no example.
+      split: "train" or "eval", which share no example; or its number in `SPLITS`.
     """
-    key = random.fold_in(random.fold_in(random.key(seed), _SPLITS[split]), step)
+    number = SPLITS[split] if isinstance(split, str) else split
+    key = random.fold_in(random.fold_in(random.key(seed), number), step)
     return jax.vmap(lambda index: random.fold_in(key, index))(jnp.arange(batch_size))
 
 
