@@ -21,7 +21,7 @@ from mofa_jax import editing
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import read_environment
 from mofa_jax.errors import InputError, errors_as_sentences
-from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
+from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
 from mofa_jax.illumination import environment_light
@@ -101,7 +101,7 @@ def edit_face(
       edits: what is changed.
       model: the face model.
       stem: the files' path without their endings.
-      meshes: kinds of `MESHES`, see `mesh_kinds`.
+      meshes: kinds of `MESHES`, see `MeshWriter.of`.
     """
     after, picture = draw_edit(face, edits, model)
     file = f"{stem}.edited.jpg"
@@ -109,8 +109,8 @@ def edit_face(
     write_image(f"{stem}.edited.panels.jpg", _panels(face, after, picture, model))
     saved = dataclasses.replace(face.saved, params=after, photograph=os.path.abspath(file))
     save_parameters(f"{stem}.edited.json", saved)
-    kinds, place = mesh_kinds(meshes, model), face.crop_to_photograph
-    write_meshes(f"{stem}.edited", kinds, after, picture, place, model, face.cam)
+    writer = MeshWriter.of(meshes, model)
+    writer.write(f"{stem}.edited", after, picture, face.crop_to_photograph, face.cam)
 
 
 def _panels(

@@ -21,7 +21,7 @@ from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences
-from mofa_jax.export.faces import MESHES, mesh_kinds, write_meshes
+from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
@@ -77,7 +77,7 @@ def reconstruct_all(
     Raises:
       TextureError: glTF files are wanted of a model without texture coordinates.
     """
-    meshes = mesh_kinds(meshes, predict.model)
+    writer = MeshWriter.of(meshes, predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
     named = dict(zip(paths, unique_names(paths), strict=True))
@@ -87,7 +87,7 @@ def reconstruct_all(
     counts = []  # faces of each photograph that has some
     find = faces_of_one_person if same_person else found_faces
     write = functools.partial(
-        _write_photograph, predict=predict, output=Path(output), meshes=meshes
+        _write_photograph, predict=predict, output=Path(output), meshes=writer
     )
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for chunk in find(predict, photographs, refine_steps):
@@ -108,7 +108,10 @@ def reconstruct_all(
 
 
 def _write_photograph(
-    found: FoundFaces, predict: Predictor, output: Path, meshes: list[str]
+    found: FoundFaces,
+    predict: Predictor,
+    output: Path,
+    meshes: MeshWriter,
 ) -> list[tuple[str, np.ndarray]]:
     """Writes the results of a photograph; returns its faces' names and panels."""
     path, name, photograph, faces = found
@@ -119,19 +122,24 @@ def _write_photograph(
         )
         stem = f"{output / name}.{k}"
         save_parameters(f"{stem}.json", predict.saved(face, path))
-        shown.append((f"{name}.{k}", _write_face(stem, face, photograph, predict, meshes)))
+        panels = _write_face(stem, face, photograph, predict, meshes)
+        shown.append((f"{name}.{k}", panels))
     write_image(f"{output / name}.overlay.jpg", overlay)
     return shown
 
 
 def _write_face(
-    stem: str, face: Reconstruction, photograph: np.ndarray, predict: Predictor, meshes: list[str]
+    stem: str,
+    face: Reconstruction,
+    photograph: np.ndarray,
+    predict: Predictor,
+    meshes: MeshWriter,
 ) -> np.ndarray:
     """Writes a face's pictures and meshes; returns its panels."""
     params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
     panels = five_panels(crop.image, params, model, cam)
     write_image(f"{stem}.panels.jpg", panels)
-    write_meshes(stem, meshes, params, photograph, crop.to_photograph, model, cam)
+    meshes.write(stem, params, photograph, crop.to_photograph, cam)
     return panels
 
 

@@ -1,7 +1,9 @@
 """A face's texture from its photograph, laid out in the model's texture coordinates."""
 
+import dataclasses
 import functools
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,41 @@ class TextureError(InputError):
     """No texture can be made: the face model has no texture coordinates."""
 
 
+@dataclasses.dataclass(frozen=True)
+class TextureLayout:
+    """What the textures of all faces of a model have in common.
+
+    Attributes:
+      triangles: [F, 3] int32, the model's, counter-clockwise on the texture.
+      ids, weights: [T, T] int32 and [T, T, 3], where each texel lies, see `rasterize_ids`.
+      inside: [T, T] bool, whether a triangle covers the texel.
+      filled: [T, T] bool, whether one does, or some texel near it, whose place [T, T] each is
+        `nearest`, by row and by column.
+    """
+
+    triangles: jax.Array
+    ids: jax.Array
+    weights: jax.Array
+    inside: np.ndarray
+    filled: np.ndarray
+    nearest: tuple[np.ndarray, np.ndarray]
+
+
+def texture_layout(model: FaceModel, size: int = 1024) -> TextureLayout:
+    """The layout of a texture of `size` texels a side.
+
+    Raises:
+      TextureError: the model has no texture coordinates.
+    """
+    check_uv(model)
+    texels, triangles = _lay_out(model, size)
+    ids, weights = rasterize_ids(texels, jnp.ones_like(texels[:, 0]), triangles, (size, size))
+    inside = np.asarray(ids >= 0)
+    # The charts' colors go on around them, so that no border bleeds in.
+    distance, nearest = ndimage.distance_transform_edt(~inside, return_indices=True)
+    return TextureLayout(triangles, ids, weights, inside, distance <= _MARGIN, tuple(nearest))
+
+
 def photograph_texture(
     photograph: np.ndarray,
     crop_to_photograph: np.ndarray,
@@ -31,6 +68,7 @@ def photograph_texture(
     model: FaceModel,
     cam: Camera,
     size: int = 1024,
+    layout: TextureLayout | None = None,
 ) -> np.ndarray:
     """The photograph where it shows the face, completed by the model's colors in its light.
 
@@ -41,6 +79,7 @@ def photograph_texture(
       model: with texture coordinates.
       cam: the camera of the crop.
       size: of the texture, texels.
+      layout: the model's `texture_layout` of that size, made once for many faces.
 
     Returns:
       uint8 [size, size, 3], row 0 on top: texture coordinates have their origin at the bottom left.
@@ -48,23 +87,17 @@ def photograph_texture(
     Raises:
       TextureError: the model has no texture coordinates.
     """
-    check_uv(model)
-    drawn = _draw(params, model, cam, size)
-    inside, points, seen, color = (np.asarray(array) for array in drawn)
-    points = points @ crop_to_photograph[:, :2].T + crop_to_photograph[:, 2]
-    place = np.moveaxis(points[..., ::-1] - 0.5, -1, 0)  # row and column of pixel centers
-    channels = [
-        ndimage.map_coordinates(photograph[..., k], place, np.float32, order=1, mode="nearest")
-        for k in range(3)
-    ]
-    sampled = np.stack(channels, axis=-1) / 255
-    height, width = photograph.shape[:2]
-    within = ((points >= 0) & (points <= [width, height])).all(axis=-1)
-    seen = np.where(inside & within, seen, 0.0)[..., None]
+    layout = texture_layout(model, size) if layout is None else layout
+    points, seen, color = map(np.asarray, _draw(params, model, cam, layout))
+    points = points @ np.float32(crop_to_photograph[:, :2].T) + np.float32(crop_to_photograph[:, 2])
+    sampled = _sample(photograph, points)
+    within = ((points >= 0) & (points <= photograph.shape[1::-1])).all(axis=-1)
+    seen = np.where(layout.inside & within, seen, np.float32(0))[..., None]
     # The model's colors take the photograph's tone, so that the border does not show.
     tone = (seen * sampled).sum((0, 1)) / np.maximum((seen * color).sum((0, 1)), 1e-3)
     texture = seen * sampled + (1 - seen) * np.clip(color * np.where(tone > 0, tone, 1.0), 0, 1)
-    return np.rint(255 * _spread(texture, inside)).astype(np.uint8)
+    texture = np.rint(255 * texture[layout.nearest]).astype(np.uint8)
+    return np.where(layout.filled[..., None], texture, np.uint8(0))
 
 
 def check_uv(model: FaceModel) -> None:
@@ -76,25 +109,34 @@ def check_uv(model: FaceModel) -> None:
         )
 
 
-def _draw(params: FaceParams, model: FaceModel, cam: Camera, size: int) -> tuple[jax.Array, ...]:
-    """Of each texel: whether the face is there [T, T], its place in the crop [T, T, 2], px, how
-    well it is seen [T, T], and the model's color [T, T, 3]."""
+def _sample(photograph: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The photograph at points [T, T, 2], continuous px, in [0, 1]; its edge goes on beyond it."""
+    column, row = np.moveaxis(np.float32(points - np.float32(0.5)), -1, 0)  # of pixel centers
+    sampled = cv2.remap(
+        np.float32(photograph), column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return sampled / np.float32(255)
+
+
+def _draw(
+    params: FaceParams, model: FaceModel, cam: Camera, layout: TextureLayout
+) -> tuple[jax.Array, ...]:
+    """Of each texel: its place in the crop [T, T, 2], px, how well it is seen [T, T], and the
+    model's color [T, T, 3]."""
     rendering = compiled_render(params, model, cam)
-    texels, triangles = _layout(model, size)
-    ids, weights = rasterize_ids(texels, jnp.ones_like(texels[:, 0]), triangles, (size, size))
     depth = -rendering.vertices[:, 2]
     height, width = cam.image_size
     fine_size = (_DEPTH_FACTOR * height, _DEPTH_FACTOR * width)
     seen = rasterize_ids(rendering.screen * _DEPTH_FACTOR, depth, model.triangles, fine_size)
     nearest = depth_picture(depth, model.triangles, *seen)
-    found = look_up(rendering, triangles, ids, weights, nearest, _DEPTH_FACTOR)
-    points, visible, cosine, color = found
+    where = (layout.triangles, layout.ids, layout.weights)
+    points, visible, cosine, color = look_up(rendering, *where, nearest, _DEPTH_FACTOR)
     facing = jnp.clip((cosine - _SEEN_FROM) / (_SEEN_WHOLLY - _SEEN_FROM), 0, 1)
-    return ids >= 0, points, facing * visible, color
+    return points, facing * visible, color
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _layout(model: FaceModel, size: int) -> tuple[jax.Array, jax.Array]:
+def _lay_out(model: FaceModel, size: int) -> tuple[jax.Array, jax.Array]:
     """The vertices' places on the texture [N, 2], and the triangles [F, 3], all counter-clockwise
     for who looks at it."""
     texels = jnp.stack([model.uv[:, 0], 1 - model.uv[:, 1]], axis=1) * size
@@ -144,9 +186,3 @@ def look_up(
     row = jnp.clip(points[..., 1] * scale, 0, height - 1).astype(jnp.int32)
     visible = depth[..., 0] < nearest[row, column] + _BEHIND
     return points, visible, cosine[..., 0], color
-
-
-def _spread(texture: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """`texture` with the charts' colors going on around them, so that no border bleeds in."""
-    distance, (row, column) = ndimage.distance_transform_edt(~inside, return_indices=True)
-    return np.where((distance <= _MARGIN)[..., None], texture[row, column], 0.0)

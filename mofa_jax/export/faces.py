@@ -1,5 +1,6 @@
 """A reconstructed face's meshes, textured by its photograph or colored by the model."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from mofa_jax.export.meshes import write_obj, write_ply
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
 from mofa_jax.renderer import compiled_render
-from mofa_jax.texture import check_uv, photograph_texture
+from mofa_jax.texture import TextureLayout, photograph_texture, texture_layout
 
 MESHES = ("glb", "obj", "ply")
 
@@ -21,53 +22,62 @@ _MORPHS = 16  # leading modes of expression: 99.4 % of the open model's variance
 _geometry = jax.jit(lambda params, model: model.geometry(params.shape, params.expression))
 
 
-def mesh_kinds(wanted: Sequence[str], model: FaceModel) -> list[str]:
-    """What is wanted of `MESHES`; by default glTF, or OBJ if the model has no texture coordinates.
+@dataclasses.dataclass(frozen=True)
+class MeshWriter:
+    """Writes the meshes of the faces of one model.
 
-    Raises:
-      TextureError: glTF files are wanted of a model without texture coordinates.
-    """
-    kinds = list(wanted) or ["obj" if model.uv is None else "glb"]
-    if "glb" in kinds:
-        check_uv(model)
-    return kinds
-
-
-def write_meshes(
-    stem: str,
-    kinds: Sequence[str],
-    params: FaceParams,
-    photograph: np.ndarray,
-    crop_to_photograph: np.ndarray,
-    model: FaceModel,
-    cam: Camera,
-) -> None:
-    """Writes `stem`.glb, .obj and .ply, those of `kinds`.
-
-    The glTF file has the leading modes of expression as morph targets, see `expression_morphs`.
-
-    Args:
-      stem: the files' path without its ending.
-      kinds: see `mesh_kinds`.
-      params: one face's code.
-      photograph: uint8 [H, W, 3] RGB, for the texture of the glTF file.
-      crop_to_photograph: [2, 3], the affine map from the crop's pixels to the photograph's.
+    Attributes:
+      kinds: those of `MESHES` that are written.
       model: the face model.
-      cam: the camera of the crop.
+      layout: of the glTF files' textures; None where none is written.
     """
-    if "glb" in kinds:
-        texture = photograph_texture(
-            photograph, crop_to_photograph, params, model, cam, _TEXTURE_SIZE
-        )
-        vertices, morphs = expression_morphs(params, model)
-        write_glb(f"{stem}.glb", vertices, model.triangles, model.uv, texture, morphs)
-    if not {"obj", "ply"} & set(kinds):
-        return
-    vertices, color = _geometry(params, model), compiled_render(params, model, cam).color
-    if "obj" in kinds:
-        write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
-    if "ply" in kinds:
-        write_ply(f"{stem}.ply", vertices, model.triangles, color)
+
+    kinds: Sequence[str]
+    model: FaceModel
+    layout: TextureLayout | None
+
+    @classmethod
+    def of(cls, wanted: Sequence[str], model: FaceModel) -> "MeshWriter":
+        """Of what is wanted; by default glTF, or OBJ if the model has no texture coordinates.
+
+        Raises:
+          TextureError: glTF files are wanted of a model without texture coordinates.
+        """
+        kinds = list(wanted) or ["obj" if model.uv is None else "glb"]
+        return cls(kinds, model, texture_layout(model, _TEXTURE_SIZE) if "glb" in kinds else None)
+
+    def write(
+        self,
+        stem: str,
+        params: FaceParams,
+        photograph: np.ndarray,
+        crop_to_photograph: np.ndarray,
+        cam: Camera,
+    ) -> None:
+        """Writes `stem`.glb, .obj and .ply, those of `kinds`.
+
+        The glTF file has the leading modes of expression as morph targets, see `expression_morphs`.
+
+        Args:
+          stem: the files' path without its ending.
+          params: one face's code.
+          photograph: uint8 [H, W, 3] RGB, for the texture of the glTF file.
+          crop_to_photograph: [2, 3], the affine map from the crop's pixels to the photograph's.
+          cam: the camera of the crop.
+        """
+        model = self.model
+        if self.layout is not None:
+            place = photograph, crop_to_photograph
+            texture = photograph_texture(*place, params, model, cam, layout=self.layout)
+            vertices, morphs = expression_morphs(params, model)
+            write_glb(f"{stem}.glb", vertices, model.triangles, model.uv, texture, morphs)
+        if not {"obj", "ply"} & set(self.kinds):
+            return
+        vertices, color = _geometry(params, model), compiled_render(params, model, cam).color
+        if "obj" in self.kinds:
+            write_obj(f"{stem}.obj", vertices, model.triangles, color, model.uv)
+        if "ply" in self.kinds:
+            write_ply(f"{stem}.ply", vertices, model.triangles, color)
 
 
 def write_animated_mesh(
@@ -79,7 +89,7 @@ def write_animated_mesh(
     cam: Camera,
     animation: Animation,
 ) -> None:
-    """Writes a glTF file of a face that moves; arguments as of `write_meshes`.
+    """Writes a glTF file of a face that moves; arguments as of `MeshWriter.write`.
 
     `animation` has weights for all modes of expression [T, X]; the leading ones move.
     """

@@ -13,7 +13,7 @@ import trimesh
 from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import encode_photograph
-from mofa_jax.export.faces import mesh_kinds, write_meshes
+from mofa_jax.export.faces import MeshWriter
 from mofa_jax.export.gltf import METERS_PER_DM
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import overlay_on_photograph
@@ -99,9 +99,9 @@ def mesh_file(face: PicturedFace, params: FaceParams, model: FaceModel) -> tuple
 
     An OBJ file's with vertex colors if the model has no texture coordinates.
     """
-    edited, kinds = edited_photograph(face, params, model), mesh_kinds((), model)
+    edited, writer = edited_photograph(face, params, model), MeshWriter.of((), model)
     place = face.crop_to_photograph
-    return _written(lambda stem: write_meshes(stem, kinds, params, edited, place, model, face.cam))
+    return _written(lambda stem: writer.write(stem, params, edited, place, face.cam))
 
 
 def _written(write: Callable[[str], None]) -> tuple[str, bytes]:
