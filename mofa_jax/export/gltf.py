@@ -143,15 +143,15 @@ class _Extended:
     def _add(self, values: np.ndarray, bounds: bool = False) -> int:
         """Adds an array [n] or [n, c]; the number of its accessor."""
         values = np.ascontiguousarray(values, np.float32)
-        columns = values.reshape(len(values), -1)
+        columns = np.ascontiguousarray(values.reshape(len(values), -1).T)  # fast to go through
         view = pygltflib.BufferView(buffer=0, byteOffset=self._length, byteLength=values.nbytes)
         accessor = pygltflib.Accessor(
             bufferView=len(self._gltf.bufferViews),
             componentType=pygltflib.FLOAT,
             count=len(values),
             type=_ARRAY_TYPES[values.shape[1] if values.ndim == 2 else None],
-            min=columns.min(axis=0).tolist() if bounds else None,
-            max=columns.max(axis=0).tolist() if bounds else None,
+            min=columns.min(axis=1).tolist() if bounds else None,
+            max=columns.max(axis=1).tolist() if bounds else None,
         )
         self._gltf.bufferViews.append(view)
         self._gltf.accessors.append(accessor)
