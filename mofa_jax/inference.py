@@ -29,6 +29,7 @@ from mofa_jax.encoders.trained import read_trained
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.fitting import fit
+from mofa_jax.learner import has_semantic_codes
 from mofa_jax.parameter_file import SavedFace
 from mofa_jax.params import FaceParams, code_size
 
@@ -263,7 +264,8 @@ def load_for_inference(
       face_model: where the face model is now; by default where it was in training.
 
     Raises:
-      CheckpointError: no checkpoint there, or it does not fit the face model.
+      CheckpointError: no checkpoint there, or it does not fit the face model, or the run has
+        learned something else than semantic codes.
       FaceModelError: the face model cannot be loaded.
       TrainedEncoderError: the encoder in the box is damaged.
     """
@@ -275,12 +277,23 @@ def load_for_inference(
         with Checkpoints.existing(workdir) as checkpoints:
             step = checkpoints.latest_step
             information = checkpoints.information(step)
+            _check_codes(information, workdir)
             config, model, cam, encoder = _untrained(information, face_model)
             image = jax.ShapeDtypeStruct((1, *cam.image_size, 3), jnp.float32)
             target = jax.eval_shape(encoder.init, jax.random.key(0), image)
             weights = checkpoints.load_part(step, {"weights": on_first_device(target)})["weights"]
     weights = jax.device_put(weights, jax.local_devices()[0])
     return Predictor(model, cam, config, step, weights, jax.jit(encoder.apply))
+
+
+def _check_codes(information: dict[str, Any], workdir: str | os.PathLike) -> None:
+    config = ConfigDict(information["config"])
+    if not has_semantic_codes(config):
+        raise CheckpointError(
+            f"{os.fspath(workdir)}: this run has no encoder of semantic codes (its decoder.name is "
+            f"{config.decoder.name}), so there is no face to draw or to measure; give the workdir "
+            "of another run, and see this one's pictures in its folder pictures."
+        )
 
 
 def _untrained(information: dict[str, Any], face_model: str | os.PathLike | None):

@@ -1,0 +1,17 @@
+"""The baseline of the paper's Fig. 13: a convolutional autoencoder, without any face model.
+
+python main.py --config=configs/cae.py --workdir=runs/cae --config.data.path=PHOTOGRAPHS
+"""
+
+from ml_collections import ConfigDict
+
+from configs import compact
+
+
+def get_config() -> ConfigDict:
+    config = compact.get_config()
+    config.encoder.name = "convolutional"
+    config.decoder.name = "convolutional"
+    config.num_steps = 1000
+    config.loss.landmark = 0.0
+    return config
