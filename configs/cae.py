@@ -12,6 +12,8 @@ def get_config() -> ConfigDict:
     config = compact.get_config()
     config.encoder.name = "convolutional"
     config.decoder.name = "convolutional"
-    config.num_steps = 1000
+    config.batch_size = 8
+    config.num_steps = 600
+    config.optimizer.learning_rate = 1e-3
     config.loss.landmark = 0.0
     return config

@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
     config = compact.get_config()
     config.start = _rendered_faces()
     config.decoder.name = "convolutional_fixed"
-    config.num_steps = 1000
+    config.batch_size = 8
+    config.num_steps = 600
     config.loss.landmark = 0.0
     return config
 
@@ -24,9 +25,12 @@ def get_config() -> ConfigDict:
 def _rendered_faces() -> ConfigDict:
     config = compact.get_config()
     config.decoder.name = "convolutional_from_codes"
-    config.num_steps = 1000
+    config.batch_size = 8
+    config.num_steps = 600
+    config.optimizer.learning_rate = 1e-3
     config.loss.landmark = 0.0
     config.data.kind = "synthetic"
+    config.data.num_eval = 64
     # What no code tells is left out of the pictures: but for the background there is no such thing.
     config.data.synthetic.occluder = config.data.synthetic.head = 0.0
     config.data.synthetic.blur = config.data.synthetic.noise = config.data.synthetic.contrast = 0.0
