@@ -12,8 +12,7 @@ def get_config() -> ConfigDict:
     config = compact.get_config()
     config.encoder.name = "convolutional"
     config.decoder.name = "convolutional"
-    config.batch_size = 8
-    config.num_steps = 600
+    config.num_steps = 800
     config.optimizer.learning_rate = 1e-3
     config.loss.landmark = 0.0
     return config

@@ -16,8 +16,7 @@ def get_config() -> ConfigDict:
     config = compact.get_config()
     config.start = _rendered_faces()
     config.decoder.name = "convolutional_fixed"
-    config.batch_size = 8
-    config.num_steps = 600
+    config.num_steps = 500
     config.loss.landmark = 0.0
     return config
 
@@ -25,8 +24,7 @@ def get_config() -> ConfigDict:
 def _rendered_faces() -> ConfigDict:
     config = compact.get_config()
     config.decoder.name = "convolutional_from_codes"
-    config.batch_size = 8
-    config.num_steps = 600
+    config.num_steps = 500
     config.optimizer.learning_rate = 1e-3
     config.loss.landmark = 0.0
     config.data.kind = "synthetic"

@@ -5,21 +5,20 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mofa_jax.encoders.convolutional import INPUT_SIZE
-from mofa_jax.encoders.layers import hidden_layer
 
 WIDTHS = (128, 96, 64, 3)
 """Channels of the deconvolutions."""
 
-_FIRST_SIDE = INPUT_SIZE // 2 ** len(WIDTHS)  # px of the map that the code gives: 8
+_FIRST_SIDE = INPUT_SIZE // 2 ** len(WIDTHS)  # px of the map that the code gives: 4
 _FIRST_WIDTH = 256  # its channels, as of the encoder's last map
 
 
 class ConvolutionalDecoder(nn.Module):
-    """[B, num_codes] to [B, H, W, 3], RGB about [0, 1], not clipped; 5.1 M parameters
+    """[B, num_codes] to [B, H, W, 3], RGB about [0, 1], not clipped; 1.9 M parameters
     with 257 codes.
 
     The paper gives the deconvolutions (4 x 4, stride 2); the dense layer before them, ReLU and the
-    size are ours: the mirror image of `encoders.convolutional`, scaled up from 128 px at the end.
+    size are ours: the mirror image of `encoders.convolutional`, scaled up from 64 px at the end.
 
     Attributes:
       image_size: (H, W).
@@ -29,7 +28,12 @@ class ConvolutionalDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, codes: jax.Array) -> jax.Array:
-        x = nn.relu(hidden_layer(_FIRST_SIDE**2 * _FIRST_WIDTH, "dense")(codes))
+        # Without a random bias, no unit would be awake at the zero code of an untrained encoder.
+        he, bias = nn.initializers.he_normal(), nn.initializers.normal(0.5)
+        dense = nn.Dense(
+            _FIRST_SIDE**2 * _FIRST_WIDTH, kernel_init=he, bias_init=bias, name="dense"
+        )
+        x = nn.relu(dense(codes))
         x = x.reshape(-1, _FIRST_SIDE, _FIRST_SIDE, _FIRST_WIDTH)
         for k, width in enumerate(WIDTHS, start=1):
             x = _Deconvolution(width, name=f"deconv{k}")(x if k == 1 else nn.relu(x))
