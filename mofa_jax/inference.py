@@ -29,13 +29,13 @@ from mofa_jax.encoders.trained import read_trained
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.fitting import fit
-from mofa_jax.learner import has_semantic_codes
 from mofa_jax.parameter_file import SavedFace
 from mofa_jax.params import FaceParams, code_size
 
 _logger = logging.getLogger(__name__)
 
 _BATCH = 16  # faces that go through the encoder at once
+_DECODERS_OF_SEMANTIC_CODES = ("face_model", "convolutional_fixed")  # by decoder.name
 _RECROPS = 2  # times that a badly cut face is cut out again at most
 _CHUNK_PIXELS = 50_000_000  # of the photographs that are held at once
 
@@ -287,12 +287,13 @@ def load_for_inference(
 
 
 def _check_codes(information: dict[str, Any], workdir: str | os.PathLike) -> None:
-    config = ConfigDict(information["config"])
-    if not has_semantic_codes(config):
+    """Raises CheckpointError if a run's codes are none of the face model's."""
+    decoder = information["config"].get("decoder", {"name": "face_model"})["name"]
+    if decoder not in _DECODERS_OF_SEMANTIC_CODES:
         raise CheckpointError(
             f"{os.fspath(workdir)}: this run has no encoder of semantic codes (its decoder.name is "
-            f"{config.decoder.name}), so there is no face to draw or to measure; give the workdir "
-            "of another run, and see this one's pictures in its folder pictures."
+            f"{decoder}), so there is no face to draw or to measure; give the workdir of another "
+            "run, and see this one's pictures in its folder pictures."
         )
 
 

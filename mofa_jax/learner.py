@@ -25,7 +25,6 @@ _LEARNERS = {  # by `config.decoder.name`
     "convolutional_from_codes": (".baselines.learned_decoder", "DecoderLearner"),
     "convolutional_fixed": (".baselines.learned_decoder", "LearnedDecoderLearner"),
 }
-_OF_SEMANTIC_CODES = ("face_model", "convolutional_fixed")
 
 
 class Learner(Protocol):
@@ -66,14 +65,6 @@ def make_learner(config: ConfigDict, model: FaceModel, cam: Camera) -> Learner:
         raise InputError(f"decoder.name is {name!r}; choose one of {', '.join(_LEARNERS)}.")
     module, cls = _LEARNERS[name]
     return getattr(import_module(module, __package__), cls)(config, model, cam)
-
-
-def has_semantic_codes(config: ConfigDict) -> bool:
-    """Whether a run with this config has an encoder whose codes the face model can draw.
-
-    The config may be that of a checkpoint without `decoder`: its decoder is the face model's.
-    """
-    return "decoder" not in config or config.decoder.name in _OF_SEMANTIC_CODES
 
 
 class FaceModelLearner:

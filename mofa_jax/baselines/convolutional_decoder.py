@@ -14,8 +14,7 @@ _FIRST_WIDTH = 256  # its channels, as of the encoder's last map
 
 
 class ConvolutionalDecoder(nn.Module):
-    """[B, num_codes] to [B, H, W, 3], RGB about [0, 1], not clipped; 1.9 M parameters
-    with 257 codes.
+    """[B, D] to [B, H, W, 3], RGB about [0, 1], not clipped; 1.9 M parameters with 257 codes.
 
     The paper gives the deconvolutions (4 x 4, stride 2); the dense layer before them, ReLU and the
     size are ours: the mirror image of `encoders.convolutional`, scaled up from 64 px at the end.
