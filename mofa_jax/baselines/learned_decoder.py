@@ -112,7 +112,10 @@ def _draw(
 
 
 def _random_weights(network: ConvolutionalDecoder, model: FaceModel, seed: int) -> dict:
-    return network.init(jax.random.key(seed), jnp.zeros((1, code_size(model))))
+    weights = network.init(jax.random.key(seed), jnp.zeros((1, code_size(model))))
+    last = weights["params"]["deconv4"]
+    last["kernel"] = jnp.zeros_like(last["kernel"])  # gray at first: codes would draw loud noise
+    return weights
 
 
 def _trained_weights(workdir: str, network: ConvolutionalDecoder, model: FaceModel) -> dict:
