@@ -5,6 +5,11 @@ python main.py --config=configs/learned_decoder.py --workdir=runs/learned_decode
 
 The decoder is learned first, from rendered faces and their codes, in the workdir's folder start,
 and then held fixed.
+
+Measured in a short form on LFW (docs/results.md has the command), 450 and 150 steps of 8, 16
+minutes on 2 CPU cores shared with several other works: from the first step to the last, the pixel
+error on 64 held-out photographs falls from 0.370 to 0.274, and the landmark error rises from 7.8 to
+46.9 px: the code loses its meaning.
 """
 
 from ml_collections import ConfigDict

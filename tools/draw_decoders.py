@@ -6,6 +6,7 @@ python -m tools.draw_decoders --cae=runs/cae --learned=runs/learned_decoder
 
 import argparse
 
+import cv2
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -18,6 +19,7 @@ from mofa_jax.figures import contact_sheet, panels_grid, write_image
 from mofa_jax.learner import make_learner
 
 COLUMNS = ("input", "MoFA", "autoencoder", "learned decoder", "its code by MoFA")
+_SIDE = 180  # of a face in the sheet, px
 
 
 def main() -> None:
@@ -52,10 +54,12 @@ def picture(workdir: str, images: np.ndarray) -> np.ndarray:
 
 
 def column(picture: np.ndarray, place: int, shape: tuple[int, ...]) -> np.ndarray:
-    """A column of a picture of B faces without its heading, [B, H, W, 3]."""
+    """A column of a picture of B faces without its heading, [B, 180, 180, 3]."""
     count, height, width, _ = shape
     rows = picture[-count * height :].reshape(count, height, -1, width, 3)
-    return rows[:, :, place]
+    return np.stack(
+        [cv2.resize(row, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for row in rows[:, :, place]]
+    )
 
 
 if __name__ == "__main__":
