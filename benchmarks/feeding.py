@@ -26,17 +26,15 @@ import tensorflow_datasets as tfds
 from absl import app, flags
 
 from configs import compact
-from mofa_jax.autoencoder import Decoder, initial_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.record import corpus_features, open_corpus
 from mofa_jax.data.feeds.augment import Augmentation, augment
 from mofa_jax.data.feeds.mixture import ExampleSource
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed
-from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_models.load import load_face_model
+from mofa_jax.learner import make_learner
 from mofa_jax.optimizer import make_optimizer
-from mofa_jax.params import code_size
 from mofa_jax.train import TrainState, make_train_steps, replicate
 
 _CORPUS = flags.DEFINE_string("corpus", "", "Folder of a prepared corpus; '' = a temporary one.")
@@ -145,12 +143,12 @@ def measure_waiting(source: ExampleSource) -> None:
     config = compact.get_config()
     config.batch_size *= jax.device_count()
     model, cam = load_face_model(_MODEL.value), make_camera(config.camera)
-    encoder = encoder_from_config(config.encoder, code_size(model))
-    weights = initial_weights(encoder, config, cam)
+    learner = make_learner(config, model, cam)
+    weights = learner.initial_weights()
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-    step = make_train_steps(encoder.apply, optimizer, config)
-    state, decoder = replicate(state), replicate(Decoder(model, cam))
+    step = make_train_steps(learner.objective, optimizer)
+    state, decoder = replicate(state), replicate(learner.decoder)
     augmentation = Augmentation(**config.data.augmentation)
     waited, pending = 0.0, None
     with closing(StreamedFeed(source, config.batch_size, 0, augmentation)) as feed:

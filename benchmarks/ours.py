@@ -7,11 +7,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 import mofa_jax
-from mofa_jax.autoencoder import Decoder, random_weights
 from mofa_jax.camera import make_camera
-from mofa_jax.encoders import encoder_from_config
+from mofa_jax.learner import make_learner
 from mofa_jax.optimizer import make_optimizer
-from mofa_jax.params import code_size
 from mofa_jax.train import TrainState, make_train_steps, replicate
 
 
@@ -52,15 +50,15 @@ def training(config: ConfigDict) -> tuple:
     """(steps, state, decoder, batches of random pixels) of a config, as `main.py` has them; a row
     of `config.steps_at_once` steps."""
     model, cam = mofa_jax.load_face_model("open"), make_camera(config.camera)
-    encoder = encoder_from_config(config.encoder, code_size(model))
-    weights = random_weights(encoder, 0, cam)
+    learner = make_learner(config, model, cam)
+    weights = learner.random_weights()
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-    steps = make_train_steps(encoder.apply, optimizer, config)
+    steps = make_train_steps(learner.objective, optimizer)
     shape = (1, config.steps_at_once, config.batch_size)
     batches = {
         "image": jax.random.bits(jax.random.key(1), (*shape, 240, 240, 3), jnp.uint8),
         "landmarks": jnp.full((*shape, 68, 2), 120.0),
         "confidence": jnp.ones((*shape, 68)),
     }
-    return steps, replicate(state), replicate(Decoder(model, cam)), batches
+    return steps, replicate(state), replicate(learner.decoder), batches

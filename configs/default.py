@@ -15,9 +15,10 @@ def get_config() -> ConfigDict:
     config.num_steps = 200_000  # optimizer steps (P)
     config.face_model = "open"  # a file of the face-model format, or a built-in model's name
     config.start = ConfigDict()  # an experiment that runs first, in <workdir>/start, with the same
-    # face model and camera, and whose encoder this one starts from; empty = none
+    # face model and camera, and whose encoder (or fixed decoder) this one starts from; empty = none
     config.camera = _camera()
     config.encoder = _encoder()
+    config.decoder = _decoder()
     config.loss = _loss()
     config.optimizer = _optimizer()
     config.data = _data()
@@ -46,13 +47,24 @@ def _camera() -> ConfigDict:
 
 def _encoder() -> ConfigDict:
     encoder = ConfigDict()
-    encoder.name = "alexnet"  # alexnet (P), vgg_face (P), compact
+    encoder.name = "alexnet"  # alexnet (P), vgg_face (P), compact, convolutional (P: of Fig. 13)
     encoder.variant = "caffe"  # of alexnet: caffe (P: bvlc_alexnet) or torchvision
     encoder.dtype = "float32"  # of what the hidden layers compute, float32 (P) or bfloat16: faster
     # on a GPU; weights, codes, decoder and optimizer are float32
     encoder.pretrained = ""  # file of weights for all but the last layer, or another run's workdir
     # for all layers; "" = He initialization
     return encoder
+
+
+def _decoder() -> ConfigDict:
+    decoder = ConfigDict()
+    decoder.name = "face_model"  # face_model (P), which has no learned weights; or, of the paper's
+    # comparisons: convolutional, learned with the encoder (Fig. 13); convolutional_from_codes,
+    # learned alone from rendered faces; convolutional_fixed, that one held fixed (Fig. 14). These
+    # three compare pixels: of the loss, `photometric` and, in the last, the priors of codes count
+    decoder.pretrained = ""  # of convolutional_fixed: the workdir of the convolutional_from_codes
+    # run; "" = that of `start`
+    return decoder
 
 
 def _loss() -> ConfigDict:

@@ -35,6 +35,7 @@ from mofa_jax.params import FaceParams, code_size
 _logger = logging.getLogger(__name__)
 
 _BATCH = 16  # faces that go through the encoder at once
+_DECODERS_OF_SEMANTIC_CODES = ("face_model", "convolutional_fixed")  # by decoder.name
 _RECROPS = 2  # times that a badly cut face is cut out again at most
 _CHUNK_PIXELS = 50_000_000  # of the photographs that are held at once
 
@@ -263,7 +264,8 @@ def load_for_inference(
       face_model: where the face model is now; by default where it was in training.
 
     Raises:
-      CheckpointError: no checkpoint there, or it does not fit the face model.
+      CheckpointError: no checkpoint there, or it does not fit the face model, or the run has
+        learned something else than semantic codes.
       FaceModelError: the face model cannot be loaded.
       TrainedEncoderError: the encoder in the box is damaged.
     """
@@ -275,12 +277,24 @@ def load_for_inference(
         with Checkpoints.existing(workdir) as checkpoints:
             step = checkpoints.latest_step
             information = checkpoints.information(step)
+            _check_codes(information, workdir)
             config, model, cam, encoder = _untrained(information, face_model)
             image = jax.ShapeDtypeStruct((1, *cam.image_size, 3), jnp.float32)
             target = jax.eval_shape(encoder.init, jax.random.key(0), image)
             weights = checkpoints.load_part(step, {"weights": on_first_device(target)})["weights"]
     weights = jax.device_put(weights, jax.local_devices()[0])
     return Predictor(model, cam, config, step, weights, jax.jit(encoder.apply))
+
+
+def _check_codes(information: dict[str, Any], workdir: str | os.PathLike) -> None:
+    """Raises CheckpointError if a run's codes are none of the face model's."""
+    decoder = information["config"].get("decoder", {"name": "face_model"})["name"]
+    if decoder not in _DECODERS_OF_SEMANTIC_CODES:
+        raise CheckpointError(
+            f"{os.fspath(workdir)}: this run has no encoder of semantic codes (its decoder.name is "
+            f"{decoder}), so there is no face to draw or to measure; give the workdir of another "
+            "run, and see this one's pictures in its folder pictures."
+        )
 
 
 def _untrained(information: dict[str, Any], face_model: str | os.PathLike | None):

@@ -29,7 +29,7 @@ COLOR_SPREAD = np.array([0.22, 0.09, 0.25], np.float32)
 AMBIENT_MEAN, EXPOSURE_SPREAD = 0.95, 0.15  # ours: a face is dark by its skin rather than its light
 AREA_THRESHOLD = 0.10  # tau of RGB in [0, 1]
 _FLAT = 1e-5  # added to variances of gray values: a patch without contrast correlates with nothing
-_CODE_SPREAD = {
+CODE_SPREAD = {  # of faces, by part of the code
     "shape": 1.0,  # standard deviations
     "expression": 1.0,
     "reflectance": 1.0,
@@ -188,7 +188,7 @@ def code_distance(params: FaceParams, true: FaceParams) -> jax.Array:
     compare with them.
     """
     parts = []
-    for name, spread in _CODE_SPREAD.items():
+    for name, spread in CODE_SPREAD.items():
         difference = (getattr(params, name) - getattr(true, name)) / spread
         parts.append(difference.ravel())
     difference = jnp.concatenate(parts)

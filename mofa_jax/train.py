@@ -16,26 +16,18 @@ import optax
 from flax import struct
 from ml_collections import ConfigDict
 
-from mofa_jax.autoencoder import (
-    Decoder,
-    check_loss,
-    initial_weights,
-    objective,
-    random_weights,
-)
-from mofa_jax.camera import Camera, make_camera
+from mofa_jax.autoencoder import check_loss
+from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.data.feeds.device_batch import DeviceBatches
 from mofa_jax.data.feeds.pipeline import open_data
-from mofa_jax.encoders import encoder_from_config
-from mofa_jax.evaluation.errors import evaluate, make_errors_of
+from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.files import write_json
 from mofa_jax.inference import check_face_model
+from mofa_jax.learner import Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
-from mofa_jax.params import code_size
-from mofa_jax.patches import surface_patches
 from mofa_jax.processes import StopSignal, agree, initialize_processes
 from mofa_jax.watch import Watch
 
@@ -53,7 +45,7 @@ class TrainState:
 
     Attributes:
       step: [] int32, steps done.
-      weights: the encoder's variables.
+      weights: what is learned: the encoder's variables.
       opt_state: the optimizer's state.
     """
 
@@ -66,17 +58,19 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     """`train_and_evaluate`, after the experiment that `config.start` holds, if any.
 
     That one runs in `<workdir>/start`, with the same face model and camera, unless
-    `config.encoder.pretrained` names where to start from or this run has begun already.
+    `config.encoder.pretrained` names where to start from or this run has begun already. Where the
+    decoder is a learned one that is held fixed, the same holds of `config.decoder.pretrained`.
     """
     workdir = Path(workdir)
     begun = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
-    if config.start and not config.encoder.pretrained and not begun:
+    config = config.copy_and_resolve_references()
+    started = config.decoder if config.decoder.name == "convolutional_fixed" else config.encoder
+    if config.start and not started.pretrained:
         start = config.start.copy_and_resolve_references()
         start.face_model, start.camera = config.face_model, config.camera
-        if train_and_evaluate(start, workdir / "start") is None:
+        if not begun and train_and_evaluate(start, workdir / "start") is None:
             return None
-        config = config.copy_and_resolve_references()
-        config.encoder.pretrained = str(workdir / "start")
+        started.pretrained = str(workdir / "start")
     return train_and_evaluate(config, workdir)
 
 
@@ -101,31 +95,28 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     workdir.mkdir(parents=True, exist_ok=True)
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
     check_loss(config.loss, cam)
-    encoder = encoder_from_config(config.encoder, code_size(model))
+    learner = make_learner(config, model, cam)
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
-    train_steps = make_train_steps(encoder.apply, optimizer, config)
+    train_steps = make_train_steps(learner.objective, optimizer)
     at_once = _steps_at_once(config)
-    errors_of = make_errors_of(encoder.apply)
     information = _run_information(config, model)
 
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         # Before the photographs are looked for, which may take hours.
-        state, place = _create_or_restore(checkpoints, config, encoder, cam, optimizer, model)
+        state, place = _create_or_restore(checkpoints, learner, optimizer, model)
         data = open_data(config, model, cam, workdir)
         with closing(data.train) as batches, StopSignal() as stop:
             if place is not None:
                 batches.set_state(place)
             if jax.process_index() == 0:
                 write_json(workdir / "config.json", information)
-            watch = Watch(workdir, config, encoder.apply, model, cam, data.eval_examples)
-            host_decoder = _make_decoder(model, cam, config.loss)
-            decoder, first = replicate(host_decoder), int(state.step)
+            watch = Watch(workdir, config, learner.picture, data.eval_examples)
+            decoder, first = replicate(learner.decoder), int(state.step)
             state, errors = replicate(state), None
 
             def evaluated(step: int) -> dict[str, float]:
-                errors = evaluate(
-                    _on_first_device(state.weights), data.make_eval(), errors_of, host_decoder
-                )
+                weights = _on_first_device(state.weights)
+                errors = evaluate(weights, data.make_eval(), learner.errors_of, learner.decoder)
                 watch.evaluation(step, errors)
                 return errors
 
@@ -176,23 +167,22 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
             return None if stop.requested else errors
 
 
-def make_train_steps(
-    encode: Callable, optimizer: optax.GradientTransformation, config: ConfigDict
-) -> Callable:
+def make_train_steps(objective: Callable, optimizer: optax.GradientTransformation) -> Callable:
     """(state, decoder, batches [devices, K, B / devices, ...]) -> (state, metrics), on all devices.
 
-    K steps in a row, without the host. The metrics, [K] each, are the loss, its `terms` by name,
-    the `errors` (NaN without anything to compare) and the `norms` of the gradients; [1] each, the
-    `norms` of the weights and of their way in the whole row. (In every step, these two would add
-    half as much again to AdaDelta's time on a GPU.)
+    K steps in a row down the gradient of `objective` (see `Learner`), without the host. The
+    metrics, [K] each, are the loss, its `terms` by name, the `errors` (NaN without anything to
+    compare) and the `norms` of the gradients; [1] each, the `norms` of the weights and of their way
+    in the whole row. (In every step, these two would add half as much again to AdaDelta's time on a
+    GPU.)
     Each device works out the gradient of its part of a batch; the parts are averaged. The state
     goes in and comes out the same on every device, and its memory is used again.
     """
 
-    def step(state: TrainState, decoder: Decoder, batch: dict):
+    def step(state: TrainState, decoder: Any, batch: dict):
         gradient_of = jax.grad(objective, has_aux=True)
         gradient, (terms, errors) = gradient_of(
-            state.weights, batch, state.step, decoder, encode, config.loss, "batch"
+            state.weights, batch, state.step, decoder, axis_name="batch"
         )
         gradient, terms, errors = jax.lax.pmean((gradient, terms, errors), axis_name="batch")
         update, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
@@ -205,7 +195,7 @@ def make_train_steps(
         }
         return TrainState(state.step + 1, weights, opt_state), metrics, update
 
-    def steps(state: TrainState, decoder: Decoder, batches: dict):
+    def steps(state: TrainState, decoder: Any, batches: dict):
         if batches["image"].shape[0] == 1:  # on a CPU, loops keep convolutions from all cores
             after, metrics, way = step(state, decoder, jax.tree.map(lambda x: x[0], batches))
             metrics = jax.tree.map(lambda x: x[None], metrics)
@@ -227,10 +217,6 @@ def _steps_at_once(config: ConfigDict) -> int:
     """How many steps the devices take in a row: whatever is due between two steps ends a row."""
     wanted = config.steps_at_once or (1 if jax.default_backend() == "cpu" else _STEPS_AT_ONCE)
     return math.gcd(wanted, config.log_every, config.image_every, config.eval_every)
-
-
-def _make_decoder(model: FaceModel, cam: Camera, config: ConfigDict) -> Decoder:
-    return Decoder(model, cam, surface_patches(model) if config.patch_correlation else None)
 
 
 def replicate(tree: Any) -> Any:
@@ -287,7 +273,7 @@ def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:
 
 
 def _create_or_restore(
-    checkpoints: Checkpoints, config, encoder, cam, optimizer, model: FaceModel
+    checkpoints: Checkpoints, learner: Learner, optimizer, model: FaceModel
 ) -> tuple[TrainState, dict[str, Any] | None]:
     """The state to go on from, and the place in the data, None at the start of a run.
 
@@ -296,11 +282,11 @@ def _create_or_restore(
     """
     step = checkpoints.latest_step
     if step is None:
-        weights = initial_weights(encoder, config, cam)
+        weights = learner.initial_weights()
         return TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights)), None
     information = checkpoints.information(step)
     check_face_model(information["face_model"], model)
-    weights = random_weights(encoder, config.seed, cam)
+    weights = learner.random_weights()
     target = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
     state = checkpoints.load(step, jax.tree.map(np.asarray, target))
     _logger.info("Going on after step %d.", step)

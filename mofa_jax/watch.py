@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from google.protobuf.message import DecodeError
 from ml_collections import ConfigDict
@@ -18,11 +17,8 @@ from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from mofa_jax.camera import Camera
 from mofa_jax.data.feeds.device_batch import DeviceBatches
-from mofa_jax.face_model import FaceModel
-from mofa_jax.figures import panels_grid, write_image
-from mofa_jax.params import FaceParams
+from mofa_jax.figures import write_image
 
 _logger = logging.getLogger(__name__)
 _EVALUATION = "eval"  # TensorBoard's group of the held-out errors
@@ -36,18 +32,15 @@ class Watch:
         self,
         workdir: Path,
         config: ConfigDict,
-        encode: Callable,
-        model: FaceModel,
-        cam: Camera,
-        eval_examples: np.ndarray,
+        picture: Callable[[Any, dict[str, np.ndarray]], np.ndarray],
+        eval_examples: dict[str, np.ndarray],
     ):
-        """`eval_examples`: uint8 [K, H, W, 3], held-out faces that every picture shows."""
+        """`picture`: see `Learner`; `eval_examples`: held-out faces that every picture shows."""
         self._active = jax.process_index() == 0
         self._writer = SummaryWriter(str(workdir)) if self._active else None
         self._pictures = workdir / "pictures"
-        self._encode, self._model, self._cam = jax.jit(encode), model, cam
-        self._config = config
-        self._eval_examples = eval_examples[:_NUM_PICTURED]
+        self._picture, self._config = picture, config
+        self._eval_examples = {key: array[:_NUM_PICTURED] for key, array in eval_examples.items()}
 
     @contextmanager
     def progress(self, first: int, num_steps: int):
@@ -86,14 +79,12 @@ class Watch:
             self._writer.add_scalar(f"{_EVALUATION}/{key}", value, step)
 
     def pictures(self, step: int, weights: Any, batches: DeviceBatches) -> None:
-        """Photographs, overlay, geometry, reflectance and light of some faces, side by side."""
+        """What the learner makes of some faces from training and of held-out ones."""
         if not self._active:
             return
-        train_examples = batches.images(_NUM_PICTURED)
-        for kind, images in (("train", train_examples), ("eval", self._eval_examples)):
-            codes = self._encode(weights, jnp.asarray(images, jnp.float32) / 255.0)
-            params = FaceParams.from_code(codes, self._model)
-            picture = panels_grid(images, params, self._model, self._cam)
+        train_examples = batches.examples(_NUM_PICTURED)
+        for kind, examples in (("train", train_examples), ("eval", self._eval_examples)):
+            picture = self._picture(weights, examples)
             self._pictures.mkdir(exist_ok=True)
             write_image(self._pictures / f"{kind}-{step:07d}.jpg", picture)
             self._writer.add_image(kind, picture, step, dataformats="HWC")

@@ -18,26 +18,24 @@ import optax
 from ml_collections import ConfigDict
 
 from mofa_jax import train
-from mofa_jax.autoencoder import Decoder, initial_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.data.feeds.pipeline import open_data
-from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_models.load import load_face_model
-from mofa_jax.params import code_size
+from mofa_jax.learner import make_learner
 from mofa_jax.processes import initialize_processes
 
 
 def first_gradient(config, workdir):
     """The averaged gradient of the config's first batch, as a list of arrays."""
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
-    encoder = encoder_from_config(config.encoder, code_size(model))
-    weights = initial_weights(encoder, config, cam)
+    learner = make_learner(config, model, cam)
+    weights = learner.initial_weights()
     optimizer = optax.GradientTransformation(lambda w: w, lambda g, state, w: (g, g))
-    step = train.make_train_steps(encoder.apply, optimizer, config)
+    step = train.make_train_steps(learner.objective, optimizer)
     state = train.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
     with closing(open_data(config, model, cam, Path(workdir)).train) as feed:
         batch = feed.take(1)
-    decoder = train.replicate(Decoder(model, cam))
+    decoder = train.replicate(learner.decoder)
     new, _ = step(train.replicate(state), decoder, batch.arrays)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(new.opt_state)]
 

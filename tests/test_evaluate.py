@@ -313,8 +313,7 @@ def run(tiny_model, tmp_path_factory):
     with Checkpoints(folder, 1) as checkpoints:
         information = {"config": config.to_dict(), "face_model": tiny_model.identity()}
         checkpoints.save(3, {"weights": weights}, information)
-    examples = np.zeros((1, SIZE, SIZE, 3), np.uint8)
-    watch = Watch(folder, config, encoder.apply, tiny_model, cam, examples)
+    watch = Watch(folder, config, lambda weights, examples: examples["image"][0], {})
     with watch.progress(0, 3):
         for step, error in ((0, 9.0), (3, 4.5)):
             errors = {"landmark_error": error, "scale_bias": 0.9, "num_faces": 2, "num_failed": 0}

@@ -91,7 +91,7 @@ def test_each_device_holds_its_part_of_the_batch(feed):
         assert array.dtype == expected[key].dtype
         for d, piece in enumerate(sorted(array.addressable_shards, key=lambda s: s.device.id)):
             np.testing.assert_array_equal(piece.data[0, 0], expected[key][2 * d : 2 * d + 2])
-    np.testing.assert_array_equal(batch.images(3), expected["image"][:3])
+    np.testing.assert_array_equal(batch.examples(3)["image"], expected["image"][:3])
 
 
 @pytest.mark.parametrize("augmentation", [NOTHING, CHANGES])

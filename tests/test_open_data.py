@@ -98,7 +98,9 @@ def test_training_draws_from_each_corpus_by_its_weight(config, cache, kind, tmp_
     batches = [data.train.take(1) for _ in range(6)]
     data.train.close()
     names = [name for batch in batches for name in batch.names(0)]
-    levels = np.concatenate([batch.images(8)[:, 0, 0, 0] for batch in batches]).astype(int)
+    levels = np.concatenate([batch.examples(8)["image"][:, 0, 0, 0] for batch in batches]).astype(
+        int
+    )
     assert all("/train/" in name for name in names)
     assert sum(name.startswith("grays") for name in names) == 36
     for name, level in zip(names, levels, strict=True):

@@ -75,7 +75,7 @@ def test_batches_are_laid_out_as_the_train_step_takes_them(cache):
     }
     homes = [shard.device for shard in batches.arrays["image"].addressable_shards]
     assert sorted(home.id for home in homes) == [device.id for device in jax.local_devices()]
-    assert batches.images(3).shape == (3, 16, 16, 3)
+    assert batches.examples(3)["image"].shape == (3, 16, 16, 3)
 
 
 @pytest.mark.parametrize("augmentation", [NOTHING, CHANGES])

@@ -68,7 +68,7 @@ def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_mo
     )
     data = open_data(config, tiny_model, cam, tmp_path)
     pictures = {
-        "train": data.train.take(1).images(4),
+        "train": data.train.take(1).examples(4)["image"],
         "eval": next(iter(data.make_eval()))["image"],
     }
     for split, images in pictures.items():
@@ -82,7 +82,7 @@ def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_mo
 def test_streams_repeat_from_their_seed_and_share_nothing(tiny_model, cam):
     def images(seed):
         feed = SyntheticFeed(tiny_model, cam, 4, CLEAR, None, seed)
-        return np.concatenate([feed.take(1).images(4) for _ in range(2)])
+        return np.concatenate([feed.take(1).examples(4)["image"] for _ in range(2)])
 
     train, again = images(0), images(0)
     np.testing.assert_array_equal(train, again)
@@ -112,7 +112,7 @@ def test_restored_stream_goes_on_with_the_same_faces(tiny_model, cam):
     resumed.set_state(feed.get_state())
     batch, expected = resumed.take(1), feed.take(1)
     assert batch.names(0) == expected.names(0) == [f"synthetic train 1:{i}" for i in range(4)]
-    np.testing.assert_array_equal(batch.images(4), expected.images(4))
+    np.testing.assert_array_equal(batch.examples(4)["image"], expected.examples(4)["image"])
 
 
 def test_batches_taken_together_are_those_taken_one_by_one(tiny_model, cam):
@@ -139,5 +139,5 @@ def test_each_process_renders_its_part_of_the_batch(tiny_model, cam, monkeypatch
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
     part = SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0).take(1)
     assert part.names(0) == whole.names(0)[2 * process :][:2]
-    expected = whole.images(4)[2 * process :][:2].astype(int)
-    assert np.abs(part.images(2) - expected).max() <= 1
+    expected = whole.examples(4)["image"][2 * process :][:2].astype(int)
+    assert np.abs(part.examples(2)["image"] - expected).max() <= 1

@@ -19,13 +19,13 @@ from flax import linen as nn
 import mofa_jax
 import mofa_jax.evaluation.errors as evaluation
 from configs import compact
+from mofa_jax import learner
 from mofa_jax import train as training
-from mofa_jax.autoencoder import Decoder, initial_weights, random_weights
+from mofa_jax.autoencoder import random_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.feeds import streamed
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
-from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.layers import code_layer
 from mofa_jax.params import code_size
 from mofa_jax.train import make_train_steps
@@ -62,17 +62,18 @@ def equal_settings_share_their_programs():
     """Runs are compiled once for each encoder, loss and optimizer, not once for each run."""
     steps, errors = {}, {}
 
-    def make_steps(encode, optimizer, config):
+    def make_steps(objective, optimizer):
+        encoder, config = objective.__self__.encoder, objective.__self__.config
         schedule = config.num_steps if config.optimizer.schedule == "cosine" else None
-        key = (encode.__self__, config.loss.to_json(), config.optimizer.to_json(), schedule)
-        return steps.setdefault(key, not_stored(make_train_steps(encode, optimizer, config)))
+        key = (encoder, config.loss.to_json(), config.optimizer.to_json(), schedule)
+        return steps.setdefault(key, not_stored(make_train_steps(objective, optimizer)))
 
     def make_errors_of(encode):
         return errors.setdefault(encode.__self__, evaluation.make_errors_of(encode))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "make_train_steps", make_steps)
-        patch.setattr(training, "make_errors_of", make_errors_of)
+        patch.setattr(learner, "make_errors_of", make_errors_of)
         yield
 
 
@@ -190,7 +191,7 @@ class Linear(nn.Module):
 
 
 def test_steps_taken_at_once_end_where_single_steps_do(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "encoder_from_config", lambda _, size: Linear(size))
+    monkeypatch.setattr(learner, "encoder_from_config", lambda _, size: Linear(size))
     monkeypatch.setattr(training, "make_optimizer", lambda *_: optax.sgd(1e-3))
     config.data.device_cache, config.checkpoint_every_minutes = "on", 0.0
     config.log_every, config.image_every, config.eval_every = 3, 6, 6
@@ -225,7 +226,7 @@ def test_sigterm_saves_and_stops(config, tmp_path, monkeypatch):
 
 def test_all_evaluations_of_a_run_are_compiled_once(config, tmp_path, monkeypatch):
     config.eval_every, traced = 2, []
-    monkeypatch.setattr(training, "make_errors_of", evaluation.make_errors_of)
+    monkeypatch.setattr(learner, "make_errors_of", evaluation.make_errors_of)
     plain = evaluation.face_errors
     monkeypatch.setattr(evaluation, "face_errors", lambda *a: traced.append(1) or plain(*a))
     training.train_and_evaluate(config, tmp_path)
@@ -376,8 +377,8 @@ def train_step_gradients(model, config, num_devices):
     """The averaged gradient and the metrics of a train step on some of the simulated devices."""
     devices = jax.local_devices()[:num_devices]
     cam = make_camera(config.camera)
-    encoder = encoder_from_config(config.encoder, code_size(model))
-    weights = initial_weights(encoder, config, cam)
+    learned = learner.make_learner(config, model, cam)
+    weights = learned.initial_weights()
     rng = np.random.default_rng(0)
     weights = jax.tree.map(
         lambda w: np.asarray(w) + 0.01 * rng.normal(size=w.shape).astype(np.float32), weights
@@ -395,9 +396,9 @@ def train_step_gradients(model, config, num_devices):
         optimizer = optax.GradientTransformation(lambda weights: weights, keep_gradient)
         pmap = jax.pmap
         patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=devices, **k))
-        steps = not_stored(make_train_steps(encoder.apply, optimizer, config))
+        steps = not_stored(make_train_steps(learned.objective, optimizer))
         state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-        decoder = training.replicate(Decoder(model, cam))
+        decoder = training.replicate(learned.decoder)
         batches = streamed.shard({key: array[None] for key, array in batch.items()})
         new, metrics = steps(training.replicate(state), decoder, batches)
     return jax.device_get(new.opt_state), jax.tree.map(lambda values: float(values[0]), metrics)

@@ -19,12 +19,13 @@ from mofa_jax.errors import InputError
 _ENCODERS = {
     "alexnet": (".alexnet", "AlexNet"),
     "compact": (".compact", "Compact"),
+    "convolutional": (".convolutional", "Convolutional"),
     "vgg_face": (".vgg_face", "VGGFace"),
 }
 
 
 def make_encoder(name: str, num_outputs: int, **kwargs) -> nn.Module:
-    """The encoder called `name` ("alexnet", "compact" or "vgg_face"), not yet initialized.
+    """The encoder called `name`, a key of `_ENCODERS`, not yet initialized.
 
     Args:
       name: the encoder's name.

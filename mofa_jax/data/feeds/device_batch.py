@@ -41,10 +41,14 @@ class DeviceBatches:
         size = len(names) // len(self)
         return names[number * size :][:size]
 
-    def images(self, count: int) -> np.ndarray:
-        """Pictures of the last batch's first `count` examples, uint8 [count, H, W, 3]."""
-        images = np.asarray(self.arrays["image"][:, -1])
-        return images.reshape(-1, *images.shape[2:])[:count]
+    def examples(self, count: int) -> dict[str, np.ndarray]:
+        """The last batch's first `count` examples: the names of `arrays`, [count, ...] each."""
+
+        def first(array: jax.Array) -> np.ndarray:
+            last = np.asarray(array[:, -1])
+            return last.reshape(-1, *last.shape[2:])[:count]
+
+        return {key: first(array) for key, array in self.arrays.items()}
 
 
 def part_of_batch(batch_size: int) -> int:

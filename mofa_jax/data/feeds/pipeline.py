@@ -46,13 +46,14 @@ class Data:
     Attributes:
       train: this process's endless batches on its devices (`DeviceBatches`).
       make_eval: gives the held-out batches, one pass, the same on every process.
-      eval_examples: [K, H, W, 3] uint8, some held-out faces.
+      eval_examples: some held-out faces: image [K, H, W, 3] uint8; of faces that are rendered in
+        training everything that a batch holds.
       summary: one sentence about the source, for the end of the log.
     """
 
     train: StreamedFeed | ResidentFeed | SyntheticFeed
     make_eval: Callable[[], Iterable[dict]]
-    eval_examples: np.ndarray
+    eval_examples: dict[str, np.ndarray]
     summary: str
 
     def report(self, logger: logging.Logger) -> None:
@@ -94,10 +95,11 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     each = max(1, config.data.num_eval // len(held_out))  # every corpus counts as much
     some = [spread(corpus, each) for corpus in held_out.values()]
     evaluated = ForgivingSource(grain.MapDataset.concatenate(some))
+    examples = spread(evaluated, _NUM_EXAMPLES)
     return Data(
         train=_train_feed(Mixture(sources, [*weights.values()]), config),
         make_eval=lambda: eval_batches(evaluated, min(len(evaluated), _EVAL_BATCH)),
-        eval_examples=np.stack([face["image"] for face in spread(evaluated, _NUM_EXAMPLES)]),
+        eval_examples={"image": np.stack([face["image"] for face in examples])},
         summary=_summary(train, held_out),
     )
 
@@ -136,10 +138,11 @@ def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
     ranges = ranges_from_config(config.data.synthetic)
     behind = backgrounds_from_config(config, cam, "train")
     held_out = _rendered_faces(config, model, cam)
+    first = next(held_out.batches())
     return Data(
         train=SyntheticFeed(model, cam, config.batch_size, ranges, behind, config.seed),
         make_eval=held_out.batches,
-        eval_examples=next(held_out.batches())["image"][:_NUM_EXAMPLES],
+        eval_examples={key: array[:_NUM_EXAMPLES] for key, array in first.items()},
         summary="faces rendered from random codes",
     )
 
