@@ -10,6 +10,7 @@ import mofa_jax
 from mofa_jax.camera import make_camera
 from mofa_jax.learner import make_learner
 from mofa_jax.optimizer import make_optimizer
+from mofa_jax.params import code_size
 from mofa_jax.train import TrainState, make_train_steps, replicate
 
 

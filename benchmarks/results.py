@@ -4,10 +4,10 @@
     python -m benchmarks.results
 
 The first takes the numbers of a result over into docs/results/NAME.json: of `mofa_jax.evaluate`,
-`benchmarks.experiments`, `benchmarks.fit`, `benchmarks.scan_error` or `benchmarks.likeness`. The
-second writes the tables anew, between the page's two marks: of each experiment in
-`benchmarks.paper` the paper's numbers, then a row for every result that there is, with its command,
-hardware and commit, or the reason why there is none.
+`benchmarks.experiments`, `benchmarks.fit`, `benchmarks.scan_error`, `benchmarks.likeness` or
+`benchmarks.gpu` (its part inference). The second writes the tables anew, between the page's two
+marks: of each experiment in `benchmarks.paper` the paper's numbers, then a row for every result
+that there is, with its command, hardware and commit, or the reason why there is none.
 """
 
 import json
@@ -44,10 +44,12 @@ def reduced(result: Mapping[str, Any]) -> dict[str, Any]:
         done = {"faces": result["all"]["num_faces"], "failed": result["all"]["num_failed"]}
     elif "statistics" in result:
         rows, origin, done = dict(_of_statistics(result["statistics"])), result, {}
+    elif "inference" in result:
+        rows, origin, done = _of_inference(result["inference"]), result["inference took"], {}
     elif "rows" in result:
         rows, origin, done = result["rows"], result, {}
     else:
-        raise ValueError("neither of evaluate, experiments, fit, scan_error nor likeness")
+        raise ValueError("neither of evaluate, experiments, fit, scan_error, likeness nor gpu")
     kept = {key: origin[key] for key in ("command", "date", "commit", "hardware")}
     kept["hardware"] = {key: kept["hardware"][key] for key in ("processor", "cores", "devices")}
     kept |= done | ({"seed": result["seed"]} if "seed" in result else {})
@@ -82,6 +84,16 @@ def _of_statistics(statistics: Mapping[str, Any], label: str = "") -> Iterator[t
             yield from _of_statistics(group, path)
 
 
+def _of_inference(rows: list[Mapping[str, Any]]) -> dict[str, Numbers]:
+    """Milliseconds a crop of `benchmarks.gpu`'s part of that name."""
+    return {
+        f"{row['encoder']}, {row['dtype']}, batch {row['batch']}": {
+            "milliseconds": row["ms"] / row["batch"]
+        }
+        for row in rows
+    }
+
+
 def _means(errors: Mapping[str, Any]) -> Numbers:
     return {
         key: error["mean"] for key, error in errors.items() if key in COLUMNS and "mean" in error
@@ -94,7 +106,13 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _section(experiment: Experiment, results: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [(who, numbers, "the paper") for who, numbers in experiment.paper.items()]
+    shown = [key for key in COLUMNS if any(key in row for row in _numbers(experiment, results))]
+    header = ["", *(COLUMNS[key].title for key in shown), "from"]
+    lines = [f"### {experiment.title}", "", experiment.about, ""]
+    lines += [_line(header), "|---" * len(header) + "|"]
+    for who, printed in experiment.paper.items():
+        cells = (f"{printed[key]:g}" if key in printed else "-" for key in shown)
+        lines.append(_line([who, *cells, "the paper"]))
     commands, missing = [], []
     for who, name in experiment.ours.items():
         if name not in results:
@@ -102,21 +120,21 @@ def _section(experiment: Experiment, results: Mapping[str, Mapping[str, Any]]) -
             continue
         result = results[name]
         for label, numbers in result["rows"].items():
-            rows.append((f"**{who}**{', ' * bool(label)}{label}", numbers, _origin(result)))
+            values = ((numbers.get(key), COLUMNS[key].format) for key in shown)
+            cells = ("-" if value is None else format(value, form) for value, form in values)
+            lines.append(_line([f"**{who}**{', ' * bool(label)}{label}", *cells, _origin(result)]))
         commands.append(result["command"])
-    shown = [key for key in COLUMNS if any(key in numbers for _, numbers, _ in rows)]
-    lines = [f"### {experiment.title}", "", experiment.about, ""]
-    header = ["", *(COLUMNS[key].title for key in shown), "from"]
-    lines += [_line(header), "|---" * len(header) + "|"]
-    lines += [_line([who, *_cells(numbers, shown), origin]) for who, numbers, origin in rows]
     lines += ["", *missing, *([""] if missing else [])]
     if commands:
         lines += ["```sh", *dict.fromkeys(commands), "```", ""]
     return "\n".join(lines)
 
 
-def _cells(numbers: Numbers, shown: list[str]) -> list[str]:
-    return [format(numbers[key], COLUMNS[key].format) if key in numbers else "-" for key in shown]
+def _numbers(experiment: Experiment, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Numbers]:
+    """Of all its rows."""
+    yield from experiment.paper.values()
+    for name in experiment.ours.values():
+        yield from results.get(name, {"rows": {}})["rows"].values()
 
 
 def _origin(result: Mapping[str, Any]) -> str:
