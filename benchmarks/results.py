@@ -43,7 +43,8 @@ def reduced(result: Mapping[str, Any]) -> dict[str, Any]:
         rows, origin = {"": _means(result["all"]["errors"])}, result
         done = {"faces": result["all"]["num_faces"], "failed": result["all"]["num_failed"]}
     elif "statistics" in result:
-        rows, origin, done = dict(_of_statistics(result["statistics"])), result, {}
+        rows, origin = dict(_of_statistics(result["statistics"])), result
+        done = {"faces": _count(result["statistics"]), "failed": 0}
     elif "inference" in result:
         rows, origin, done = _of_inference(result["inference"]), result["inference took"], {}
     elif "rows" in result:
@@ -82,6 +83,13 @@ def _of_statistics(statistics: Mapping[str, Any], label: str = "") -> Iterator[t
             yield path, means
         else:
             yield from _of_statistics(group, path)
+
+
+def _count(statistics: Mapping[str, Any]) -> int:
+    """How many faces are in the first of nested groups."""
+    while "count" not in statistics:
+        statistics = next(iter(statistics.values()))
+    return statistics["count"]
 
 
 def _of_inference(rows: list[Mapping[str, Any]]) -> dict[str, Numbers]:

@@ -56,9 +56,12 @@ def test_a_training_gives_its_start_and_its_end():
 
 
 def test_nested_statistics_give_a_row_each():
-    statistics = {"with landmarks": {"encoder, 0 steps": {"landmark_error": {"mean": 2.0}}}}
+    statistics = {
+        "with landmarks": {"encoder, 0 steps": {"landmark_error": {"mean": 2.0, "count": 9}}}
+    }
     reduced = results.reduced({"statistics": statistics, "command": "c", **_ORIGIN})
     assert reduced["rows"] == {"with landmarks, encoder, 0 steps": {"landmark_error": 2.0}}
+    assert reduced["faces"] == 9
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, {"all": {}}])
