@@ -124,7 +124,7 @@ def _section(experiment: Experiment, results: Mapping[str, Mapping[str, Any]]) -
     commands, missing = [], []
     for who, name in experiment.ours.items():
         if name not in results:
-            missing.append(f"- {who}: not measured. {experiment.missing.get(who, '')}".rstrip())
+            missing.append(f"- {who}: no result. {experiment.missing.get(who, '')}".rstrip())
             continue
         result = results[name]
         for label, numbers in result["rows"].items():
