@@ -134,7 +134,8 @@ EXPERIMENTS = (
         {"MoFA": {"verified": 77.0}, "baseline": {"verified": 75.0}},
         {"the encoder in the box": "likeness"},
         {
-            "the encoder in the box": "It was, before results were kept as files: [model_card.md](model_card.md#likeness)."
+            "the encoder in the box": "It was, before results were kept as files: "
+            "[model_card.md](model_card.md#likeness)."
         },
     ),
     Experiment(
