@@ -102,8 +102,8 @@ EXPERIMENTS = (
         "Richardson et al. do) does not carry over to photographs. Ours: the same network on the "
         "same rendered faces, seed 0, once with the distance of the codes as its only loss "
         "(`configs/code_regression.py`). Landmarks and Eq. 8 as the loss instead, the same "
-        "network, faces, steps and seed (`configs/compact_synthetic.py`, on an H200): 6.9 mm, 4.0 px "
-        "and 0.130 on rendered faces, 5.22 px and 0.179 on LFW.",
+        "network, faces, steps and seed (`configs/compact_synthetic.py`, on an H200): 6.9 mm, "
+        "4.0 px and 0.130 on rendered faces, 5.22 px and 0.179 on LFW.",
         {},
         {
             "codes alone, held-out rendered faces": "code_regression",
