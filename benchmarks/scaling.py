@@ -7,7 +7,7 @@ Decoder and photometric loss, value and gradient, over the batch, the vertices a
 analytic faces) and the side of the photograph; the train step of configs/compact.py over the
 batch. Each row has a process of its own. `program` is what XLA reserves: temporaries, arguments
 and outputs, without the outputs that take the arguments' place; `process` is the largest resident
-size, less that before anything was compiled. The exponents are slopes of logarithms at the three
+size of all, the making of the face model included. The exponents are slopes of logarithms at the three
 largest sizes. `step_memory` sets the program's memory beside what the tensors of a step must take.
 """
 
@@ -67,12 +67,11 @@ def measure(table: str, size: int) -> dict[str, float]:
         analytic = table in ("vertices", "modes")
         model = _analytic(sizes) if analytic else mofa_jax.load_face_model("open")
         function, arguments = decoder_call(model, sizes["batch"], sizes["side"])
-    before = _resident()
     program = function.lower(*arguments).compile()
     memory = program_memory(program)
     ms = milliseconds(_repeated(program, arguments, table == "train_step"), _RUNS.value)
     sizes = {table: size, "ms": ms, "program, MB": memory["program"]}
-    return {**sizes, "process, MB": _resident() - before}
+    return {**sizes, "process, MB": _resident()}
 
 
 def _repeated(function: Callable, arguments, donated: bool) -> Callable[[], None]:
