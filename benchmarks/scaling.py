@@ -7,8 +7,9 @@ Decoder and photometric loss, value and gradient, over the batch, the vertices a
 analytic faces) and the side of the photograph; the train step of configs/compact.py over the
 batch. Each row has a process of its own. `program` is what XLA reserves: temporaries, arguments
 and outputs, without the outputs that take the arguments' place; `process` is the largest resident
-size of all, the making of the face model included. The exponents are slopes of logarithms at the three
-largest sizes. `step_memory` sets the program's memory beside what the tensors of a step must take.
+size of all, the making of the face model included. The exponents are slopes of logarithms at the
+three largest sizes. `step_memory` sets the program's memory beside what the tensors of a step must
+take.
 """
 
 import json
