@@ -88,13 +88,20 @@ EXPERIMENTS = (
         },
         {
             "AlexNet, no labels, LFW": "photographs.alexnet",
+            "AlexNet, surrogate": "photographs.alexnet_surrogate",
+            "VGG-Face, no labels": "photographs.vgg_face",
+            "VGG-Face, surrogate": "photographs.vgg_face_surrogate",
             "compact, no labels, LFW": "unsupervised.lfw",
             "compact, no labels, lfpw_test": "unsupervised.lfpw",
             "the encoder in the box (landmarks), LFW": "built_in.lfw",
             "the encoder in the box, lfpw_test": "built_in.lfpw",
             "the encoder in the box, FRL": "built_in.frl",
         },
-        {"AlexNet, no labels, LFW": _NEEDS_GPU},
+        {
+            "AlexNet, surrogate": _NEEDS_GPU,
+            "VGG-Face, no labels": _NEEDS_GPU,
+            "VGG-Face, surrogate": _NEEDS_GPU,
+        },
     ),
     Experiment(
         "Coarse regressors (Fig. 4 and 5)",
