@@ -50,7 +50,7 @@ def test_rasterizer_beside_deodr(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["batch:1", "modes:56", "step_memory:compact"])
+@pytest.mark.parametrize("row", ["modes:56", "step_memory:compact"])
 def test_a_row_of_scaling(row):
     numbers = json.loads(run("scaling", f"--row={row}", "--runs=1").splitlines()[-1])
     if row == "step_memory:compact":  # all of the state's memory is used again
