@@ -67,6 +67,14 @@ def tiny_model() -> mofa_jax.FaceModel:
     return face_model_from_arrays(arrays, "tiny analytic face")
 
 
+@pytest.fixture(scope="session")
+def model_file(tiny_model, tmp_path_factory):
+    """The tiny model's file."""
+    path = tmp_path_factory.mktemp("model") / "tiny.npz"
+    tiny_model.save(path)
+    return path
+
+
 @pytest.fixture
 def float64():
     """Computes in double precision for the duration of a test."""

@@ -28,13 +28,6 @@ SIZE = 48  # of the crops, px
 
 
 @pytest.fixture(scope="module")
-def model_file(tiny_model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tiny.npz"
-    tiny_model.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     """A folder of pictures with landmarks."""
     folder, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)

@@ -39,11 +39,9 @@ def small_shards(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def config(tiny_model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tiny.npz"
-    tiny_model.save(path)
+def config(model_file):
     config = default.get_config()
-    config.face_model = str(path)
+    config.face_model = str(model_file)
     return config
 
 

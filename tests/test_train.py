@@ -78,13 +78,6 @@ def equal_settings_share_their_programs():
 
 
 @pytest.fixture(scope="module")
-def model_file(tiny_model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tiny.npz"
-    tiny_model.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def crops(tiny_model, tmp_path_factory):
     """A TFDS-free source: crops of synthetic faces in a folder, with landmarks beside them."""
     folder = tmp_path_factory.mktemp("photographs")

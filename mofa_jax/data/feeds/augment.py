@@ -16,6 +16,7 @@ from mofa_jax.data.synthetic.backgrounds import Shapes, soft_cover
 from mofa_jax.errors import InputError
 from mofa_jax.landmarks import FLIP_PERMUTATION
 from mofa_jax.numerics import einsum, product
+from mofa_jax.params import NUM_BANDS
 from mofa_jax.sampling import sample_bilinear
 
 Arrays = dict[str, jax.Array]
@@ -25,7 +26,7 @@ _OCCLUDER_RADIUS = (0.06, 0.25)  # of the image's larger side
 _OCCLUDER_SOFTNESS = (0.004, 0.05)  # width of the edge, of the image's larger side
 
 
-_POSE_AND_LIGHT = 33  # entries at the end of a code: rotation, translation, illumination
+_POSE_AND_LIGHT = 3 + 3 + 3 * NUM_BANDS  # entries at the end of a code
 _BLOCK = 8  # pixels along a side, of JPEG
 _TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
