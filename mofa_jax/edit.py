@@ -25,6 +25,7 @@ from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
 from mofa_jax.illumination import environment_light
+from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.params import FaceParams
@@ -252,7 +253,10 @@ if __name__ == "__main__":
     )
     _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
     _REFINE = flags.DEFINE_integer(
-        "refine", 0, "Steps that make each face fit its photograph better first.", lower_bound=0
+        "refine",
+        REFINE_STEPS,
+        "Steps that make each face fit its photograph first, as of `reconstruct`.",
+        lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
     _WORKDIR = flags.DEFINE_string(

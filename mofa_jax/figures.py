@@ -30,7 +30,7 @@ _SUPERSAMPLE = 2
 _CLAY = (0.74, 0.75, 0.78)
 _CLAY_LIGHT = (-0.25, 0.35, 0.90)  # from above, a little from the left, camera space
 _GRAY = 0.6  # reflectance of the face that shows the light
-_OVERLAY_FACTORS = (1, 1.5, 2, 3, 4)  # of the crop's size: one of them is an overlay's
+_OVERLAY_FACTORS = (1, 1.5, 2, 2.5, 3, 4, 6, 8)  # of the crop's size: one of them is an overlay's
 _DRAFT = 2 / 3  # of the photograph's resolution
 _LANDMARK_COLOR = (40, 230, 90)
 _TEXT_HEIGHT = 22  # px
@@ -108,8 +108,8 @@ def overlay_on_photograph(
 ) -> np.ndarray:
     """The face over the photograph that it was cropped from, at the photograph's resolution.
 
-    The face is drawn inside the crop's square, at up to four times the camera's image size, and
-    laid over the photograph with soft edges.
+    The face is drawn inside the crop's square, at up to eight times the camera's image size,
+    averaged to the photograph's resolution and laid over it with soft edges.
 
     Args:
       photograph: uint8 [H, W, 3], of any size.
@@ -125,11 +125,11 @@ def overlay_on_photograph(
     """
     affine = np.asarray(crop_to_photograph, np.float64)
     scale = math.sqrt(abs(np.linalg.det(affine[:, :2])))
-    wanted, supersample = (_DRAFT * scale, 1) if draft else (scale, _SUPERSAMPLE)
+    wanted = (_DRAFT if draft else _SUPERSAMPLE) * scale
     factor = next((f for f in _OVERLAY_FACTORS if f >= wanted), _OVERLAY_FACTORS[-1])
-    face = np.array(_draw_face(params, model, cam.scaled(factor), supersample))  # [h, w, 4]
+    face = np.array(_draw_face(params, model, cam.scaled(factor)))  # [h, w, 4]
     affine = affine @ np.diag([1 / factor, 1 / factor, 1.0])
-    if scale < factor:  # averaged to the photograph's resolution first
+    if scale < factor:
         height, width = (max(1, round(side * scale / factor)) for side in face.shape[:2])
         affine = affine @ np.diag([face.shape[1] / width, face.shape[0] / height, 1.0])
         face = cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA)
@@ -228,11 +228,11 @@ def _looks(rendering: Rendering, params: FaceParams, model: FaceModel) -> jax.Ar
     return jnp.clip(jnp.concatenate(looks, axis=-1), 0.0, 1.0)
 
 
-def _draw_face(params: FaceParams, model: FaceModel, cam: Camera, supersample: int) -> jax.Array:
-    """The face, uint8 [H, W, 4]: RGB times coverage, then coverage."""
+def _draw_face(params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:
+    """The face, uint8 [H, W, 4]: RGB, then coverage."""
     rendering = compiled_render(params, model, cam)
     color = jnp.clip(rendering.color, 0.0, 1.0)
-    image, mask = rasterize_attributes(color, rendering, model, cam, supersample)
+    image, mask = rasterize_attributes(color, rendering, model, cam)
     return _to_bytes(jnp.concatenate([image, mask[..., None]], axis=-1))
 
 

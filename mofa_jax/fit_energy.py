@@ -154,14 +154,31 @@ def mean_over_faces(
 
     def mean(unknowns: jax.Array):
         params = FaceParams.from_code(unknowns[places], model)
-        values, auxiliary = jax.vmap(value)(params, *faces)
+        values, auxiliary = _over_faces(value)(params, *faces)
         return jnp.mean(values), auxiliary
 
     def mean_curvature(unknowns: jax.Array, auxiliary) -> jax.Array:
         params = FaceParams.from_code(unknowns[places], model)
-        matrices = jax.lax.map(lambda face: curvature(*face), (params, auxiliary, *faces))
+        matrices = _over_faces(curvature, in_turn=True)(params, auxiliary, *faces)
         total = jnp.zeros((len(unknowns), len(unknowns)), unknowns.dtype)
         total = total.at[places[:, :, None], places[:, None, :]].add(matrices)
         return total / len(places)
 
     return jax.value_and_grad(mean, has_aux=True), mean_curvature
+
+
+def _over_faces(function: Callable, in_turn: bool = False) -> Callable:
+    """`function` of one face as a function of K faces, whose arrays have K in front.
+
+    A single face is not batched, which would take a second longer to trace.
+    """
+
+    def mapped(*faces):
+        if len(jax.tree.leaves(faces)[0]) == 1:
+            out = function(*jax.tree.map(lambda array: array[0], faces))
+            return jax.tree.map(lambda array: array[None], out)
+        if in_turn:
+            return jax.lax.map(lambda face: function(*face), faces)
+        return jax.vmap(function)(*faces)
+
+    return mapped

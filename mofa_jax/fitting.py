@@ -19,7 +19,7 @@ from mofa_jax.landmarks import LOSS_LANDMARKS, NUM_LANDMARKS
 from mofa_jax.levenberg_marquardt import minimize
 from mofa_jax.params import FaceParams, code_size
 
-_SAMPLES = 6000  # vertices whose residuals the photometric curvature is estimated from
+_SAMPLES = 3000  # vertices whose residuals the photometric curvature is estimated from
 _BLIND_STEPS = 10  # on the landmarks alone, before the photograph is looked at
 _ROOM = 64  # fits of up to so many steps are one program, of up to twice as many another
 _DEFAULT_WEIGHTS = FitWeights()
@@ -102,31 +102,31 @@ def fit_person(
             f"'{model.name}' for each image."
         )
     codes = codes.astype(targets.image.dtype)
-    from_landmarks = init is None and landmarks is not None
-    num_steps = (_BLIND_STEPS if from_landmarks else 0, num_steps)
-    room = math.ceil(max(*num_steps, 1) / _ROOM) * _ROOM
-    codes, energy = _fit(codes, targets, weights, model, cam, num_steps, room)
-    return Fit(FaceParams.from_code(codes, model), energy[: num_steps[1] + 1])
+    blind = init is None and landmarks is not None
+    room = math.ceil(max(num_steps, 1) / _ROOM) * _ROOM
+    codes, energy = _fit(codes, targets, weights, model, cam, num_steps, blind, room)
+    return Fit(FaceParams.from_code(codes, model), energy[: num_steps + 1])
 
 
-@partial(jax.jit, static_argnames="room")
-def _fit(codes, targets, weights, model, cam, num_steps, room: int):
-    """Codes [K, D] and the energy [room + 1] after so many steps: blind ones, and others."""
+@partial(jax.jit, static_argnames=("blind", "room"))
+def _fit(codes, targets, weights, model, cam, num_steps, blind: bool, room: int):
+    """Codes [K, D] and the energy [room + 1] after so many steps, with blind ones before or not."""
     arguments = (codes, targets, weights, model, cam, num_steps)
-    return face_by_face(partial(_fit_person, room=room))(*arguments)
+    return face_by_face(partial(_fit_person, blind=blind, room=room))(*arguments)
 
 
-def _fit_person(codes, targets, weights, model, cam, num_steps, room):
+def _fit_person(codes, targets, weights, model, cam, num_steps, blind, room):
     energy, places = Energy.of(model, cam, weights), shared_places(model, len(codes))
     unknowns = joined(codes, places)
-    functions = mean_over_faces(
-        lambda params, target: (energy.blind(params, target), None),
-        lambda params, _, target: energy.blind_curvature(params, target),
-        (targets,),
-        places,
-        model,
-    )
-    unknowns, _ = minimize(*functions, unknowns, num_steps[0], room)
+    if blind:
+        functions = mean_over_faces(
+            lambda params, target: (energy.blind(params, target), None),
+            lambda params, _, target: energy.blind_curvature(params, target),
+            (targets,),
+            places,
+            model,
+        )
+        unknowns, _ = minimize(*functions, unknowns, _BLIND_STEPS, _BLIND_STEPS)
     num_samples = min(_SAMPLES, 3 * model.num_vertices)
     samples = jax.lax.map(
         lambda code: sample_vertices(FaceParams.from_code(code, model), model, cam, num_samples),
@@ -139,7 +139,7 @@ def _fit_person(codes, targets, weights, model, cam, num_steps, room):
         places,
         model,
     )
-    unknowns, energies = minimize(*functions, unknowns, num_steps[1], room)
+    unknowns, energies = minimize(*functions, unknowns, num_steps, room)
     return unknowns[places], energies
 
 

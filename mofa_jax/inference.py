@@ -34,6 +34,8 @@ from mofa_jax.params import FaceParams, code_size
 
 _logger = logging.getLogger(__name__)
 
+REFINE_STEPS = 5  # of the commands that people use: a face becomes the one in its photograph
+
 _BATCH = 16  # faces that go through the encoder at once
 _DECODERS_OF_SEMANTIC_CODES = ("face_model", "convolutional_fixed")  # by decoder.name
 _RECROPS = 2  # times that a badly cut face is cut out again at most
@@ -132,7 +134,7 @@ class Predictor:
 
         Args:
           photographs: of any sizes.
-          refine_steps: of `mofa_jax.fit` on each face after the encoder, about 10; 0 = none.
+          refine_steps: of `mofa_jax.fit` on each face after the encoder, 5 to 10; 0 = none.
 
         Raises:
           ValueError: a photograph of another shape or type.
@@ -186,15 +188,11 @@ class Predictor:
 
         The landmarks that the codes draw hold the faces in place, see `mofa_jax.fit`.
         """
-        run = functools.partial(
-            _refined,
-            landmarks=self._landmark_model,
-            model=self.model,
-            cam=self.cam,
-            num_steps=num_steps,
-        )
-        on_cpu = jax.default_backend() == "cpu"  # which works face by face anyway
-        return _in_batches(run, codes, images, size=1 if on_cpu else _BATCH)
+        refine = functools.partial(_refined, model=self.model, cam=self.cam, num_steps=num_steps)
+        faces = codes, images, self.landmarks(codes)
+        if jax.default_backend() == "cpu":  # which works face by face anyway
+            return np.stack([refine(*face) for face in zip(*faces, strict=True)])
+        return _in_batches(jax.vmap(refine), *faces)
 
     def landmarks(self, codes: np.ndarray) -> np.ndarray:
         """Where codes [N, D] draw the 68 landmarks, px of the crop [N, 68, 2].
@@ -370,15 +368,13 @@ def about_landmarks(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray) -
         return crop
 
 
-def _in_batches(
-    function: Callable[..., jax.Array], *arrays: np.ndarray, size: int = _BATCH
-) -> np.ndarray:
-    """`function` of arrays with a common first axis, in batches of one or of `size`, filled up, so
-    that two programs are compiled."""
+def _in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.ndarray:
+    """`function` of arrays with a common first axis, in batches of 1 or of 16, filled up, so that
+    two programs are compiled."""
     count = len(arrays[0])
     if not count:
         return np.zeros((0, 0), np.float32)
-    size = 1 if count == 1 else size
+    size = 1 if count == 1 else _BATCH
     parts = []
     for first in range(0, count, size):
         batch = [array[first : first + size] for array in arrays]
@@ -395,16 +391,12 @@ def _project(codes: jax.Array, landmarks: FaceModel, cam: Camera) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="num_steps")
 def _refined(
-    codes: jax.Array,
-    images: jax.Array,
-    landmarks: FaceModel,
+    code: jax.Array,
+    image: jax.Array,
+    points: jax.Array,
     model: FaceModel,
     cam: Camera,
     num_steps: int,
 ) -> jax.Array:
-    def one(params: FaceParams, image: jax.Array, points: jax.Array) -> jax.Array:
-        fitted = fit(image, model, cam, points, init=params, num_steps=num_steps)
-        return fitted.params.to_code()
-
-    params = FaceParams.from_code(codes, model)
-    return jax.vmap(one)(params, images, project_landmarks(params, landmarks, cam))
+    params = FaceParams.from_code(code, model)
+    return fit(image, model, cam, points, init=params, num_steps=num_steps).params.to_code()

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from mofa_jax.errors import errors_as_sentences
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
-from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
+from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
 from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.live import show_camera
 from mofa_jax.parameter_file import save_parameters
@@ -90,10 +91,12 @@ def reconstruct_all(
         _write_photograph, predict=predict, output=Path(output), meshes=writer
     )
     with ThreadPoolExecutor(os.cpu_count()) as pool:
+        written = iter(())  # of the chunk before, while the next one is found
         for chunk in find(predict, photographs, refine_steps):
             counts += [len(found.faces) for found in chunk]
-            for panels in pool.map(write, chunk):
-                sheets.add(panels)
+            sheets.add(chain.from_iterable(written))
+            written = pool.map(write, chunk)
+        sheets.add(chain.from_iterable(written))
     sheets.finish()
     followed = reconstruct_videos(predict, videos, output, smooth)
     summary = Summary(
@@ -181,16 +184,16 @@ if __name__ == "__main__":
     _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
     _REFINE = flags.DEFINE_integer(
         "refine",
-        0,
-        "Steps of `mofa_jax.fit` that make each face fit its photograph better; about 10.",
+        REFINE_STEPS,
+        "Steps of `mofa_jax.fit` that make each face fit its photograph; 0: the encoder's alone.",
         lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
     _SAME_PERSON = flags.DEFINE_bool(
         "same_person",
         False,
-        "All photographs show one person: their largest faces are fitted, by --refine steps (or "
-        "10), with one shape and reflectance.",
+        "All photographs show one person: their largest faces are fitted, by --refine steps, with "
+        "one shape and reflectance.",
     )
     _SMOOTH = flags.DEFINE_bool(
         "smooth", True, "Smooth a video's poses and expressions over time by a one-euro filter."

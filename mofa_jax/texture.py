@@ -33,17 +33,14 @@ class TextureLayout:
     Attributes:
       triangles: [F, 3] int32, the model's, counter-clockwise on the texture.
       ids, weights: [T, T] int32 and [T, T, 3], where each texel lies, see `rasterize_ids`.
-      inside: [T, T] bool, whether a triangle covers the texel.
-      filled: [T, T] bool, whether one does, or some texel near it, whose place [T, T] each is
-        `nearest`, by row and by column.
+      place: [T, T] int32, the texel that each takes its color from, counted row by row: itself if
+        a triangle covers it, else the nearest one that is covered; T^2 where none is near.
     """
 
     triangles: jax.Array
     ids: jax.Array
     weights: jax.Array
-    inside: np.ndarray
-    filled: np.ndarray
-    nearest: tuple[np.ndarray, np.ndarray]
+    place: jax.Array
 
 
 def texture_layout(model: FaceModel, size: int = 1024) -> TextureLayout:
@@ -55,10 +52,10 @@ def texture_layout(model: FaceModel, size: int = 1024) -> TextureLayout:
     check_uv(model)
     texels, triangles = _lay_out(model, size)
     ids, weights = rasterize_ids(texels, jnp.ones_like(texels[:, 0]), triangles, (size, size))
-    inside = np.asarray(ids >= 0)
     # The charts' colors go on around them, so that no border bleeds in.
-    distance, nearest = ndimage.distance_transform_edt(~inside, return_indices=True)
-    return TextureLayout(triangles, ids, weights, inside, distance <= _MARGIN, tuple(nearest))
+    distance, nearest = ndimage.distance_transform_edt(np.asarray(ids < 0), return_indices=True)
+    place = np.where(distance <= _MARGIN, nearest[0] * size + nearest[1], size * size)
+    return TextureLayout(triangles, ids, weights, jnp.asarray(place, jnp.int32))
 
 
 def photograph_texture(
@@ -88,16 +85,25 @@ def photograph_texture(
       TextureError: the model has no texture coordinates.
     """
     layout = texture_layout(model, size) if layout is None else layout
-    points, seen, color = map(np.asarray, _draw(params, model, cam, layout))
-    points = points @ np.float32(crop_to_photograph[:, :2].T) + np.float32(crop_to_photograph[:, 2])
+    points, seen, color = _draw(params, model, cam, layout)
+    points = np.asarray(points) @ np.float32(crop_to_photograph[:, :2].T)
+    points += np.float32(crop_to_photograph[:, 2])
     sampled = _sample(photograph, points)
     within = ((points >= 0) & (points <= photograph.shape[1::-1])).all(axis=-1)
-    seen = np.where(layout.inside & within, seen, np.float32(0))[..., None]
+    return np.asarray(_completed(sampled, seen * within, color, layout.place))
+
+
+@jax.jit
+def _completed(sampled: jax.Array, seen: jax.Array, color: jax.Array, place: jax.Array):
+    """The texture, uint8 [T, T, 3], of what has been sampled [T, T, 3], how well it is seen [T, T],
+    and the model's color [T, T, 3]."""
+    seen = seen[..., None]
     # The model's colors take the photograph's tone, so that the border does not show.
-    tone = (seen * sampled).sum((0, 1)) / np.maximum((seen * color).sum((0, 1)), 1e-3)
-    texture = seen * sampled + (1 - seen) * np.clip(color * np.where(tone > 0, tone, 1.0), 0, 1)
-    texture = np.rint(255 * texture[layout.nearest]).astype(np.uint8)
-    return np.where(layout.filled[..., None], texture, np.uint8(0))
+    photographed, drawn = (jnp.sum(seen * x, (0, 1), keepdims=True) for x in (sampled, color))
+    tone = photographed / jnp.maximum(drawn, 1e-3)
+    texture = seen * sampled + (1 - seen) * jnp.clip(color * jnp.where(tone > 0, tone, 1.0), 0, 1)
+    texture = jnp.round(255 * texture).astype(jnp.uint8).reshape(-1, 3)
+    return texture.at[place].get(mode="fill", fill_value=0)
 
 
 def check_uv(model: FaceModel) -> None:
@@ -132,7 +138,7 @@ def _draw(
     where = (layout.triangles, layout.ids, layout.weights)
     points, visible, cosine, color = look_up(rendering, *where, nearest, _DEPTH_FACTOR)
     facing = jnp.clip((cosine - _SEEN_FROM) / (_SEEN_WHOLLY - _SEEN_FROM), 0, 1)
-    return points, facing * visible, color
+    return points, facing * visible * (layout.ids >= 0), color
 
 
 @functools.partial(jax.jit, static_argnames="size")

@@ -1,10 +1,7 @@
-"""Textured meshes as binary glTF 2.0, with morph targets and animation; in meters, as it wants.
+"""Textured meshes as binary glTF 2.0, with morph targets and animation; in meters, as it wants."""
 
-trimesh writes the mesh; pygltflib adds what trimesh cannot write.
-"""
-
+import io
 import os
-import threading
 
 import numpy as np
 import pygltflib
@@ -14,8 +11,9 @@ from PIL import Image
 from mofa_jax.export.meshes import MeshError, checked_mesh, write_content
 
 METERS_PER_DM = 0.1
-_READING = threading.Lock()  # pygltflib silences warnings in all threads while it reads
-_ARRAY_TYPES = {None: "SCALAR", 3: "VEC3", 4: "VEC4"}
+_ARRAY_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
+_COMPONENT_TYPES = {"float32": pygltflib.FLOAT, "uint32": pygltflib.UNSIGNED_INT}
+_ALIGNMENT = 4  # bytes
 
 
 @struct.dataclass
@@ -76,51 +74,63 @@ def write_glb(
     Raises:
       MeshError: an array has another shape, holds NaN, or a triangle names a vertex that is not.
     """
-    import trimesh  # takes longer to import than most of this package
-
     vertices, triangles, _, uv = checked_mesh(path, vertices, triangles, None, uv)
     _check_motion(path, len(vertices), morphs, animation)
-    picture = Image.fromarray(texture)
-    picture.format, picture.encoderinfo = "JPEG", {"quality": 92}  # as trimesh saves it
-    material = trimesh.visual.material.PBRMaterial(
-        name="skin", baseColorTexture=picture, metallicFactor=0.0, roughnessFactor=0.9
-    )
-    mesh = trimesh.Trimesh(
-        vertices * METERS_PER_DM,
-        triangles,
-        visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
-        process=False,
-    )
-    content = trimesh.exchange.gltf.export_glb(trimesh.Scene({"face": mesh}), include_normals=True)
+    file = _File()
+    file.add_mesh(vertices, triangles, uv)
+    file.add_skin(texture)
     if morphs is not None:
-        file = _Extended(content)
         file.add_morphs(morphs)
-        if animation is not None:
-            file.add_animation(animation)
-        content = file.content()
-    write_content(path, content)
+    if animation is not None:
+        file.add_animation(animation)
+    write_content(path, file.content())
 
 
-class _Extended:
-    """The glTF file of one mesh, to which arrays are added."""
+class _File:
+    """A glTF file of one mesh, to which arrays are added."""
 
-    def __init__(self, content: bytes):
-        with _READING:
-            self._gltf = pygltflib.GLTF2.load_from_bytes(content)
-        self._arrays = [self._gltf.binary_blob()]
-        self._length = len(self._arrays[0])
+    def __init__(self) -> None:
+        self._gltf = pygltflib.GLTF2(
+            scene=0,
+            scenes=[pygltflib.Scene(nodes=[0])],
+            nodes=[pygltflib.Node(name="face", mesh=0)],
+            meshes=[pygltflib.Mesh(name="face")],
+        )
+        self._parts, self._length = [], 0
+
+    def add_mesh(self, vertices: np.ndarray, triangles: np.ndarray, uv: np.ndarray) -> None:
+        attributes = pygltflib.Attributes(
+            POSITION=self._add(vertices * METERS_PER_DM, pygltflib.ARRAY_BUFFER, bounds=True),
+            NORMAL=self._add(_vertex_normals(vertices, triangles), pygltflib.ARRAY_BUFFER),
+            TEXCOORD_0=self._add(uv * [1, -1] + [0, 1], pygltflib.ARRAY_BUFFER),  # from the top
+        )
+        corners = self._add(triangles.ravel(), pygltflib.ELEMENT_ARRAY_BUFFER, dtype="uint32")
+        self._gltf.meshes[0].primitives = [
+            pygltflib.Primitive(attributes=attributes, indices=corners, material=0)
+        ]
+
+    def add_skin(self, texture: np.ndarray) -> None:
+        picture = io.BytesIO()
+        Image.fromarray(texture).save(picture, "JPEG", quality=92)
+        image = pygltflib.Image(bufferView=self._view(picture.getvalue()), mimeType="image/jpeg")
+        skin = pygltflib.PbrMetallicRoughness(
+            baseColorTexture=pygltflib.TextureInfo(index=0), metallicFactor=0.0, roughnessFactor=0.9
+        )
+        self._gltf.images, self._gltf.textures = [image], [pygltflib.Texture(source=0)]
+        self._gltf.materials = [pygltflib.Material(name="skin", pbrMetallicRoughness=skin)]
 
     def add_morphs(self, morphs: Morphs) -> None:
         mesh = self._gltf.meshes[0]
         mesh.primitives[0].targets = [
-            pygltflib.Attributes(POSITION=self._add(offsets * METERS_PER_DM, bounds=True))
+            pygltflib.Attributes(
+                POSITION=self._add(offsets * METERS_PER_DM, pygltflib.ARRAY_BUFFER, bounds=True)
+            )
             for offsets in np.asarray(morphs.offsets)
         ]
         mesh.weights = np.asarray(morphs.weights, float).tolist()
-        mesh.extras["targetNames"] = list(morphs.names)
+        mesh.extras = {"targetNames": list(morphs.names)}
 
     def add_animation(self, animation: Animation) -> None:
-        node = next(k for k, node in enumerate(self._gltf.nodes) if node.mesh is not None)
         times = self._add(animation.times, bounds=True)
         tracks = {
             "weights": np.ravel(animation.weights),
@@ -130,34 +140,57 @@ class _Extended:
         moved = pygltflib.Animation(name="clip", samplers=[], channels=[])
         for k, (name, values) in enumerate(tracks.items()):
             sampler = pygltflib.AnimationSampler(input=times, output=self._add(values))
-            target = pygltflib.AnimationChannelTarget(node=node, path=name)
+            target = pygltflib.AnimationChannelTarget(node=0, path=name)
             moved.samplers.append(sampler)
             moved.channels.append(pygltflib.AnimationChannel(sampler=k, target=target))
         self._gltf.animations = [moved]
 
     def content(self) -> bytes:
-        self._gltf.set_binary_blob(b"".join(self._arrays))
-        self._gltf.buffers[0].byteLength = self._length
+        self._gltf.buffers = [pygltflib.Buffer(byteLength=self._length)]
+        self._gltf.set_binary_blob(b"".join(self._parts))
         return b"".join(self._gltf.save_to_bytes())
 
-    def _add(self, values: np.ndarray, bounds: bool = False) -> int:
+    def _add(
+        self,
+        values: np.ndarray,
+        target: int | None = None,
+        bounds: bool = False,
+        dtype: str = "float32",
+    ) -> int:
         """Adds an array [n] or [n, c]; the number of its accessor."""
-        values = np.ascontiguousarray(values, np.float32)
+        values = np.ascontiguousarray(values, dtype)
         columns = np.ascontiguousarray(values.reshape(len(values), -1).T)  # fast to go through
-        view = pygltflib.BufferView(buffer=0, byteOffset=self._length, byteLength=values.nbytes)
         accessor = pygltflib.Accessor(
-            bufferView=len(self._gltf.bufferViews),
-            componentType=pygltflib.FLOAT,
+            bufferView=self._view(values.tobytes(), target),
+            componentType=_COMPONENT_TYPES[dtype],
             count=len(values),
-            type=_ARRAY_TYPES[values.shape[1] if values.ndim == 2 else None],
+            type=_ARRAY_TYPES[len(columns)],
             min=columns.min(axis=1).tolist() if bounds else None,
             max=columns.max(axis=1).tolist() if bounds else None,
         )
-        self._gltf.bufferViews.append(view)
         self._gltf.accessors.append(accessor)
-        self._arrays.append(values.tobytes())
-        self._length += values.nbytes
         return len(self._gltf.accessors) - 1
+
+    def _view(self, content: bytes, target: int | None = None) -> int:
+        """Adds bytes; the number of their buffer view."""
+        start, padding = self._length, -len(content) % _ALIGNMENT
+        self._parts.append(content + bytes(padding))
+        self._length += len(content) + padding
+        self._gltf.bufferViews.append(
+            pygltflib.BufferView(buffer=0, byteOffset=start, byteLength=len(content), target=target)
+        )
+        return len(self._gltf.bufferViews) - 1
+
+
+def _vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[N, 3], of unit length: the triangles' area normals, summed; upwards where there is none."""
+    a, b, c = vertices[triangles.T]
+    area = np.cross(b - a, c - a)
+    corners, count = triangles.T.ravel(), len(vertices)
+    total = [np.bincount(corners, np.tile(column, 3), count) for column in area.T]
+    normals = np.stack(total, axis=1)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 0, normals / np.where(length > 0, length, 1), [0, 0, 1])
 
 
 def _check_motion(

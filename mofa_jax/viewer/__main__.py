@@ -11,6 +11,7 @@ from absl import app, flags
 
 from mofa_jax.errors import errors_as_sentences
 from mofa_jax.extras import install_command
+from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.pictured_face import FaceLoader
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 
@@ -49,7 +50,10 @@ if __name__ == "__main__":
         "max_upload", 50, "Megabytes of the largest photograph that is taken.", lower_bound=1
     )
     _REFINE = flags.DEFINE_integer(
-        "refine", 0, "Steps that make each face fit its photograph better first.", lower_bound=0
+        "refine",
+        REFINE_STEPS,
+        "Steps that make each face fit its photograph first, as of `reconstruct`.",
+        lower_bound=0,
     )
     _WORKDIR = flags.DEFINE_string(
         "workdir", None, "Of a run whose encoder is used instead of the one in the box."
