@@ -151,8 +151,7 @@ def test_a_face_fitted_to_six_points_is_nearer_than_the_encoders(predict):
 def results(tmp_path_factory):
     """What the command writes, given nothing but a photograph."""
     output = tmp_path_factory.mktemp("results")
-    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={output}"]
-    command += ["--refine=5", "astronaut"]
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={output}", "astronaut"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert "1 faces in 1 of 1 photographs" in done.stdout
@@ -164,6 +163,12 @@ def test_the_command_needs_nothing_but_a_photograph(results):
     assert content["face_model"] == mofa_jax.load_face_model("open").name
     for ending in ("0.glb", "0.panels.jpg", "overlay.jpg"):
         assert (results / f"astronaut.{ending}").stat().st_size > 0
+
+
+def test_the_command_fits_the_face_to_its_photograph(results, predict):
+    (fitted,) = predict.photographs([skimage.data.astronaut()], refine_steps=5)
+    written = mofa_jax.load_parameters(results / "astronaut.0.json").params.to_code()
+    np.testing.assert_allclose(written, fitted.params.to_code(), atol=1e-4)
 
 
 def test_its_parameters_draw_the_same_picture_again(results):

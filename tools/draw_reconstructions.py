@@ -1,4 +1,4 @@
-"""A sheet of photographs and their reconstructions by the encoder in the box, for the docs.
+"""A sheet of photographs and their reconstructions, as of `reconstruct`, for the docs.
 
 python -m tools.draw_reconstructions --output=docs/images/faces.jpg photo.jpg more/*.jpg
 """
@@ -10,6 +10,7 @@ import numpy as np
 
 import mofa_jax
 from mofa_jax.figures import panels_grid, write_image
+from mofa_jax.inference import REFINE_STEPS
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     parser.add_argument("photographs", nargs="+")
     parser.add_argument("--output", required=True)
     parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
-    parser.add_argument("--refine", type=int, default=0)
+    parser.add_argument("--refine", type=int, default=REFINE_STEPS)
     arguments = parser.parse_args()
     predict = mofa_jax.load_for_inference(arguments.workdir)
     faces = predict.photographs(arguments.photographs, arguments.refine)
