@@ -15,6 +15,7 @@ import mofa_jax
 from mofa_jax import editing
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.edit import Edits, edit_all
+from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.parameter_file import ParameterFileError, save_parameters
 from mofa_jax.pictured_face import FaceLoader, NoFaceError
 
@@ -61,7 +62,7 @@ def test_its_parameters_are_those_of_the_edited_face(results):
     saved = mofa_jax.load_parameters(folder / "astronaut.edited.json")
     assert saved.photograph == str(folder / "astronaut.edited.jpg")
     assert not saved.params.expression.any() and saved.params.shape.any()
-    (face,) = mofa_jax.load_for_inference().photographs([skimage.data.astronaut()])
+    (face,) = mofa_jax.load_for_inference().photographs([skimage.data.astronaut()], REFINE_STEPS)
     expected = editing.relight(face.params, editing.named_light("left"))
     np.testing.assert_allclose(saved.params.illumination, expected.illumination, atol=1e-4)
 
