@@ -8,8 +8,8 @@ such a run that there is already is given by --config.encoder.pretrained=runs/co
 
 Measured on 460 held-out photographs of LFW, on an H200, with three seeds, until step 1,500 of
 3,000: landmark error 5.22 to 5.27 px at the start, 4.72 to 4.96 then; photometric error 0.18,
-0.150. With a start from 3,500 steps of 64 rendered faces: 4.42 px and 0.159 at the start. See
-docs/unsupervised.md.
+0.150; before population_place was among the losses. With a start from 3,500 steps of 64 rendered
+faces: 4.42 px and 0.159 at the start. See docs/unsupervised.md.
 """
 
 from ml_collections import ConfigDict

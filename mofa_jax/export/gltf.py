@@ -9,6 +9,7 @@ from flax import struct
 from PIL import Image
 
 from mofa_jax.export.meshes import MeshError, checked_mesh, write_content
+from mofa_jax.face_models.surface import vertex_normals
 
 METERS_PER_DM = 0.1
 _ARRAY_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
@@ -99,9 +100,11 @@ class _File:
         self._parts, self._length = [], 0
 
     def add_mesh(self, vertices: np.ndarray, triangles: np.ndarray, uv: np.ndarray) -> None:
+        normals = vertex_normals(vertices, triangles)
+        normals[~normals.any(axis=1)] = 0, 0, 1  # of unit length, as the format wants all
         attributes = pygltflib.Attributes(
             POSITION=self._add(vertices * METERS_PER_DM, pygltflib.ARRAY_BUFFER, bounds=True),
-            NORMAL=self._add(_vertex_normals(vertices, triangles), pygltflib.ARRAY_BUFFER),
+            NORMAL=self._add(normals, pygltflib.ARRAY_BUFFER),
             TEXCOORD_0=self._add(uv * [1, -1] + [0, 1], pygltflib.ARRAY_BUFFER),  # from the top
         )
         corners = self._add(triangles.ravel(), pygltflib.ELEMENT_ARRAY_BUFFER, dtype="uint32")
@@ -180,17 +183,6 @@ class _File:
             pygltflib.BufferView(buffer=0, byteOffset=start, byteLength=len(content), target=target)
         )
         return len(self._gltf.bufferViews) - 1
-
-
-def _vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """[N, 3], of unit length: the triangles' area normals, summed; upwards where there is none."""
-    a, b, c = vertices[triangles.T]
-    area = np.cross(b - a, c - a)
-    corners, count = triangles.T.ravel(), len(vertices)
-    total = [np.bincount(corners, np.tile(column, 3), count) for column in area.T]
-    normals = np.stack(total, axis=1)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 0, normals / np.where(length > 0, length, 1), [0, 0, 1])
 
 
 def _check_motion(

@@ -127,7 +127,7 @@ def facing_outwards(triangles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit normals [N, 3], area-weighted; zero where there is no area."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    normals = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(normals, triangles[:, k], np.cross(b - a, c - a))
+    corners, area = triangles.T.ravel(), np.cross(b - a, c - a)
+    sums = [np.bincount(corners, np.tile(column, 3), len(vertices)) for column in area.T]
+    normals = np.stack(sums, axis=1)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
