@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 5e-4
     config.loss.landmark = 4.0
     config.data.kind = "synthetic"
+    config.data.augmentation.flip = 0.0  # codes of mirrored faces are not known
     config.data.synthetic.yaw = 25.0
     config.data.synthetic.roll = 10.0
     config.data.synthetic.translation_x = config.data.synthetic.translation_y = 0.06

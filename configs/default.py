@@ -159,6 +159,7 @@ def _synthetic() -> ConfigDict:
     synthetic.shape = 1.0  # of alpha, model's standard deviations
     synthetic.expression = 1.0  # of delta, the same
     synthetic.reflectance = 0.8  # of beta, the same
+    synthetic.smile = 0.0  # how often a face smiles, up to broadly; most of LFW's faces do
     synthetic.pitch = 12.0  # of the rotation's x, degrees
     synthetic.yaw = 20.0  # of its y
     synthetic.roll = 8.0  # of its z
@@ -175,6 +176,8 @@ def _synthetic() -> ConfigDict:
     synthetic.elevation = 20.0  # mean of that direction, upwards, degrees
     synthetic.elevation_spread = 20.0  # degrees
     synthetic.head = 0.8  # how often hair, neck and clothes are painted around the face
+    synthetic.fringe = 0.0  # how often hair falls over the forehead; 0.4 times that over each side
+    synthetic.glasses = 0.0  # how often glasses are drawn
     synthetic.feather = 3.0  # largest standard deviation of the softening of the face's edge, px
     synthetic.occluder = 0.3  # how often each of two things is painted before the face
     synthetic.blur = 1.8  # largest standard deviation of the blur, px

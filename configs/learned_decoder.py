@@ -33,6 +33,7 @@ def _rendered_faces() -> ConfigDict:
     config.optimizer.learning_rate = 1e-3
     config.loss.landmark = 0.0
     config.data.kind = "synthetic"
+    config.data.augmentation.flip = 0.0  # codes of mirrored faces are not known
     config.data.num_eval = 64
     # What no code tells is left out of the pictures: but for the background there is no such thing.
     config.data.synthetic.occluder = config.data.synthetic.head = 0.0

@@ -14,6 +14,7 @@ from configs import compact
 def get_config() -> ConfigDict:
     config = compact.get_config()
     config.data.kind = "synthetic"
+    config.data.augmentation.flip = 0.0
     config.num_steps = 300
     config.eval_every = 300
     config.image_every = 300

@@ -139,8 +139,11 @@ def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
     behind = backgrounds_from_config(config, cam, "train")
     held_out = _rendered_faces(config, model, cam)
     first = next(held_out.batches())
+    augmentation = Augmentation(**config.data.augmentation)
     return Data(
-        train=SyntheticFeed(model, cam, config.batch_size, ranges, behind, config.seed),
+        train=SyntheticFeed(
+            model, cam, config.batch_size, ranges, behind, config.seed, augmentation
+        ),
         make_eval=held_out.batches,
         eval_examples={key: array[:_NUM_EXAMPLES] for key, array in first.items()},
         summary="faces rendered from random codes",

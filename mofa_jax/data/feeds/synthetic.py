@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from mofa_jax.camera import Camera
+from mofa_jax.data.feeds.augment import Augmentation, augment
 from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, part_of_batch, shard
 from mofa_jax.data.feeds.mixture import FeedError
 from mofa_jax.data.synthetic.distributions import SyntheticRanges
@@ -21,6 +22,8 @@ from mofa_jax.data.synthetic.examples import (
 )
 from mofa_jax.face_model import FaceModel
 
+_AUGMENTED = 1  # makes of a face's key that of its augmentation
+
 
 class SyntheticFeed:
     """This process's part of the training batches that a seed and their numbers give.
@@ -31,6 +34,7 @@ class SyntheticFeed:
       ranges: of the distributions.
       photographs: uint8 [K, h, w, 3] to cut backgrounds from; procedural backgrounds if None.
       seed: of the keys, see `example_keys`.
+      augmentation: of the pictures, besides what the ranges vary.
 
     Raises:
       FeedError: the devices do not divide the batch.
@@ -46,10 +50,11 @@ class SyntheticFeed:
         ranges: SyntheticRanges,
         photographs: np.ndarray | None,
         seed: int,
+        augmentation: Augmentation | None = None,
     ):
         part = part_of_batch(batch_size) * jax.local_device_count()
         self._places = range(batch_size)[jax.process_index() * part :][:part]
-        self._render = _make_render(model, cam, batch_size, ranges, photographs)
+        self._render = _make_render(model, cam, batch_size, ranges, photographs, augmentation)
         self._seed, self._number = seed, 0
 
     def take(self, count: int) -> DeviceBatches:
@@ -127,24 +132,29 @@ class HeldOutFaces:
         return f"synthetic eval {i}"
 
 
-def _make_render(model, cam, batch_size, ranges, photographs):
+def _make_render(model, cam, batch_size, ranges, photographs, augmentation=None):
     """(seed, numbers [K] of batches, split, places in each) -> those faces of them [K, B, ...], as
     they are stored."""
+    augmentation = augmentation or Augmentation()
     settings = jax.device_put((model, cam, ranges, photographs))
 
     def render(seed: int, numbers: np.ndarray, split: str, places: range) -> dict[str, jax.Array]:
         start = np.uint32(seed), np.uint32(SPLITS[split]), np.asarray(numbers, np.int32)
-        return _render_all(*jax.device_put(start), batch_size, places, *settings)
+        return _render_all(*jax.device_put(start), batch_size, places, augmentation, *settings)
 
     return render
 
 
-@functools.partial(jax.jit, static_argnames=("batch_size", "places"))
-def _render_all(seed, split, numbers, batch_size, places, *settings):
+@functools.partial(jax.jit, static_argnames=("batch_size", "places", "augmentation"))
+def _render_all(seed, split, numbers, batch_size, places, augmentation, *settings):
     """One program for all feeds whose faces are equal but for their split and numbers."""
 
     def render_one(number: jax.Array) -> dict[str, jax.Array]:
         keys = example_keys(seed, number, batch_size, split)[places.start : places.stop]
-        return as_stored(synthetic_batch(keys, *settings))
+        faces = as_stored(synthetic_batch(keys, *settings))
+        if augmentation == Augmentation():
+            return faces
+        keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _AUGMENTED)
+        return jax.vmap(augment, (0, 0, None))(faces, keys, augmentation)
 
     return jax.lax.map(render_one, numbers)

@@ -11,8 +11,15 @@ from ml_collections import ConfigDict
 
 from mofa_jax.face_model import FaceModel
 from mofa_jax.illumination import AMBIENT, directed_light
-from mofa_jax.numerics import einsum
+from mofa_jax.numerics import einsum, product
 from mofa_jax.params import NUM_BANDS, FaceParams
+
+# A broad smile, dm: how far the corners of the mouth and the lips between them move, x away from
+# the face's middle, y up, z forward; the lips by no more than that part of `parted`.
+_CORNERS, _LIPS = (48, 54), (62, 66)
+_CORNER_MOVES = (0.09, 0.08, -0.05)
+_LIP_MOVES = ((0.0, 0.02, -0.02), (0.0, -0.08, -0.02))
+_LOOSE = 0.01  # dm: the points come that close to where they are moved
 
 
 @struct.dataclass
@@ -25,6 +32,8 @@ class SyntheticRanges:
 
     Attributes:
       shape, expression, reflectance: of the coefficients, model's standard deviations.
+      smile: how often a face smiles, by anything up to a broad smile, with lips that are closed or
+        parted; added to the spread of the expression.
       rotation: of the axis-angle vector's x (pitch), y (yaw) and z (roll), degrees.
       translation: along x, y, z, dm; 0.01 in x is 1.1 px, 1 in z is a tenth of the face's size.
       limit: where all normal distributions end, standard deviations.
@@ -35,6 +44,8 @@ class SyntheticRanges:
       azimuth: of that direction, to the sides, degrees.
       elevation: its mean and spread, upwards, degrees.
       head: how often something like hair, neck and clothes is drawn around the face.
+      fringe: how often hair falls over the forehead; over each side 0.4 times as often.
+      glasses: how often glasses are drawn, where the model has the eyes' landmarks.
       feather: greatest standard deviation of the softening of the face's boundary, px.
       occluder: how often something is in front of the face.
       blur: greatest standard deviation of the blur, px.
@@ -45,6 +56,7 @@ class SyntheticRanges:
     shape: float = 1.0
     expression: float = 1.0
     reflectance: float = 0.8
+    smile: float = 0.0
     rotation: tuple[float, float, float] = (12.0, 20.0, 8.0)
     translation: tuple[float, float, float] = (0.045, 0.045, 0.8)
     limit: float = 2.5
@@ -55,6 +67,8 @@ class SyntheticRanges:
     azimuth: float = 40.0
     elevation: tuple[float, float] = (20.0, 20.0)
     head: float = 0.8
+    fringe: float = 0.0
+    glasses: float = 0.0
     feather: float = 3.0
     occluder: float = 0.3
     blur: float = 1.8
@@ -86,6 +100,7 @@ def sample_params(
     """
     ranges = SyntheticRanges() if ranges is None else ranges
     code_key, light_key = random.split(key)
+    smile = sample_smile(random.fold_in(key, 2), model, ranges)
     sizes = model.code_sizes
     values = spread_normal(code_key, (sum(sizes) + 6,), ranges)
     shape, expression, reflectance, rotation, translation = jnp.split(
@@ -93,12 +108,31 @@ def sample_params(
     )
     return FaceParams(
         shape=ranges.shape * shape,
-        expression=ranges.expression * expression,
+        expression=ranges.expression * expression + smile,
         reflectance=ranges.reflectance * reflectance,
         rotation=jnp.radians(jnp.array(ranges.rotation)) * rotation,
         translation=jnp.array(ranges.translation) * translation,
         illumination=sample_illumination(light_key, ranges),
     )
+
+
+def sample_smile(key: jax.Array, model: FaceModel, ranges: SyntheticRanges) -> jax.Array:
+    """What a random smile adds to delta [X]; zeros where the model lacks a landmark of the mouth.
+
+    It is the likeliest expression in which the corners of the mouth and the lips have moved so far:
+    the mean of the model's normal distribution, given the places of these four vertices.
+    """
+    present, amount, parted = random.uniform(key, (3,))
+    amount = jnp.where(present < ranges.smile, amount, 0.0)
+    vertices = model.landmarks[jnp.array(_CORNERS + _LIPS)]
+    side = jnp.sign(model.mean_shape[vertices[:2], 0])
+    corners = jnp.array([_CORNER_MOVES]) * jnp.stack([side, *jnp.ones((2, 2))], axis=-1)
+    moves = jnp.concatenate([corners, parted * jnp.array(_LIP_MOVES)]) * amount
+    modes = model.geometry_modes[model.num_shape_modes :, :, vertices]
+    modes = jnp.moveaxis(modes, 1, -1).reshape(len(modes), -1)  # [X, 4 x 3]
+    seen = product(modes.T, modes) + _LOOSE**2 * jnp.eye(modes.shape[1])
+    smile = product(modes, jnp.linalg.solve(seen, moves.ravel()))
+    return jnp.where(jnp.all(vertices >= 0), smile, 0.0)
 
 
 def sample_illumination(key: jax.Array, ranges: SyntheticRanges) -> jax.Array:

@@ -13,20 +13,18 @@ from jax import random
 
 from mofa_jax.camera import Camera
 from mofa_jax.data.synthetic.backgrounds import (
-    Shapes,
     paint,
     photograph_background,
     procedural_background,
-    random_shapes,
 )
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params, spread_normal
+from mofa_jax.data.synthetic.surroundings import fringe, head, occluders, put_on_glasses
 from mofa_jax.face_model import FaceModel
 from mofa_jax.numerics import product
 from mofa_jax.rasterizer import rasterize
-from mofa_jax.renderer import Rendering, render
+from mofa_jax.renderer import render
 
 SPLITS = {"train": 0, "eval": 1}
-_NUM_OCCLUDERS = 2
 
 
 def synthetic_example(
@@ -57,11 +55,14 @@ def synthetic_example(
     rendering = render(params, model, cam)
     if background is None:
         background = procedural_background(keys[1], cam.image_size)
-    background = paint(background, _head(keys[2], rendering, ranges))
+    behind = head(keys[2], rendering, ranges)
+    background = paint(background, behind)
     face, mask = rasterize(rendering, model, cam)
     cover = _feather(mask, ranges.feather * random.uniform(keys[3]))[..., None]
     image = background + cover * (jnp.clip(face, 0.0, 1.0) - background)
-    image = paint(image, _occluders(keys[4], rendering, ranges))
+    image = put_on_glasses(random.fold_in(key, 0), image, rendering, model, ranges)
+    image = paint(image, fringe(random.fold_in(key, 1), rendering, behind, ranges))
+    image = paint(image, occluders(keys[4], rendering, ranges))
     known = model.landmarks >= 0
     return {
         "image": degrade(keys[5], image, ranges),
@@ -157,42 +158,3 @@ def _pixel_noise(key: jax.Array, image_size: tuple[int, int]) -> jax.Array:
     word = random.bits(key, image_size, jnp.uint32)[..., None]
     value = (word >> jnp.array([[[0, 10, 20]]], jnp.uint32)) & 1023
     return math.sqrt(2) * jax.lax.erf_inv((2 * value.astype(jnp.float32) + 1) / 1024 - 1)
-
-
-def _face_box(rendering: Rendering) -> tuple[jax.Array, jax.Array]:
-    """Center and half the extent of the face on the screen, each [1, 2], px."""
-    low, high = (f(rendering.screen, axis=0, keepdims=True) for f in (jnp.min, jnp.max))
-    return (low + high) / 2, (high - low) / 2
-
-
-def _head(key: jax.Array, rendering: Rendering, ranges: SyntheticRanges) -> Shapes:
-    """Clothes, neck, hair and the rest of the head: shapes of about their size and color."""
-    visible_key, jitter_key, color_key = random.split(key, 3)
-    center, half = _face_box(rendering)
-    # Center and radius of clothes, neck, hair, head, in halves of the face's width and height.
-    places = jnp.array([[0.0, 2.3], [0.0, 1.2], [0.0, -0.25], [0.0, -0.15]])
-    radii = jnp.array([[2.2, 1.0], [0.65, 0.9], [1.3, 1.3], [1.12, 1.15]])
-    jitter = random.uniform(jitter_key, (2, 4, 2), minval=-0.15, maxval=0.15)
-    skin = jnp.clip(jnp.mean(rendering.color, axis=0), 0.02, 0.98)
-    red, green, blue, hair = random.uniform(color_key, (4,))
-    hair = jnp.clip(jnp.array([1.05, 0.84, 0.66]) * hair**2, 0.0, 1.0)
-    any_head, *present = random.uniform(visible_key, (5,))
-    visible = (any_head < ranges.head) & (jnp.stack(present) < 0.85)
-    return Shapes(
-        center=center + half * (places + jitter[0]),
-        radius=half * radii * (1 + jitter[1]),
-        angle=jnp.zeros(4),
-        box=jnp.array([False, True, False, False]),
-        color=jnp.stack([jnp.stack([red, green, blue]), 0.8 * skin, hair, 0.9 * skin]),
-        opacity=visible.astype(skin.dtype),
-        softness=jnp.full(4, 6.0),
-    )
-
-
-def _occluders(key: jax.Array, rendering: Rendering, ranges: SyntheticRanges) -> Shapes:
-    """Things before the face, anywhere on it, each up to a third of its size."""
-    present_key, shapes_key = random.split(key)
-    center, half = _face_box(rendering)
-    shapes = random_shapes(shapes_key, _NUM_OCCLUDERS, center - half, center + half, (0.05, 0.3))
-    present = random.bernoulli(present_key, ranges.occluder, (_NUM_OCCLUDERS,))
-    return shapes.replace(opacity=jnp.where(present, shapes.opacity, 0.0))
