@@ -25,13 +25,10 @@ def get_config() -> ConfigDict:
     # Eq. 8 draws faces too small: it teaches reflectance and light alone, the other two the rest.
     config.loss.photometric_geometry = 0.0
     config.loss.patch_correlation = 0.3
-    config.loss.area_photometric = 10.0
-    config.loss.regularizer_start = 6e-4
-    config.loss.regularizer = 3e-4
-    config.loss.regularizer_steps = 3000
-    config.loss.reflectance = 0.05
-    config.loss.light = 20.0
-    config.loss.population_shape = 0.01
+    config.loss.area_photometric = 30.0
+    config.loss.regularizer = config.loss.regularizer_start = 1e-4
+    config.loss.reflectance = 0.15
+    config.loss.light = 60.0
     config.loss.population_pose = 0.3
     config.loss.population_place = 30.0  # without it faces are drawn 2 px too low
     config.optimizer.learning_rate = 3e-4

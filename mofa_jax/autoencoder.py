@@ -17,6 +17,7 @@ from mofa_jax.camera import REFERENCE_SIZE, Camera
 from mofa_jax.checkpoint import Checkpoints, on_first_device
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
+from mofa_jax.landmarks import NUM_LANDMARKS
 from mofa_jax.params import FaceParams
 from mofa_jax.renderer import Rendering, limit_geometry_gradient, project_vertices, render
 
@@ -176,7 +177,7 @@ def objective(
     terms = {  # Eq. 7
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
-        **_alignment_terms(rendering, compared, decoder, config),
+        **_alignment_terms(rendering, compared, decoder, config, axis_name),
         **_code_term(params, batch, decoder, config),
         **losses.prior_terms(params, config, regularizer_weight(config, step), axis_name),
     }
@@ -195,7 +196,9 @@ def _photometric(rendering, params, images, decoder: Decoder, config: ConfigDict
     return jax.vmap(losses.photometric)(rendering, images)
 
 
-def _alignment_terms(rendering, images, decoder: Decoder, config: ConfigDict) -> dict:
+def _alignment_terms(
+    rendering, images, decoder: Decoder, config: ConfigDict, axis_name: str | None
+) -> dict:
     """The terms besides Eq. 8 and 9 that see where the face lies, by name, weighted."""
     terms = {}
     if config.area_photometric:
@@ -207,7 +210,27 @@ def _alignment_terms(rendering, images, decoder: Decoder, config: ConfigDict) ->
             rendering, images, decoder.patches
         )
         terms["patch_correlation"] = config.patch_correlation * jnp.mean(values)
+    if config.population_place:
+        places = losses.squared_mean(_places(rendering, decoder), axis_name)
+        terms["population_place"] = config.population_place * places
     return terms
+
+
+def _places(rendering: Rendering, decoder: Decoder) -> jax.Array:
+    """How far the middles of B faces' 46 landmarks lie from the average face's on the screen
+    [B, 2], dm at the camera's distance."""
+
+    def middle(screen: jax.Array, model: FaceModel) -> jax.Array:
+        nowhere, everywhere = jnp.zeros((NUM_LANDMARKS, 2)), jnp.ones(NUM_LANDMARKS)
+        points, present = losses.landmark_offsets(screen, model, nowhere, everywhere)
+        return jnp.sum(points, axis=0) / jnp.maximum(jnp.sum(present), 1.0)
+
+    model, cam = decoder.model, decoder.cam
+    average = FaceParams.neutral(model)
+    landmarks = landmark_model(model)
+    origin = middle(project_vertices(average, landmarks, cam), landmarks)
+    middles = jax.vmap(middle, (0, None))(rendering.screen, model)
+    return (middles - origin[None]) * (cam.distance / cam.focal)
 
 
 def _code_term(params: FaceParams, batch: dict, decoder: Decoder, config: ConfigDict) -> dict:

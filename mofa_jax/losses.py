@@ -232,9 +232,6 @@ def prior_terms(
     if config.population_pose:
         pose = jnp.concatenate([params.rotation, params.translation], axis=-1)
         terms["population_pose"] = config.population_pose * squared_mean(pose, axis_name)
-    if config.population_place:
-        place = squared_mean(params.translation[:, :2], axis_name)
-        terms["population_place"] = config.population_place * place
     return terms
 
 

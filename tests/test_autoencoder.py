@@ -30,6 +30,7 @@ from mofa_jax.autoencoder import (
 from mofa_jax.camera import make_camera
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.evaluation.errors import evaluate, make_errors_of
+from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.params import code_size
 from mofa_jax.renderer import compiled_render
 
@@ -316,7 +317,15 @@ def test_loss_is_the_sum_of_its_named_terms(tiny_model):
     shape = np.asarray(params.shape)
     assert terms["population_shape"] == pytest.approx(0.5 * shape[0] @ shape[1], rel=1e-3)
     assert terms["population_pose"] == pytest.approx(0.5 * pose[0] @ pose[1], rel=1e-3)
-    place = pose[:, 3:5]
+    zero = mofa_jax.FaceParams.neutral(tiny_model)
+    faces = [jax.tree.map(lambda x, k=k: x[k], params) for k in (0, 1)]
+    counted = np.asarray(tiny_model.landmarks)[LOSS_LANDMARKS]
+    middles = [
+        np.asarray(mofa_jax.render(face, tiny_model, decoder.cam).screen, np.float64)[counted]
+        for face in (zero, *faces)
+    ]
+    origin, *middles = (points.mean(axis=0) for points in middles)
+    place = (np.array(middles) - origin) * decoder.cam.distance / decoder.cam.focal
     assert terms["population_place"] == pytest.approx(0.5 * place[0] @ place[1], rel=1e-3)
 
 
