@@ -15,11 +15,15 @@ from configs import compact
 
 def get_config() -> ConfigDict:
     config = compact.get_config()
-    config.num_steps = 2400
-    config.optimizer.learning_rate = 5e-4
+    config.num_steps = 3000
+    config.optimizer.learning_rate = 6e-4
     config.loss.landmark = 4.0
+    config.loss.regularizer = config.loss.regularizer_start = 5e-5
     config.data.kind = "synthetic"
     config.data.augmentation.flip = 0.0  # codes of mirrored faces are not known
+    config.data.synthetic.smile = 0.7
+    config.data.synthetic.fringe = 0.5
+    config.data.synthetic.glasses = 0.15
     config.data.synthetic.yaw = 25.0
     config.data.synthetic.roll = 10.0
     config.data.synthetic.translation_x = config.data.synthetic.translation_y = 0.06

@@ -88,8 +88,8 @@ def _loss() -> ConfigDict:
         0  # halvings of the photograph in the photometric term at step 0 (P: none)
     )
     loss.pyramid_steps = 0  # steps in which the photograph becomes sharp, level by level
-    loss.population_shape = 0.0  # weight of the squared average of alpha over all faces (P: none)
-    loss.population_pose = 0.0  # the same of rotation, radians, and translation, dm
+    loss.population_pose = 0.0  # weight of the squared average over all faces of rotation, radians,
+    # and translation, dm (P: none)
     loss.population_place = 0.0  # the same of where the middle of a face's landmarks is drawn, from
     # where the average face's is, dm: faces lie, on average, in the middle of their squares
     loss.light = 0.0  # weight within E_reg of the light's distance from real light, squared

@@ -226,9 +226,6 @@ def prior_terms(
     if config.light:
         light = jnp.mean(jax.vmap(light_prior)(params))
         terms["light"] = regularizer_weight * config.light * light
-    if config.population_shape:
-        squared = squared_mean(params.shape, axis_name)
-        terms["population_shape"] = config.population_shape * squared
     if config.population_pose:
         pose = jnp.concatenate([params.rotation, params.translation], axis=-1)
         terms["population_pose"] = config.population_pose * squared_mean(pose, axis_name)

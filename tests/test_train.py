@@ -398,8 +398,7 @@ def train_step_gradients(model, config, num_devices):
 
 
 def test_four_devices_give_the_gradients_of_one(config, tiny_model):
-    config.loss.population_shape = config.loss.population_pose = 0.5
-    config.loss.population_place = 0.5
+    config.loss.population_pose = config.loss.population_place = 0.5
     four, four_metrics = train_step_gradients(tiny_model, config, 4)
     one, one_metrics = train_step_gradients(tiny_model, config, 1)
     # A block's gain is one number, a sum of many of both signs: how much of it float32 leaves open
