@@ -35,7 +35,6 @@ RUNS = {
         "--config=configs/compact_unsupervised.py",
         "--config.batch_size=64",
         "--config.num_steps=5000",
-        "--config.loss.regularizer_steps=5000",
         "--config.optimizer.learning_rate=6e-4",
         "--config.start.batch_size=64",
         "--config.start.num_steps=6000",

@@ -4,8 +4,8 @@ python main.py --config=configs/code_regression.py --workdir=runs/code_regressio
 
 The network and the faces are those of compact_synthetic.py; the loss is the distance to the true
 code alone. 34 minutes for the last 2,081 steps, on two CPU cores that other work shared: 7.1 mm,
-6.1 px and 0.216 on 512 held-out rendered faces, 6.9 px and 0.274 on photographs of LFW; before these
-faces smiled, wore glasses and had hair before the forehead.
+6.1 px and 0.216 on 512 held-out rendered faces, 6.9 px and 0.274 on photographs of LFW; before
+these faces smiled, wore glasses and had hair before the forehead.
 """
 
 from ml_collections import ConfigDict
