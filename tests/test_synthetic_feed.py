@@ -79,6 +79,31 @@ def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_mo
         assert found and found <= greens
 
 
+@pytest.mark.slow
+def test_augmentation_of_the_config_reaches_faces_that_are_rendered_in_training(tiny_model, cam):
+    config = default.get_config()
+    config.data.kind, config.data.num_eval, config.batch_size = "synthetic", 4, 4
+
+    def first(**changes):
+        config.data.augmentation = default.get_config().data.augmentation
+        config.data.augmentation.update(changes)
+        data = open_data(config, tiny_model, cam, None)
+        batch = jax.tree.map(lambda x: np.asarray(x)[0, 0], data.train.take(1).arrays)
+        return batch, next(iter(data.make_eval()))
+
+    plain, held_out = first()
+    lit, held_out_lit = first(exposure=1.0)
+    np.testing.assert_array_equal(lit["landmarks"], plain["landmarks"])
+    assert np.abs(lit["image"].astype(int) - plain["image"]).mean() > 5
+    np.testing.assert_array_equal(held_out_lit["image"], held_out["image"])
+    shifted, _ = first(shift=6.0)
+    moved = shifted["landmarks"] - plain["landmarks"]
+    assert np.abs(moved).max() > 0.5
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[:, :1], moved.shape), atol=1e-3)
+    pose_and_light = np.isnan(shifted["code"]).all(axis=0)
+    assert pose_and_light[-33:].all() and not pose_and_light[:-33].any()
+
+
 def test_streams_repeat_from_their_seed_and_share_nothing(tiny_model, cam):
     def images(seed):
         feed = SyntheticFeed(tiny_model, cam, 4, CLEAR, None, seed)
