@@ -13,14 +13,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import app, flags
 from ml_collections import FrozenConfigDict, config_flags
 from tqdm import tqdm
 
 import mofa_jax
+from benchmarks.descent import descend
 from mofa_jax.autoencoder import Decoder, landmark_model, objective, project_landmarks
 from mofa_jax.data.corpora.record import open_corpus
+from mofa_jax.data.feeds.device_batch import KEYS
 from mofa_jax.data.feeds.mixture import spread
 from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.losses import CODE_SPREAD
@@ -39,28 +40,21 @@ _GROUPS = {"brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 
 
 
 @partial(jax.jit, static_argnames=("loss", "num_steps", "rate"))
-def _descend(codes, batch, decoder, spreads, loss, num_steps: int, rate: float):
-    """The codes [B, D] after so many steps down the config's loss, and the loss [num_steps]."""
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, num_steps))
-    last = jnp.asarray(loss.regularizer_steps)
+def _fit(codes, batch, decoder, loss, num_steps: int, rate: float):
+    """The codes [B, D] after so many steps down the config's loss; the loss before and after."""
+    last, spreads = jnp.asarray(loss.regularizer_steps), _spreads(decoder.model)
 
     def energy(scaled: jax.Array) -> jax.Array:
         return objective(scaled * spreads, batch, last, decoder, lambda code, _: code, loss)[0]
 
-    def step(carry, _):
-        scaled, state = carry
-        value, gradient = jax.value_and_grad(energy)(scaled)
-        update, state = optimizer.update(gradient, state)
-        return (optax.apply_updates(scaled, update), state), value
-
     start = codes / spreads
-    (scaled, _), values = jax.lax.scan(step, (start, optimizer.init(start)), length=num_steps)
-    return scaled * spreads, values
+    end = descend(energy, start, num_steps, rate)
+    return end * spreads, jnp.stack([energy(start), energy(end)])
 
 
 def _spreads(model) -> jax.Array:
     """[1, D]: how far each entry of a code spreads over faces."""
-    zero = FaceParams.from_code(jnp.zeros(mofa_jax.params.code_size(model)), model)
+    zero = FaceParams.neutral(model)
     fields = {
         name: jnp.full_like(getattr(zero, name), value) for name, value in CODE_SPREAD.items()
     }
@@ -88,19 +82,18 @@ def main(_) -> None:
     decoder = Decoder(model, cam, patches)
     faces = spread(open_corpus(_CORPUS.value, "train"), _FACES.value)
     examples = [faces[i] for i in range(len(faces) // _BATCH * _BATCH)]
-    stacked = {key: np.stack([face[key] for face in examples]) for key in ("image", "landmarks")}
-    stacked["confidence"] = np.stack([face["confidence"] for face in examples])
+    stacked = {key: np.stack([face[key] for face in examples]) for key in KEYS}
     codes = np.asarray(jax.vmap(FaceParams.to_code)(predict(stacked["image"])))
     known = stacked["confidence"][..., None] > 0
     landmarks = np.where(known, stacked["landmarks"], np.nan)
     _print("the encoder's codes", codes, landmarks, model, cam)
-    spreads, found, ends = _spreads(model), [], []
-    fit = partial(_descend, loss=FrozenConfigDict(loss), num_steps=_STEPS.value, rate=_RATE.value)
+    found, ends = [], []
+    fit = partial(_fit, loss=FrozenConfigDict(loss), num_steps=_STEPS.value, rate=_RATE.value)
     for k in tqdm(range(0, len(examples), _BATCH), unit="batch"):
         batch = {key: jnp.asarray(values[k : k + _BATCH]) for key, values in stacked.items()}
-        fitted, values = fit(jnp.asarray(codes[k : k + _BATCH]), batch, decoder, spreads)
+        fitted, values = fit(jnp.asarray(codes[k : k + _BATCH]), batch, decoder)
         found.append(np.asarray(fitted))
-        ends.append((float(values[0]), float(values[-1])))
+        ends.append(np.asarray(values))
     _print("the loss's optimum", np.concatenate(found), landmarks, model, cam)
     first, end = np.mean(ends, axis=0)
     print(f"loss {first:.4f} -> {end:.4f}; {len(examples)} faces, {_STEPS.value} steps")

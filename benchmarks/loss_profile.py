@@ -16,11 +16,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import app, flags
 from tqdm import tqdm
 
 import mofa_jax
+from benchmarks.descent import descend
 from mofa_jax import losses
 from mofa_jax.autoencoder import landmark_model, project_landmarks
 from mofa_jax.data.corpora.record import open_corpus
@@ -41,18 +41,6 @@ _REFLECTANCE, _LIGHT = 0.15, 60.0  # within it: w_beta, and the light's
 _THRESHOLDS = (0.08, 0.1, 0.12, 0.15)
 
 
-def _descend(energy, start, num_steps: int, rate: float):
-    """Adam's steps down an energy."""
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, num_steps))
-
-    def step(_, carry):
-        value, state = carry
-        update, state = optimizer.update(jax.grad(energy)(value), state)
-        return optax.apply_updates(value, update), state
-
-    return jax.lax.fori_loop(0, num_steps, step, (start, optimizer.init(start)))[0]
-
-
 def _fit_landmarks(params: FaceParams, points, confidence, landmarks, cam) -> FaceParams:
     """Shape, expression and pose that bring the 46 landmarks onto the annotated ones."""
 
@@ -62,7 +50,7 @@ def _fit_landmarks(params: FaceParams, points, confidence, landmarks, cam) -> Fa
         land = losses.weighted_landmark_distance(offset, weight, cam)
         return land + _PRIOR * losses.regularizer(params)
 
-    return _descend(energy, params, _FIT_STEPS, 0.02)
+    return descend(energy, params, _FIT_STEPS, 0.02)
 
 
 def _scaled(rendering: Rendering, model, scale: jax.Array) -> Rendering:
@@ -87,7 +75,7 @@ def _profile_at(params, image, scale, model, cam, patches):
         return losses.PHOTOMETRIC_WEIGHT * photometric + _PRIOR * prior
 
     start = {"reflectance": params.reflectance, "illumination": params.illumination}
-    face, rendering = look(_descend(energy, start, _REFIT_STEPS, 0.05))
+    face, rendering = look(descend(energy, start, _REFIT_STEPS, 0.05))
     eq8 = losses.photometric(rendering, image)
     values = {
         "Eq. 8": eq8,
