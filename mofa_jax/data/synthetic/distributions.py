@@ -28,7 +28,8 @@ class SyntheticRanges:
 
     The defaults are those of photographs: rotation, place, size and brightness of 300-W and LFW
     faces in the crops of the face detector. Spreads are standard deviations of a normal
-    distribution that is cut off at `limit` of them.
+    distribution that is cut off at `limit` of them. Smiles, fringes and glasses are static: what is
+    zero is left out of the compiled program.
 
     Attributes:
       shape, expression, reflectance: of the coefficients, model's standard deviations.
@@ -56,7 +57,7 @@ class SyntheticRanges:
     shape: float = 1.0
     expression: float = 1.0
     reflectance: float = 0.8
-    smile: float = 0.0
+    smile: float = struct.field(pytree_node=False, default=0.0)
     rotation: tuple[float, float, float] = (12.0, 20.0, 8.0)
     translation: tuple[float, float, float] = (0.045, 0.045, 0.8)
     limit: float = 2.5
@@ -67,8 +68,8 @@ class SyntheticRanges:
     azimuth: float = 40.0
     elevation: tuple[float, float] = (20.0, 20.0)
     head: float = 0.8
-    fringe: float = 0.0
-    glasses: float = 0.0
+    fringe: float = struct.field(pytree_node=False, default=0.0)
+    glasses: float = struct.field(pytree_node=False, default=0.0)
     feather: float = 3.0
     occluder: float = 0.3
     blur: float = 1.8
@@ -100,15 +101,17 @@ def sample_params(
     """
     ranges = SyntheticRanges() if ranges is None else ranges
     code_key, light_key = random.split(key)
-    smile = sample_smile(random.fold_in(key, 2), model, ranges)
     sizes = model.code_sizes
     values = spread_normal(code_key, (sum(sizes) + 6,), ranges)
     shape, expression, reflectance, rotation, translation = jnp.split(
         values, [sum(sizes[:1]), sum(sizes[:2]), sum(sizes), sum(sizes) + 3]
     )
+    expression *= ranges.expression
+    if ranges.smile:
+        expression += sample_smile(random.fold_in(key, 2), model, ranges)
     return FaceParams(
         shape=ranges.shape * shape,
-        expression=ranges.expression * expression + smile,
+        expression=expression,
         reflectance=ranges.reflectance * reflectance,
         rotation=jnp.radians(jnp.array(ranges.rotation)) * rotation,
         translation=jnp.array(ranges.translation) * translation,

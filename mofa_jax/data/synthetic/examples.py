@@ -60,8 +60,10 @@ def synthetic_example(
     face, mask = rasterize(rendering, model, cam)
     cover = _feather(mask, ranges.feather * random.uniform(keys[3]))[..., None]
     image = background + cover * (jnp.clip(face, 0.0, 1.0) - background)
-    image = put_on_glasses(random.fold_in(key, 0), image, rendering, model, ranges)
-    image = paint(image, fringe(random.fold_in(key, 1), rendering, behind, ranges))
+    if ranges.glasses:
+        image = put_on_glasses(random.fold_in(key, 0), image, rendering, model, ranges)
+    if ranges.fringe:
+        image = paint(image, fringe(random.fold_in(key, 1), rendering, behind, ranges))
     image = paint(image, occluders(keys[4], rendering, ranges))
     known = model.landmarks >= 0
     return {
