@@ -5,6 +5,7 @@ import functools
 import os
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from mofa_jax.camera import Camera
@@ -12,7 +13,7 @@ from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import overlay_on_photograph
-from mofa_jax.inference import Predictor, load_for_inference
+from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
 from mofa_jax.parameter_file import SavedFace, load_parameters
 from mofa_jax.params import FaceParams
 
@@ -86,7 +87,7 @@ class FaceLoader:
         Raises:
           NoFaceError: it shows no such face.
         """
-        faces = self._predict.faces([photograph], self._refine_steps)[0]
+        faces = self._predict.faces([photograph])[0]
         if len(faces) <= index:
             where = "the photograph" if path is None else path
             raise NoFaceError(
@@ -94,7 +95,8 @@ class FaceLoader:
                 if faces
                 else f"{where}: no face found; give a photograph of a face from the front."
             )
-        face = PicturedFace(self._predict.saved(faces[index], path), photograph)
+        saved = self._predict.saved(self._refined(faces[index]), path)
+        face = PicturedFace(saved, photograph)
         face.saved.check_model(self.model)
         return face
 
@@ -108,6 +110,14 @@ class FaceLoader:
     @functools.cached_property
     def _predict(self) -> Predictor:
         return load_for_inference(self._workdir, self._face_model)
+
+    def _refined(self, face: Reconstruction) -> Reconstruction:
+        if not self._refine_steps:
+            return face
+        code, image = np.asarray(face.params.to_code()), face.crop.image
+        (code,) = self._predict.refined(code[None], image[None], self._refine_steps)
+        params = FaceParams.from_code(jnp.asarray(code), self._predict.model)
+        return dataclasses.replace(face, params=params)
 
     def _from_parameters(self, path: Path) -> PicturedFace:
         saved = load_parameters(path)

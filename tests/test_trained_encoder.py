@@ -15,6 +15,8 @@ from mofa_jax.data.faces.crop import invert_affine, transform_points
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.encoders.trained import ASSET, TrainedEncoderError, read_trained, write_trained
 from mofa_jax.figures import overlay_on_photograph
+from mofa_jax.inference import Predictor
+from mofa_jax.pictured_face import FaceLoader
 from mofa_jax.renderer import compiled_render
 
 pytestmark = pytest.mark.slow  # compiles refinement and pictures
@@ -125,6 +127,23 @@ def test_refinement_brings_colors_nearer_and_leaves_the_landmarks(predict):
     assert error(after) < 0.8 * error(before)
     distance = np.linalg.norm(landmarks_of(after, predict) - landmarks_of(before, predict), axis=1)
     assert np.nanmean(distance) < 0.015 * 240 * before.crop.to_photograph[0, 0]
+
+
+def test_of_several_faces_only_the_one_that_is_asked_for_is_refined(predict, monkeypatch):
+    """As the viewer and the editor load it."""
+    astronaut = skimage.data.astronaut()
+    two = np.concatenate([astronaut, astronaut[:, ::-1]], axis=1)
+    sizes, refined = [], Predictor.refined
+
+    def counted(self, codes, *args):
+        sizes.append(len(codes))
+        return refined(self, codes, *args)
+
+    monkeypatch.setattr(Predictor, "refined", counted)
+    face = FaceLoader(refine_steps=2).find(two, index=1)
+    assert sizes == [1]
+    expected = predict.faces([two], 2)[0][1]
+    np.testing.assert_allclose(face.params.to_code(), expected.params.to_code(), atol=1e-4)
 
 
 def test_a_face_fitted_to_six_points_is_nearer_than_the_encoders(predict):
