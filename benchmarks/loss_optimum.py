@@ -4,8 +4,10 @@
         --corpus=corpora/lfw --config.loss.area_photometric=30
 
 The codes themselves are free, no network stands between: what a training with this loss can teach
-at best. A loss whose optimum has worse landmarks than its start cannot align faces. Faces are of
-the training split, so that a loss is not chosen by the held-out ones; their landmarks only measure.
+at best. A loss whose optimum has worse landmarks than its start cannot align faces. With
+--free=reflectance,illumination the rest of the codes is held: how near colors come with such
+geometry. Faces are of the training split, so that a loss is not chosen by the held-out ones; their
+landmarks only measure.
 """
 
 from functools import partial
@@ -33,30 +35,38 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Of the encoder; the one in the 
 _CORPUS = flags.DEFINE_string("corpus", None, "A prepared corpus with landmarks.", required=True)
 _FACES = flags.DEFINE_integer("faces", 32, "How many faces, spread over the training split.")
 _STEPS = flags.DEFINE_integer("steps", 80, "Of Adam, for each.")
+_FREE = flags.DEFINE_list("free", list(CODE_SPREAD), "The parts of the codes that are free.")
 _RATE = flags.DEFINE_float("rate", 0.03, "Of Adam, in units of how far faces' codes spread.")
 
 _BATCH = 16
 _GROUPS = {"brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 68)}
 
 
-@partial(jax.jit, static_argnames=("loss", "num_steps", "rate"))
-def _fit(codes, batch, decoder, loss, num_steps: int, rate: float):
-    """The codes [B, D] after so many steps down the config's loss; the loss before and after."""
-    last, spreads = jnp.asarray(loss.regularizer_steps), _spreads(decoder.model)
+@partial(jax.jit, static_argnames=("loss", "free", "num_steps", "rate"))
+def _fit(codes, batch, decoder, loss, free: tuple[str, ...], num_steps: int, rate: float):
+    """The codes [B, D] after so many steps down the config's loss; the loss and the photometric
+    error before and after [2, 2]."""
+    last, spreads = jnp.asarray(loss.regularizer_steps), _spreads(decoder.model, free)
 
-    def energy(scaled: jax.Array) -> jax.Array:
-        return objective(scaled * spreads, batch, last, decoder, lambda code, _: code, loss)[0]
+    def evaluate(change: jax.Array):
+        code = codes + change * spreads
+        return objective(code, batch, last, decoder, lambda code, _: code, loss)
 
-    start = codes / spreads
-    end = descend(energy, start, num_steps, rate)
-    return end * spreads, jnp.stack([energy(start), energy(end)])
+    def values(change: jax.Array) -> jax.Array:
+        value, (_, errors) = evaluate(change)
+        return jnp.stack([value, errors["photometric_error"]])
+
+    start = jnp.zeros_like(codes)
+    end = descend(lambda change: evaluate(change)[0], start, num_steps, rate)
+    return codes + end * spreads, jnp.stack([values(start), values(end)])
 
 
-def _spreads(model) -> jax.Array:
-    """[1, D]: how far each entry of a code spreads over faces."""
+def _spreads(model, free: tuple[str, ...]) -> jax.Array:
+    """[1, D]: how far each entry of a code spreads over faces; zero of what is not free."""
     zero = FaceParams.neutral(model)
     fields = {
-        name: jnp.full_like(getattr(zero, name), value) for name, value in CODE_SPREAD.items()
+        name: jnp.full_like(getattr(zero, name), value if name in free else 0.0)
+        for name, value in CODE_SPREAD.items()
     }
     return FaceParams(**fields).to_code()[None]
 
@@ -75,6 +85,8 @@ def _print(name: str, codes: np.ndarray, landmarks: np.ndarray, model, cam) -> N
 
 
 def main(_) -> None:
+    if unknown := set(_FREE.value) - CODE_SPREAD.keys():
+        raise app.UsageError(f"--free={','.join(unknown)}: a code has {', '.join(CODE_SPREAD)}.")
     predict = mofa_jax.load_for_inference(_WORKDIR.value)
     model, cam, loss = predict.model, predict.cam, _CONFIG.value.loss
     loss.landmark = loss.code = 0.0
@@ -88,15 +100,18 @@ def main(_) -> None:
     landmarks = np.where(known, stacked["landmarks"], np.nan)
     _print("the encoder's codes", codes, landmarks, model, cam)
     found, ends = [], []
-    fit = partial(_fit, loss=FrozenConfigDict(loss), num_steps=_STEPS.value, rate=_RATE.value)
+    how = {"free": tuple(_FREE.value), "num_steps": _STEPS.value, "rate": _RATE.value}
+    fit = partial(_fit, loss=FrozenConfigDict(loss), **how)
     for k in tqdm(range(0, len(examples), _BATCH), unit="batch"):
         batch = {key: jnp.asarray(values[k : k + _BATCH]) for key, values in stacked.items()}
         fitted, values = fit(jnp.asarray(codes[k : k + _BATCH]), batch, decoder)
         found.append(np.asarray(fitted))
         ends.append(np.asarray(values))
     _print("the loss's optimum", np.concatenate(found), landmarks, model, cam)
-    first, end = np.mean(ends, axis=0)
-    print(f"loss {first:.4f} -> {end:.4f}; {len(examples)} faces, {_STEPS.value} steps")
+    (loss_before, color_before), (loss_after, color_after) = np.mean(ends, axis=0)
+    print(f"loss {loss_before:.4f} -> {loss_after:.4f}")
+    print(f"photometric error {color_before:.4f} -> {color_after:.4f}")
+    print(f"{len(examples)} faces, {_STEPS.value} steps")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class TrainState:
 def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:
     """`train_and_evaluate`, after the experiment that `config.start` holds, if any.
 
-    That one runs in `<workdir>/start`, with the same face model and camera, unless
+    That one runs in `<workdir>/start`, with the same seed, face model and camera, unless
     `config.encoder.pretrained` names where to start from or this run has begun already. Where the
     decoder is a learned one that is held fixed, the same holds of `config.decoder.pretrained`.
     """
@@ -67,7 +67,8 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     started = config.decoder if config.decoder.name == "convolutional_fixed" else config.encoder
     if config.start and not started.pretrained:
         start = config.start.copy_and_resolve_references()
-        start.face_model, start.camera = config.face_model, config.camera
+        for shared in ("seed", "face_model", "camera"):
+            start[shared] = config[shared]
         if not begun and train_and_evaluate(start, workdir / "start") is None:
             return None
         started.pretrained = str(workdir / "start")

@@ -428,11 +428,13 @@ def test_run_can_start_from_another_runs_encoder(config, tmp_path):
 def test_experiment_runs_the_one_that_it_starts_from_first_and_once(config, tmp_path):
     config.start = config.copy_and_resolve_references()
     config.start.data.kind, config.start.num_steps = "synthetic", 2
-    config.start.face_model = "analytic"  # the experiment's own face model counts
+    config.start.face_model, config.start.seed = "analytic", 7  # the experiment's own count
     config.num_steps, config.optimizer.learning_rate = 1, 0.0
     assert training.run_experiment(config, tmp_path)["num_failed"] == 0
     step, weights = weights_of(tmp_path / "start")
     assert step == 2
+    resolved = json.loads((tmp_path / "start" / "config.json").read_text())
+    assert (resolved["seed"], resolved["face_model"]) == (config.seed, config.face_model)
     assert_same(weights_of(tmp_path)[1], weights)
     written = (tmp_path / "start" / "config.json").stat().st_mtime_ns
     training.run_experiment(config, tmp_path)
