@@ -17,6 +17,7 @@ from configs import compact
 def get_config() -> ConfigDict:
     config = compact.get_config()
     config.num_steps = 3000
+    config.eval_every = 1000  # 512 faces are rendered for each
     config.optimizer.learning_rate = 6e-4
     config.loss.landmark = 4.0
     config.loss.regularizer = config.loss.regularizer_start = 5e-5

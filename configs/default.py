@@ -15,8 +15,8 @@ def get_config() -> ConfigDict:
     config.num_steps = 200_000  # optimizer steps (P)
     config.face_model = "open"  # a file of the face-model format, or a built-in model's name
     config.start = ConfigDict()  # an experiment that runs first, in <workdir>/start, with the same
-    # seed, face model and camera, and whose encoder (or fixed decoder) this one starts from; empty
-    # = none
+    # seed, face model, camera and encoder, which this one starts from; or, of convolutional_fixed,
+    # whose decoder it holds fixed; empty = none
     config.camera = _camera()
     config.encoder = _encoder()
     config.decoder = _decoder()

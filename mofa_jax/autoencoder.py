@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mofa_jax import losses, metrics
 from mofa_jax.camera import REFERENCE_SIZE, Camera
-from mofa_jax.checkpoint import Checkpoints, on_first_device
+from mofa_jax.checkpoint import CheckpointError, Checkpoints, check_face_model, on_first_device
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.landmarks import NUM_LANDMARKS
@@ -65,7 +65,7 @@ def _init(encoder: nn.Module, key: jax.Array, images: jax.Array) -> dict:
     return encoder.init(key, images)
 
 
-def initial_weights(encoder: nn.Module, config: ConfigDict, cam: Camera) -> dict:
+def initial_weights(encoder: nn.Module, config: ConfigDict, model: FaceModel, cam: Camera) -> dict:
     """The encoder's variables before training.
 
     Random, or from the file of weights that `config.encoder.pretrained` names; the last layer is
@@ -73,12 +73,14 @@ def initial_weights(encoder: nn.Module, config: ConfigDict, cam: Camera) -> dict
     if it names the workdir of another run, all of that run's newest checkpoint.
 
     Raises:
-      PretrainedWeightsError, CheckpointError: they do not fit the encoder.
+      PretrainedWeightsError, CheckpointError: they do not fit the encoder, or are of a run with
+        another encoder or face model.
     """
     weights = random_weights(encoder, config.seed, cam)
     pretrained = config.encoder.pretrained
     if os.path.isdir(pretrained):
         with Checkpoints.existing(pretrained) as run:
+            _check_other_run(run.information(run.latest_step), config, model)
             _logger.info("Encoder weights from step %d of the run %s.", run.latest_step, pretrained)
             target = {"weights": on_first_device(weights)}
             return run.load_part(run.latest_step, target)["weights"]
@@ -89,6 +91,22 @@ def initial_weights(encoder: nn.Module, config: ConfigDict, cam: Camera) -> dict
         return {**weights, "params": load_pretrained(pretrained, encoder, weights["params"])}
     _logger.info("No pretrained encoder weights given: He initialization.")
     return weights
+
+
+def _check_other_run(information: dict, config: ConfigDict, model: FaceModel) -> None:
+    """Raises CheckpointError if another run's encoder does not fit; warns of another camera."""
+    other, pretrained = information["config"], config.encoder.pretrained
+    if other["encoder"]["name"] != config.encoder.name:
+        raise CheckpointError(
+            f"{pretrained}: this run's encoder is {other['encoder']['name']}, but encoder.name is "
+            f"{config.encoder.name}; give a run of the same encoder as config.encoder.pretrained."
+        )
+    check_face_model(information["face_model"], model)
+    if other["camera"] != config.camera.to_dict():
+        _logger.warning(
+            "%s: this run's camera is another one, so its translations mean other places.",
+            pretrained,
+        )
 
 
 def check_loss(config: ConfigDict, cam: Camera) -> None:
@@ -182,10 +200,19 @@ def objective(
         **losses.prior_terms(params, config, regularizer_weight(config, step), axis_name),
     }
     errors = {
-        "photometric_error": jnp.nanmean(photometric / share),
-        "landmark_error": jnp.nanmean(distance),
+        "photometric_error": _mean_of_known(photometric / share, axis_name),
+        "landmark_error": _mean_of_known(distance, axis_name),
     }
     return sum(terms.values()), (terms, errors)
+
+
+def _mean_of_known(values: jax.Array, axis_name: str | None) -> jax.Array:
+    """The mean of those [B] that are not NaN, on all devices of the axis; NaN without any."""
+    known = ~jnp.isnan(values)
+    total, count = jnp.sum(jnp.where(known, values, 0.0)), jnp.sum(known)
+    if axis_name is not None:
+        total, count = jax.lax.psum((total, count), axis_name)
+    return total / count
 
 
 def _photometric(rendering, params, images, decoder: Decoder, config: ConfigDict) -> jax.Array:

@@ -17,6 +17,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from mofa_jax.errors import InputError, one_line
+from mofa_jax.face_model import FaceModel
 
 FORMAT = 2  # of what a checkpoint's metadata holds; 1 had no checksums, its weights can be read
 
@@ -187,6 +188,27 @@ class Checkpoints:
                 f"{self._directory}: a checkpoint cannot be written ({_one_line(error)}); free "
                 "disk space and start the command again: it goes on from the last whole one."
             ) from error
+
+
+def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
+    """Compares a checkpoint's face model with the one at hand.
+
+    Warns if it has changed since; raises CheckpointError if its codes have other sizes.
+    """
+    sizes = list(model.code_sizes)
+    if sizes != trained_with["code_sizes"]:
+        raise CheckpointError(
+            f"the checkpoint's codes are of face model '{trained_with['name']}' with shape, "
+            f"expression and reflectance sizes {trained_with['code_sizes']}, but '{model.name}' "
+            f"has {sizes}; load it with the face model that it was trained with."
+        )
+    if not model.is_model_of(trained_with):
+        _logger.warning(
+            "Face model '%s' is not the one that the checkpoint was trained with ('%s'): its "
+            "arrays have changed since; the results may be wrong.",
+            model.name,
+            trained_with["name"],
+        )
 
 
 def _one_line(error: Exception) -> str:

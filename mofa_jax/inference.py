@@ -14,7 +14,12 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import Decoder, landmark_model, project_landmarks
 from mofa_jax.camera import Camera, make_camera
-from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
+from mofa_jax.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    check_face_model,
+    on_first_device,
+)
 from mofa_jax.data.faces.crop import (
     Crop,
     FaceError,
@@ -305,27 +310,6 @@ def _untrained(information: dict[str, Any], face_model: str | os.PathLike | None
     check_face_model(information["face_model"], model)
     encoder = encoder_from_config(config.encoder, code_size(model))
     return config, model, make_camera(config.camera), encoder
-
-
-def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
-    """Compares a checkpoint's face model with the one at hand.
-
-    Warns if it has changed since; raises CheckpointError if its codes have other sizes.
-    """
-    sizes = list(model.code_sizes)
-    if sizes != trained_with["code_sizes"]:
-        raise CheckpointError(
-            f"the checkpoint's codes are of face model '{trained_with['name']}' with shape, "
-            f"expression and reflectance sizes {trained_with['code_sizes']}, but '{model.name}' "
-            f"has {sizes}; load it with the face model that it was trained with."
-        )
-    if not model.is_model_of(trained_with):
-        _logger.warning(
-            "Face model '%s' is not the one that the checkpoint was trained with ('%s'): its "
-            "arrays have changed since; the results may be wrong.",
-            model.name,
-            trained_with["name"],
-        )
 
 
 def in_chunks(

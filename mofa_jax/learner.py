@@ -79,7 +79,7 @@ class FaceModelLearner:
         self._encode = jax.jit(self.encoder.apply)
 
     def initial_weights(self) -> dict:
-        return initial_weights(self.encoder, self.config, self.decoder.cam)
+        return initial_weights(self.encoder, self.config, self.decoder.model, self.decoder.cam)
 
     def random_weights(self) -> dict:
         return random_weights(self.encoder, self.config.seed, self.decoder.cam)

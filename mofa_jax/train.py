@@ -1,10 +1,11 @@
 """Training: `run_experiment(config, workdir)`, the whole of what main.py does before it draws."""
 
+import json
 import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import check_loss
 from mofa_jax.camera import make_camera
-from mofa_jax.checkpoint import Checkpoints
+from mofa_jax.checkpoint import Checkpoints, check_face_model
 from mofa_jax.data.feeds.device_batch import DeviceBatches
-from mofa_jax.data.feeds.pipeline import open_data
+from mofa_jax.data.feeds.pipeline import open_data, open_split
+from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.files import write_json
-from mofa_jax.inference import check_face_model
 from mofa_jax.learner import Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.processes import StopSignal, agree, initialize_processes
@@ -57,10 +58,12 @@ class TrainState:
 def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:
     """`train_and_evaluate`, after the experiment that `config.start` holds, if any.
 
-    That one runs in `<workdir>/start`, with the same seed, face model and camera, unless
+    That one runs in `<workdir>/start`, with the same seed, face model, camera and encoder, unless
     `config.encoder.pretrained` names where to start from or this run has begun already. Where the
-    decoder is a learned one that is held fixed, the same holds of `config.decoder.pretrained`.
+    decoder is a learned one that is held fixed, the same holds of `config.decoder.pretrained`, and
+    the encoder of the start is its own.
     """
+    initialize_processes()
     workdir = Path(workdir)
     begun = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
     config = config.copy_and_resolve_references()
@@ -69,10 +72,24 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
         start = config.start.copy_and_resolve_references()
         for shared in ("seed", "face_model", "camera"):
             start[shared] = config[shared]
-        if not begun and train_and_evaluate(start, workdir / "start") is None:
-            return None
+        if started is config.encoder:
+            for shared in ("name", "variant", "dtype"):
+                start.encoder[shared] = config.encoder[shared]
+        if not begun:
+            _check_before_start(config, workdir)
+            if train_and_evaluate(start, workdir / "start") is None:
+                return None
         started.pretrained = str(workdir / "start")
     return train_and_evaluate(config, workdir)
+
+
+def _check_before_start(config: ConfigDict, workdir: Path) -> None:
+    """Refuses what would end the experiment after the hours of its start."""
+    model, cam = load_face_model(config.face_model), make_camera(config.camera)
+    check_loss(config.loss, cam)
+    make_optimizer(config.optimizer, config.num_steps, model)
+    _steps_at_once(config)
+    open_split(config, "eval", model, cam, workdir)
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:
@@ -104,7 +121,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
 
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         # Before the photographs are looked for, which may take hours.
-        state, place = _create_or_restore(checkpoints, learner, optimizer, model)
+        state, place = _create_or_restore(checkpoints, learner, optimizer, model, config)
         data = open_data(config, model, cam, workdir)
         with closing(data.train) as batches, StopSignal() as stop:
             if place is not None:
@@ -215,7 +232,17 @@ def make_train_steps(objective: Callable, optimizer: optax.GradientTransformatio
 
 
 def _steps_at_once(config: ConfigDict) -> int:
-    """How many steps the devices take in a row: whatever is due between two steps ends a row."""
+    """How many steps the devices take in a row: whatever is due between two steps ends a row.
+
+    Raises:
+      InputError: something would be due every 0 steps.
+    """
+    for name in ("log_every", "image_every", "eval_every"):
+        if config[name] < 1:
+            raise InputError(
+                f"{name} is {config[name]}; give a number of steps from 1 on, one above num_steps "
+                "for never."
+            )
     wanted = config.steps_at_once or (1 if jax.default_backend() == "cpu" else _STEPS_AT_ONCE)
     return math.gcd(wanted, config.log_every, config.image_every, config.eval_every)
 
@@ -273,8 +300,28 @@ def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:
     }
 
 
+def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
+    """Says in which settings a run goes on otherwise than it began."""
+
+    def fields(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                yield from fields(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key, value
+
+    now = dict(fields(json.loads(json.dumps(config.to_dict()))))  # tuples as before: lists
+    changed = [
+        f"{key} {value} -> {now[key]}"
+        for key, value in fields(before)
+        if key in now and now[key] != value
+    ]
+    if changed:
+        _logger.warning("Going on with other settings than before: %s.", ", ".join(changed))
+
+
 def _create_or_restore(
-    checkpoints: Checkpoints, learner: Learner, optimizer, model: FaceModel
+    checkpoints: Checkpoints, learner: Learner, optimizer, model: FaceModel, config: ConfigDict
 ) -> tuple[TrainState, dict[str, Any] | None]:
     """The state to go on from, and the place in the data, None at the start of a run.
 
@@ -291,5 +338,6 @@ def _create_or_restore(
     target = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
     state = checkpoints.load(step, jax.tree.map(np.asarray, target))
     _logger.info("Going on after step %d.", step)
+    _warn_of_changes(information["config"], config)
     places = information["feed"]
     return state, places.get(str(jax.process_index()), places["0"])

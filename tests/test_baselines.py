@@ -206,6 +206,9 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(
     config.decoder.name = "convolutional_from_codes"
     with pytest.raises(InputError, match=r"set data\.kind to synthetic"):
         learner_of(config, tiny_model)
+    config.data.kind, config.data.augmentation.flip = "synthetic", 0.5
+    with pytest.raises(InputError, match=r"set all of data\.augmentation to 0"):
+        learner_of(config, tiny_model)
     config.decoder.name = "deconvolutional"
     with pytest.raises(InputError, match="choose one of face_model, convolutional,"):
         learner_of(config, tiny_model)

@@ -27,6 +27,7 @@ from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.feeds import streamed
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders.layers import code_layer
+from mofa_jax.errors import InputError
 from mofa_jax.params import code_size
 from mofa_jax.train import make_train_steps
 
@@ -377,6 +378,7 @@ def train_step_gradients(model, config, num_devices):
         lambda w: np.asarray(w) + 0.01 * rng.normal(size=w.shape).astype(np.float32), weights
     )
     batch = synthetic_batch(example_keys(3, 0, 4, "train"), model, cam)
+    batch["confidence"] = batch["confidence"].at[:2].set(0)  # some devices see no landmark
     batch = {
         "image": np.asarray(jnp.round(255 * batch["image"]).astype(jnp.uint8)),
         "landmarks": np.asarray(batch["landmarks"]),
@@ -425,6 +427,47 @@ def test_run_can_start_from_another_runs_encoder(config, tmp_path):
     assert_same(weights_of(tmp_path / "second")[1], weights_of(tmp_path / "first")[1])
 
 
+def test_a_run_of_another_encoder_or_face_model_is_no_start(config, tmp_path, caplog):
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path / "first")
+    config.encoder.pretrained = str(tmp_path / "first")
+    other = config.copy_and_resolve_references()
+    other.encoder.name = "alexnet"
+    with pytest.raises(CheckpointError, match="this run's encoder is compact"):
+        training.train_and_evaluate(other, tmp_path / "second")
+    other = config.copy_and_resolve_references()
+    other.face_model = "open"
+    with pytest.raises(CheckpointError, match="sizes"):
+        training.train_and_evaluate(other, tmp_path / "third")
+    config.camera.distance = 8.0
+    training.train_and_evaluate(config, tmp_path / "fourth")
+    assert "this run's camera is another one" in caplog.text
+
+
+def test_settings_that_changed_since_a_run_began_are_named(config, tmp_path, caplog):
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path)
+    training.train_and_evaluate(config, tmp_path)
+    assert "other settings" not in caplog.text
+    config.num_steps, config.loss.landmark = 2, 0.25
+    training.train_and_evaluate(config, tmp_path)
+    assert "num_steps 1 -> 2" in caplog.text and "loss.landmark" in caplog.text
+
+
+def test_unusable_photographs_are_named_before_the_start(config, tmp_path, monkeypatch):
+    config.start = config.copy_and_resolve_references()
+    monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
+    config.data.path = str(tmp_path / "nothing")
+    with pytest.raises(InputError, match="nothing"):
+        training.run_experiment(config, tmp_path / "run")
+
+
+def test_what_is_due_every_zero_steps_is_refused(config, tmp_path):
+    config.image_every = 0
+    with pytest.raises(InputError, match="image_every is 0"):
+        training.train_and_evaluate(config, tmp_path)
+
+
 def test_experiment_runs_the_one_that_it_starts_from_first_and_once(config, tmp_path):
     config.start = config.copy_and_resolve_references()
     config.start.data.kind, config.start.num_steps = "synthetic", 2
@@ -433,7 +476,7 @@ def test_experiment_runs_the_one_that_it_starts_from_first_and_once(config, tmp_
     assert training.run_experiment(config, tmp_path)["num_failed"] == 0
     step, weights = weights_of(tmp_path / "start")
     assert step == 2
-    resolved = json.loads((tmp_path / "start" / "config.json").read_text())
+    resolved = json.loads((tmp_path / "start" / "config.json").read_text())["config"]
     assert (resolved["seed"], resolved["face_model"]) == (config.seed, config.face_model)
     assert_same(weights_of(tmp_path)[1], weights)
     written = (tmp_path / "start" / "config.json").stat().st_mtime_ns

@@ -18,12 +18,12 @@ class ConvolutionalAutoencoder(PixelLearner):
 
     def __init__(self, config: ConfigDict, model: FaceModel, cam: Camera):
         super().__init__(config)
-        self._cam, self._num_codes = cam, code_size(model)
+        self._model, self._cam, self._num_codes = model, cam, code_size(model)
         self._encoder = encoder_from_config(config.encoder, self._num_codes)
         self._decoder = ConvolutionalDecoder(cam.image_size)
 
     def initial_weights(self) -> dict:
-        encoder = initial_weights(self._encoder, self.config, self._cam)
+        encoder = initial_weights(self._encoder, self.config, self._model, self._cam)
         return {"encoder": encoder, "decoder": self._decoder_weights()}
 
     def random_weights(self) -> dict:

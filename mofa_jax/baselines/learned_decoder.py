@@ -15,11 +15,10 @@ from mofa_jax.autoencoder import Decoder, regularizer_weight
 from mofa_jax.baselines.convolutional_decoder import ConvolutionalDecoder
 from mofa_jax.baselines.pixels import PixelLearner, as_bytes, as_floats, pixel_error
 from mofa_jax.camera import Camera
-from mofa_jax.checkpoint import Checkpoints, on_first_device
+from mofa_jax.checkpoint import Checkpoints, check_face_model, on_first_device
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet
-from mofa_jax.inference import check_face_model
 from mofa_jax.learner import FaceModelLearner
 from mofa_jax.params import FaceParams, code_size, code_slices
 
@@ -35,6 +34,11 @@ class DecoderLearner(PixelLearner):
             raise InputError(
                 f"decoder.name is {_FROM_CODES}, but data.kind is {config.data.kind!r}: only "
                 "rendered faces have true codes; set data.kind to synthetic."
+            )
+        if any(config.data.augmentation.values()):
+            raise InputError(
+                f"decoder.name is {_FROM_CODES}, but data.augmentation changes the faces and not "
+                "their codes, which it draws; set all of data.augmentation to 0."
             )
         super().__init__(config)
         self._network, self._model = ConvolutionalDecoder(cam.image_size), model

@@ -85,8 +85,9 @@ def ranges_from_config(config: ConfigDict) -> SyntheticRanges:
         "directed": (config.directed_least, config.directed_most),
         "elevation": (config.elevation, config.elevation_spread),
     }
-    single = {field.name for field in dataclasses.fields(SyntheticRanges)} - grouped.keys()
-    return SyntheticRanges(**grouped, **{name: config[name] for name in single})
+    single = [f for f in dataclasses.fields(SyntheticRanges) if f.name not in grouped]
+    values = {f.name: config.get(f.name, f.default) for f in single}  # of earlier runs not all
+    return SyntheticRanges(**grouped, **values)
 
 
 def sample_params(
