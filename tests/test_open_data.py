@@ -32,9 +32,11 @@ class Grays(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     LEVEL, CONFIDENCE = 50, 1.0
+    CROP = "haar"
 
     def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=corpus_features())
+        metadata = tfds.core.MetadataDict(recipe={"options": {"crop": self.CROP}})
+        return tfds.core.DatasetInfo(builder=self, features=corpus_features(), metadata=metadata)
 
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(split) for split in SPLITS}
@@ -70,12 +72,20 @@ class Blanks(Grays):
     CONFIDENCE = 0.0
 
 
+class AboutLandmarks(Grays):
+    """Crops that were cut about landmarks."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    CROP = "landmarks"
+
+
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
     tfds.disable_progress_bar()
     folder = tmp_path_factory.mktemp("corpora")
     builders = [
-        each(data_dir=folder, file_format="array_record") for each in (Grays, Whites, Blanks)
+        each(data_dir=folder, file_format="array_record")
+        for each in (Grays, Whites, Blanks, AboutLandmarks)
     ]
     for builder in builders:
         builder.download_and_prepare()
@@ -194,6 +204,24 @@ def test_share_of_faces_with_landmarks_is_said(config, corpora, tmp_path, caplog
     for corpus, train, held_out in ((corpora[0], 12, 5), (corpora[2], 0, 0)):
         assert f"{corpus}: {train} of 12 training faces have landmarks" in caplog.text
         assert f"{corpus}: {held_out} of 5 held-out faces have landmarks" in caplog.text
+
+
+@pytest.mark.parametrize("shift", [0.0, 10.0])
+def test_squares_that_reconstruction_would_not_cut_are_named(
+    config, corpora, tmp_path, caplog, shift
+):
+    config.data.mixture, config.data.augmentation.shift = f"{corpora[0]}=1,{corpora[3]}=1", shift
+    open_data(config, None, CAM, tmp_path).train.close()
+    named = f"{corpora[3]}: its faces lie in the squares of crop 'landmarks'" in caplog.text
+    assert named == (not shift) and f"{corpora[0]}: its faces lie" not in caplog.text
+
+
+def test_fields_without_effect_on_a_corpus_are_named(config, tmp_path, caplog):
+    open_data(config, None, CAM, tmp_path).train.close()
+    assert "Without effect" not in caplog.text
+    config.data.require_landmarks = True
+    open_data(config, None, CAM, tmp_path).train.close()
+    assert "Without effect" in caplog.text and "data.require_landmarks." in caplog.text
 
 
 def test_unsupervised_training_asks_for_no_landmark(config, corpora, tmp_path):

@@ -318,7 +318,8 @@ def test_impossible_settings_are_one_sentence(people, tmp_path, fields, error, r
     assert not (tmp_path / "out").exists()
 
 
-def test_known_landmarks_take_the_same_path(tmp_path):
+@pytest.mark.parametrize("given", [True, False], ids=["given", "in the folder"])
+def test_known_landmarks_take_the_same_path(tmp_path, given):
     """A table's points come back through the map to the photograph."""
     rng = np.random.default_rng(0)
     names = [f"{i}.png" for i in range(6)]
@@ -328,7 +329,7 @@ def test_known_landmarks_take_the_same_path(tmp_path):
     table = tmp_path / "photographs" / "landmarks.npz"
     np.savez(table, files=names, landmarks=points)
     config = config_of(tmp_path / "photographs", w300)
-    config.landmarks.file = str(table)
+    config.landmarks.file = str(table) if given else ""
     config.pruning.min_sharpness = 0.0
     folder = prepare_quietly(config, tmp_path / "out")
     known = read_landmark_file(table)

@@ -196,6 +196,13 @@ def test_a_loss_of_codes_that_nothing_knows_is_refused(
         open_data(wrong, tiny_model, mofa_jax.Camera(), tmp_path)
 
 
+def test_codes_of_another_camera_are_not_known(corpus, config, tiny_model, tmp_path):
+    wrong = config.copy_and_resolve_references()
+    wrong.loss.code, wrong.data.kind, wrong.data.path = 1.0, "tfds", str(corpus)
+    with pytest.raises(FeedError, match="and the config's camera have true codes"):
+        open_data(wrong, tiny_model, mofa_jax.Camera(distance=8.0), tmp_path)
+
+
 def stop_after(monkeypatch, number: int, error: BaseException) -> None:
     """Lets `number` records be written, then fails as a disk or a user does."""
 

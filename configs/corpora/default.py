@@ -21,7 +21,8 @@ def get_config() -> ConfigDict:
     config.detector = ConfigDict()
     config.detector.max_pixels = 2_000_000  # a larger photograph is shrunk before the search
     config.landmarks = ConfigDict()
-    config.landmarks.file = ""  # landmarks.json or .npz of known landmarks; .pts are found anyway
+    config.landmarks.file = ""  # .json or .npz of known landmarks; "" = the landmarks.json or .npz
+    # in the folder of photographs, if any; .pts are found anyway
     config.landmarks.pixel_centers = "integer"  # where that file puts them: integer or half (+0.5)
     config.landmarks.detector = "dlib"  # for other faces: dlib, none, or module:attribute
     config.pruning = _pruning()

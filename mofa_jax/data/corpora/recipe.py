@@ -70,7 +70,7 @@ class Recipe:
             source=Source(**config.source),
             pruning=Pruning(**config.pruning),
             options=Options(crop=config.crop, image_size=config.image_size),
-            landmark_file=config.landmarks.file,
+            landmark_file=_known_landmarks(config.landmarks.file, config.source.path),
             pixel_centers=config.landmarks.pixel_centers,
             landmark_detector=config.landmarks.detector,
             max_pixels=config.detector.max_pixels,
@@ -94,16 +94,13 @@ class Recipe:
         Raises:
           SourceError, RecipeError, ValueError: a field's value is impossible.
         """
-        file = data.landmarks
-        if not file and os.path.isdir(data.path):
-            file = find_landmark_file(data.path) or ""
         return cls(
             source=Source(path=data.path, group_pattern=data.group_pattern, group_by="stem"),
             pruning=NO_PRUNING,
             options=Options(
                 data.crop, data.faces, data.require_landmarks, data.only_clean, image_size
             ),
-            landmark_file=os.fspath(file),
+            landmark_file=_known_landmarks(data.landmarks, data.path),
             pixel_centers=data.pixel_centers,
             landmark_detector="none",
             max_pixels=2_000_000,
@@ -137,6 +134,13 @@ class Recipe:
         settings["source"].pop("path")
         content = json.dumps([settings, self.digest(items, landmark_stamp)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _known_landmarks(file: str, path: str) -> str:
+    """The landmark file: the one that is given, else that in a folder of photographs, if any."""
+    if not file and os.path.isdir(path):
+        file = find_landmark_file(path) or ""
+    return os.fspath(file)
 
 
 def make_finder(recipe: Recipe) -> Finder:

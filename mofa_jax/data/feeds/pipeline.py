@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,16 +50,19 @@ class Data:
       eval_examples: some held-out faces: image [K, H, W, 3] uint8; of faces that are rendered in
         training everything that a batch holds.
       summary: one sentence about the source, for the end of the log.
+      held_out: what `make_eval` reads, if these are records.
     """
 
     train: StreamedFeed | ResidentFeed | SyntheticFeed
     make_eval: Callable[[], Iterable[dict]]
     eval_examples: dict[str, np.ndarray]
     summary: str
+    held_out: ForgivingSource | None = None
 
     def report(self, logger: logging.Logger) -> None:
         """Says at the end of a run what was left out of it."""
-        logger.info("%s; %d records unreadable in training", self.summary, self.train.num_failed)
+        failed = self.train.num_failed, self.held_out.num_failed if self.held_out else 0
+        logger.info("%s; unreadable records: %d in training, %d held out", self.summary, *failed)
 
 
 def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) -> Data:
@@ -72,6 +76,8 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
         needs them, or a batch that the devices do not divide.
       CorpusError: a corpus cannot be opened. PreparationError, ...: see `prepare_folder`.
     """
+    if config.data.num_eval < 1:
+        raise InputError(f"data.num_eval is {config.data.num_eval}; give a number from 1 on.")
     if config.data.kind == "synthetic":
         return _synthetic(config, model, cam)
     if config.loss.code > 0 and config.data.kind == "photographs":
@@ -86,11 +92,12 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
             "No geometric error: not all corpora were rendered with the face model '%s' as it is.",
             model.name,
         )
+    _warn_of_preparation(config.data, train)
     if config.loss.landmark > 0:
         _check_landmarks(train, held_out)
     sources = [*train.values()]
     if config.loss.code > 0:
-        sources = _with_codes(sources, model, config.loss.code)
+        sources = _with_codes(sources, model, cam, config.loss.code)
     weights = parse_mixture(config.data.mixture) if config.data.mixture else {config.data.path: 1.0}
     each = max(1, config.data.num_eval // len(held_out))  # every corpus counts as much
     some = [spread(corpus, each) for corpus in held_out.values()]
@@ -101,6 +108,7 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
         make_eval=lambda: eval_batches(evaluated, min(len(evaluated), _EVAL_BATCH)),
         eval_examples={"image": np.stack([face["image"] for face in examples])},
         summary=_summary(train, held_out),
+        held_out=evaluated,
     )
 
 
@@ -153,7 +161,7 @@ def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
 def _rendered_faces(config: ConfigDict, model: FaceModel, cam: Camera) -> HeldOutFaces:
     ranges = ranges_from_config(config.data.synthetic)
     behind = backgrounds_from_config(config, cam, "eval")
-    return HeldOutFaces(model, cam, config.batch_size, ranges, behind, config.data.num_eval)
+    return HeldOutFaces(model, cam, _EVAL_BATCH, ranges, behind, config.data.num_eval)
 
 
 def _train_feed(mixture: Mixture, config: ConfigDict) -> StreamedFeed | ResidentFeed:
@@ -187,6 +195,26 @@ def _corpus_folders(config: ConfigDict, cam: Camera, workdir: Path) -> dict[str,
     return {config.path: prepare_folder(config, cache, image_size=height, log=_logger.info)}
 
 
+def _warn_of_preparation(data: ConfigDict, corpora: Mapping[str, Corpus]) -> None:
+    """Says which fields of `data` do nothing, or not what they say, for prepared corpora."""
+    if data.kind != "tfds":
+        return
+    unused = [key for key in ("landmarks", "only_clean", "require_landmarks") if data[key]]
+    if unused:
+        _logger.warning(
+            "Without effect on prepared corpora, which keep all of their faces: data.%s.",
+            ", data.".join(unused),
+        )
+    for name, corpus in corpora.items():
+        crop = corpus.metadata.get("recipe", {}).get("options", {}).get("crop", data.crop)
+        if crop != data.crop and not data.augmentation.shift:
+            _logger.warning(
+                "%s: its faces lie in the squares of crop '%s', but photographs to reconstruct "
+                "are cut by data.crop '%s'; set --config.data.crop=%s.",
+                *(name, crop, data.crop, crop),
+            )
+
+
 def _open(folder: str | Path, split: str, cam: Camera) -> Corpus:
     corpus = open_corpus(folder, split)
     size = corpus.image_size
@@ -204,22 +232,29 @@ def _tells_codes(corpus: Corpus, model: FaceModel) -> bool:
     return corpus.has_code and model.is_model_of(corpus.metadata.get("face_model", {}))
 
 
-def _with_codes(sources: Sequence[Corpus], model: FaceModel, weight: float) -> list[ExampleSource]:
-    """All with their true codes, those of photographs and of other models' faces unknown."""
-    if not any(_tells_codes(corpus, model) for corpus in sources):
+def _with_codes(
+    sources: Sequence[Corpus], model: FaceModel, cam: Camera, weight: float
+) -> list[ExampleSource]:
+    """All with their true codes; those of photographs and of faces that were rendered with another
+    model or camera are unknown."""
+    camera = json.loads(json.dumps(dataclasses.asdict(cam)))
+    known = [
+        _tells_codes(corpus, model) and corpus.metadata["camera"] == camera for corpus in sources
+    ]
+    if not any(known):
         raise _codes_unknown(weight, model)
     size = code_size(model)
     return [
-        corpus.with_code() if _tells_codes(corpus, model) else WithoutCode(corpus, size)
-        for corpus in sources
+        corpus.with_code() if knows else WithoutCode(corpus, size)
+        for corpus, knows in zip(sources, known, strict=True)
     ]
 
 
 def _codes_unknown(weight: float, model: FaceModel) -> FeedError:
     return FeedError(
-        f"loss.code is {weight:g}, but only faces rendered with the face model '{model.name}' have "
-        "true codes; set data.kind to synthetic, or to tfds with a corpus of `render_corpus`, or "
-        "loss.code to 0"
+        f"loss.code is {weight:g}, but only faces rendered with the face model '{model.name}' and "
+        "the config's camera have true codes; set data.kind to synthetic, or to tfds with a corpus "
+        "of `render_corpus`, or loss.code to 0"
     )
 
 
