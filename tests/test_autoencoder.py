@@ -294,6 +294,17 @@ def test_a_batch_of_failed_faces_is_no_face_without_landmarks(tiny_model):
     assert errors["num_failed"] == 0
 
 
+def test_means_over_some_faces_say_over_how_many(tiny_model):
+    decoder, batch = held_out(tiny_model)
+    confidence = np.ones((2, 68), np.float32)
+    confidence[1] = 0
+    codes = np.zeros((2, code_size(tiny_model)), np.float32)
+    errors_of = make_errors_of(lambda weights, images: weights)
+    errors = evaluate(codes, [{**batch, "confidence": confidence}], errors_of, decoder)
+    assert errors["num_faces"] == 2 and errors["num_annotated"] == 1
+    assert "num_annotated" not in evaluate(codes, [batch], errors_of, decoder)
+
+
 def test_loss_is_the_sum_of_its_named_terms(tiny_model):
     decoder, batch = held_out(tiny_model)
     config = compact.get_config().loss

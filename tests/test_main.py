@@ -1,5 +1,6 @@
 """What the command does after training: reconstructs, stops, or says what is wrong."""
 
+import errno
 from types import SimpleNamespace
 
 import pytest
@@ -26,11 +27,20 @@ def test_only_a_finished_run_is_reconstructed(monkeypatch, drawn, errors, expect
     assert drawn == expected
 
 
-def test_what_is_wrong_is_one_sentence_and_a_failure(monkeypatch, drawn):
-    def damaged(config, workdir):
-        raise CheckpointError("checkpoints/4: is damaged.")
+@pytest.mark.parametrize(
+    "error, sentence",
+    [
+        (CheckpointError("checkpoints/4: is damaged."), r"error: checkpoints/4: is damaged\."),
+        (OSError(errno.ENOSPC, "No space left"), r"error: run: cannot be written \(No space left"),
+        (KeyboardInterrupt(), r"Stopped; the same command goes on\."),
+    ],
+    ids=["input", "disk", "Ctrl-C"],
+)
+def test_what_is_wrong_is_one_sentence_and_a_failure(monkeypatch, drawn, error, sentence):
+    def failing(config, workdir):
+        raise error
 
-    monkeypatch.setattr(main, "run_experiment", damaged)
-    with pytest.raises(SystemExit, match=r"^error: checkpoints/4: is damaged\.$"):
+    monkeypatch.setattr(main, "run_experiment", failing)
+    with pytest.raises(SystemExit, match=f"^{sentence}"):
         main.main(["main.py"])
     assert not drawn

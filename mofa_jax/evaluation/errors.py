@@ -45,8 +45,8 @@ def evaluate(
       photometric_error; over the faces that have landmarks (absent without any) landmark_error,
       px of a 240 px crop, and the biases scale_bias, 1 for faces drawn as large as they are, and
       offset_x and offset_y, px of a 240 px crop; geometric_error, mm, where the batches hold the
-      true `code`; num_faces; num_failed, the faces with an error that is not finite, which the
-      means leave out.
+      true `code`; num_faces; num_annotated, those with landmarks, where not all have any;
+      num_failed, the faces with an error that is not finite, which the means leave out.
     """
     collected: dict[str, list] = {}
     for batch in batches:
@@ -59,7 +59,10 @@ def evaluate(
     means = {key: _mean_of_finite(errors) for key, errors in values.items()}
     if not annotated.any():
         means = {key: mean for key, mean in means.items() if key not in _OF_LANDMARKS}
-    return {**means, "num_faces": len(failed), "num_failed": int(failed.sum())}
+    counts = {"num_faces": len(failed), "num_failed": int(failed.sum())}
+    if annotated.any() and not annotated.all():
+        counts["num_annotated"] = int(annotated.sum())
+    return {**means, **counts}
 
 
 def _mean_of_finite(values: np.ndarray) -> float:

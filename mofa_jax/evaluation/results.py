@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mofa_jax.data.sources.items import one_group_expression
 from mofa_jax.errors import InputError
 from mofa_jax.evaluation.faces import UNITS, Face, LabeledSource, measure
 from mofa_jax.evaluation.page import evaluation_page
@@ -55,16 +56,17 @@ def evaluate_encoder(
       output: the folder, made if need be.
       workdir: of the encoder's run, None for the one in the box.
       refine_steps: see `Predictor.faces`.
-      group: a regular expression with a group, see `by_pattern`; "" = none.
+      group: a regular expression with one group, see `by_pattern`; "" = none.
       settings: how the faces were chosen, for evaluation.json.
 
     Returns:
       What evaluation.json holds.
 
     Raises:
-      InputError: no face could be evaluated.
+      InputError: no face could be evaluated, or `group` is no such expression.
       OSError: the files cannot be written.
     """
+    expression = one_group_expression(group, "group") if group else None
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     remove_temporaries(output)
@@ -80,8 +82,8 @@ def evaluate_encoder(
     groups = {"yaw, degrees": by_yaw(faces)}
     if len(sets) > 1:
         groups["corpus"] = by_corpus(faces)
-    if group:
-        groups[f"name ({group})"] = by_pattern(faces, group)
+    if expression:
+        groups[f"name ({group})"] = by_pattern(faces, expression)
     result = {
         "encoder": "the encoder in the box" if workdir is None else os.fspath(workdir),
         "step": predict.step,

@@ -87,10 +87,10 @@ def by_corpus(faces: Iterable[Face]) -> Groups:
     return groups
 
 
-def by_pattern(faces: Iterable[Face], pattern: str) -> Groups:
-    """Faces by what the first group of a regular expression finds in their names; "" = nothing."""
+def by_pattern(faces: Iterable[Face], expression: re.Pattern[str]) -> Groups:
+    """Faces by what a regular expression's one group finds in their names; "" = nothing."""
     groups: Groups = {}
     for face in faces:
-        found = re.search(pattern, face.name)
-        groups.setdefault(found.group(1) if found else "", []).append(face)
+        found = expression.search(face.name)
+        groups.setdefault((found and found[1]) or "", []).append(face)
     return dict(sorted(groups.items()))

@@ -207,7 +207,7 @@ def _grouping(source: Source) -> Callable[[str], str]:
         return lambda name: table.get(name, table.get(name.rpartition("/")[2], name))
     if not source.group_pattern:
         return lambda name: name
-    expression = _expression(source.group_pattern)
+    expression = one_group_expression(source.group_pattern, "group_pattern")
 
     def find(name: str) -> str:
         match = expression.search(PurePath(name).stem if source.group_by == "stem" else name)
@@ -216,17 +216,21 @@ def _grouping(source: Source) -> Callable[[str], str]:
     return find
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
-    """A regular expression with one group."""
+def one_group_expression(pattern: str, name: str) -> re.Pattern[str]:
+    """The regular expression with one group that a setting, called `name`, holds.
+
+    Raises:
+      SourceError: it is none.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise SourceError(
-            f"group_pattern {pattern!r} is no regular expression: {error}; such as r'(.+)_\\d+'"
+            f"{name} {pattern!r} is no regular expression: {error}; such as r'(.+)_\\d+'"
         ) from error
     if expression.groups != 1:
         raise SourceError(
-            f"group_pattern {pattern!r} has {expression.groups} groups; it needs exactly one, "
+            f"{name} {pattern!r} has {expression.groups} groups; it needs exactly one, "
             r"such as r'(.+)_\d+'"
         )
     return expression
