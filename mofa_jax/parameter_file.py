@@ -72,21 +72,21 @@ class SavedFace:
 
         Raises:
           FaceModelError: there is no face model.
-          ParameterFileError: it has other modes than the code.
+          ParameterFileError: the code is of another one.
         """
         model = load_face_model(name or self.face_model)
         self.check_model(model)
         return model
 
     def check_model(self, model: FaceModel) -> None:
-        """Raises ParameterFileError if the code has other modes than `model`."""
+        """Raises ParameterFileError if `model` has another name, or other modes than the code."""
         params = self.params
         sizes = tuple(map(len, (params.shape, params.expression, params.reflectance)))
-        if sizes != model.code_sizes:
+        if (self.face_model_name, sizes) != (model.name, model.code_sizes):
             raise ParameterFileError(
                 f"the parameters are of face model '{self.face_model_name}' with {sizes} shape, "
-                f"expression and reflectance modes, but '{model.name}' has {model.code_sizes}; "
-                "give that face model (--face_model)."
+                f"expression and reflectance modes, not of '{model.name}' with {model.code_sizes}; "
+                "give that face model (--face_model), or faces of one model."
             )
 
 

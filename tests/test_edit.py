@@ -119,7 +119,7 @@ def test_faces_of_two_models_do_not_meet(saved, tmp_path):
     save_parameters(tmp_path / "other.json", saved_face((2, 2, 2)))
     loader = FaceLoader()
     loader.load(saved)
-    with pytest.raises(ParameterFileError, match="but 'analytic face' has"):
+    with pytest.raises(ParameterFileError, match="not of 'analytic face' with"):
         loader.load(tmp_path / "other.json")
 
 

@@ -23,7 +23,7 @@ def saved_face(sizes, seed=0):
         box=rng.uniform(size=4),
         photograph="/photographs/a.jpg",
         face_model="open",
-        face_model_name="some face",
+        face_model_name="analytic face",
         step=7,
     )
 
@@ -61,8 +61,15 @@ def test_a_face_of_another_model_is_refused(tmp_path, tiny_model):
     tiny_model.save(tmp_path / "model.npz")
     face = saved_face(tiny_model.code_sizes)
     assert face.load_face_model(tmp_path / "model.npz").name == tiny_model.name
-    with pytest.raises(ParameterFileError, match=r"'some face'.*--face_model"):
+    with pytest.raises(ParameterFileError, match=r"'analytic face' with \(5, .*--face_model"):
         face.load_face_model("analytic")
+
+
+def test_a_face_of_another_model_with_as_many_modes_is_refused(tiny_model):
+    face = saved_face(tiny_model.code_sizes)
+    face.check_model(tiny_model)
+    with pytest.raises(ParameterFileError, match=r"'analytic face' .* not of 'another' with"):
+        face.check_model(tiny_model.replace(name="another"))
 
 
 @pytest.mark.parametrize(
