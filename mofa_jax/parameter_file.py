@@ -49,7 +49,8 @@ class SavedFace:
       cam: the camera of its crop.
       crop_to_photograph: float64 [2, 3], the crop's continuous pixels to the photograph's.
       box: float64 [4], the detector's (x, y, w, h), px of the photograph.
-      photograph: its file, or None if there was none.
+      photograph: its file, or None if there was none; a relative path is from the folder of the
+        file of parameters.
       face_model: what `load_face_model` takes: a path, or "open".
       face_model_name: what the face model is called.
       step: optimizer steps of the encoder's checkpoint.

@@ -125,7 +125,7 @@ class FaceLoader:
             self._model = saved.load_face_model(self._face_model)
         saved.check_model(self._model)
         file = Path(saved.photograph or "")
-        for place in (file, path.parent / file.name):
+        for place in (path.parent / file, path.parent / file.name):
             if place.is_file():
                 return PicturedFace(saved, read_photograph(place))
         return _drawn(saved, self._model)

@@ -105,12 +105,16 @@ def test_parameters_alone_are_edited_and_drawn(saved, tmp_path):
     assert (tmp_path / "out" / "face.edited.ply").exists()
 
 
-def test_a_photograph_is_found_beside_its_parameters(saved):
+def test_a_photograph_is_found_beside_its_parameters(saved, tmp_path, monkeypatch):
     face = mofa_jax.load_parameters(saved)
-    save_parameters(saved, dataclasses.replace(face, photograph="/elsewhere/a.png"))
     pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    cv2.imwrite("a.png", np.zeros((9, 9, 3), np.uint8))  # another photograph of that name
     cv2.imwrite(str(saved.parent / "a.png"), pixels[..., ::-1])
-    np.testing.assert_array_equal(FaceLoader().load(saved).photograph, pixels)
+    for photograph in ("/elsewhere/a.png", "a.png"):
+        save_parameters(saved, dataclasses.replace(face, photograph=photograph))
+        np.testing.assert_array_equal(FaceLoader().load(saved).photograph, pixels)
 
 
 def test_faces_of_two_models_do_not_meet(saved, tmp_path):

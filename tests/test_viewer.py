@@ -122,6 +122,13 @@ def test_saved_files_hold_the_edited_face(tiny_model, face, tmp_path):
     np.testing.assert_allclose(mesh.vertices, expected, atol=1e-3)
 
 
+def test_parameters_name_the_photograph_that_shows_their_face(tiny_model, face):
+    other = face.params.replace(shape=face.params.shape + 1)
+    for params, photograph in ((face.params, "/photographs/a.jpg"), (other, "face.png")):
+        _, content = drawing.parameters_file(face, params, tiny_model)
+        assert json.loads(content)["photograph"] == photograph
+
+
 def test_without_viser_the_command_says_how_to_get_it():
     code = "import runpy, sys; sys.modules['viser'] = None; sys.argv = ['viewer']; "
     code += "runpy.run_module('mofa_jax.viewer', run_name='__main__')"

@@ -24,6 +24,8 @@ from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import render
 from mofa_jax.repaint import edited_photograph
 
+STEM = "face"  # of the saved files' names
+_PICTURE_KIND = "png"  # of the edited photograph that is saved
 _PICTURE_SIDE = 480  # px of the edited photograph's part that is shown
 
 
@@ -85,12 +87,18 @@ def _unlit(tree: dict) -> None:
 
 def picture_file(face: PicturedFace, params: FaceParams, model: FaceModel) -> tuple[str, bytes]:
     """The edited photograph at its full resolution: a PNG file's ending and content."""
-    return "png", encode_photograph(edited_photograph(face, params, model), "png")
+    edited = edited_photograph(face, params, model)
+    return _PICTURE_KIND, encode_photograph(edited, _PICTURE_KIND)
 
 
 def parameters_file(face: PicturedFace, params: FaceParams, model: FaceModel) -> tuple[str, bytes]:
-    """The edited code, for `load_parameters`: a JSON file's ending and content."""
+    """The edited code, for `load_parameters`: a JSON file's ending and content.
+
+    The photograph of a code that has changed is that of `picture_file`, beside the JSON file.
+    """
     saved = dataclasses.replace(face.saved, params=params)
+    if not np.array_equal(params.to_code(), face.params.to_code()):
+        saved = dataclasses.replace(saved, photograph=f"{STEM}.{_PICTURE_KIND}")
     return _written(lambda stem: save_parameters(f"{stem}.json", saved))
 
 
@@ -107,6 +115,6 @@ def mesh_file(face: PicturedFace, params: FaceParams, model: FaceModel) -> tuple
 def _written(write: Callable[[str], None]) -> tuple[str, bytes]:
     """The ending and the content of the one file that `write` writes, given its path's stem."""
     with tempfile.TemporaryDirectory() as folder:
-        write(f"{folder}/face")
+        write(f"{folder}/{STEM}")
         (file,) = Path(folder).iterdir()
         return file.suffix[1:], file.read_bytes()

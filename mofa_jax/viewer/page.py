@@ -13,6 +13,7 @@ from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
 from mofa_jax.viewer.controls import Control, controls_of
 from mofa_jax.viewer.drawing import (
+    STEM,
     crop_picture,
     draft,
     edited_picture,
@@ -123,7 +124,7 @@ class Page:
 
     def _save(self, event: viser.GuiEvent) -> None:
         ending, content = _FILES[event.target.value](*self._now(), self._model)
-        event.client.send_file_download(f"face.{ending}", content, save_immediately=True)
+        event.client.send_file_download(f"{STEM}.{ending}", content, save_immediately=True)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Does something that a person asked for; what is wrong with it stands on the page."""
