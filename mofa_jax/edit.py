@@ -77,7 +77,18 @@ class Edits:
 
 
 def draw_edit(face: PicturedFace, edits: Edits, model: FaceModel) -> tuple[FaceParams, np.ndarray]:
-    """The edited code, and the photograph with the edited face, uint8 [H, W, 3]."""
+    """The edited code, and the photograph with the edited face, uint8 [H, W, 3].
+
+    Raises:
+      InputError: the face to morph with was seen by another camera.
+    """
+    if edits.morph_with is not None and edits.morph_with.cam != face.cam:
+        cams = (face.cam, edits.morph_with.cam)
+        cams = (f"{cam.image_size} px with focal length {cam.focal:g}" for cam in cams)
+        raise InputError(
+            "the face and the one to morph with were reconstructed with two cameras, of "
+            f"{' and '.join(cams)}; reconstruct both with one encoder."
+        )
     after = edits(face.params)
     if edits.morph_with is None:
         return after, edited_photograph(face, after, model)

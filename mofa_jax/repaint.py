@@ -173,7 +173,8 @@ def _looked_up(source: PicturedFace, moved: np.ndarray, to_crop: np.ndarray) -> 
     rows, columns = np.mgrid[: moved.shape[0], : moved.shape[1]] + 0.5
     place = transform_points(affine, np.stack([columns, rows], axis=-1)) - 0.5
     place += moved @ source.crop_to_photograph[:, :2].T
-    low = np.clip(np.floor(place.min(axis=(0, 1))), 0, None).astype(int)
+    last = np.array(source.photograph.shape[1::-1]) - 1
+    low = np.clip(np.floor(place.min(axis=(0, 1))), 0, last).astype(int)
     high = np.ceil(place.max(axis=(0, 1))).astype(int) + 2
     # OpenCV looks up pictures of at most 32,767 px a side: only what is seen is given to it.
     cut = source.photograph[low[1] : max(high[1], low[1] + 1), low[0] : max(high[0], low[0] + 1)]

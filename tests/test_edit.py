@@ -14,10 +14,11 @@ import skimage.data
 import mofa_jax
 from mofa_jax import editing
 from mofa_jax.data.sources.images import read_photograph
-from mofa_jax.edit import Edits, edit_all
+from mofa_jax.edit import Edits, draw_edit, edit_all
+from mofa_jax.errors import InputError
 from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.parameter_file import ParameterFileError, save_parameters
-from mofa_jax.pictured_face import FaceLoader, NoFaceError
+from mofa_jax.pictured_face import FaceLoader, NoFaceError, PicturedFace
 
 ROOT = Path(__file__).resolve().parents[1]
 FACE = np.s_[70:165, 180:265]  # the astronaut's
@@ -125,6 +126,13 @@ def test_faces_of_two_models_do_not_meet(saved, tmp_path):
     loader.load(saved)
     with pytest.raises(ParameterFileError, match="not of 'analytic face' with"):
         loader.load(tmp_path / "other.json")
+
+
+def test_faces_of_two_cameras_are_not_morphed(saved):
+    face = FaceLoader().load(saved)
+    other = dataclasses.replace(face.saved, cam=face.cam.scaled(2))
+    with pytest.raises(InputError, match=r"of \(60, 60\) px .* and \(120, 120\) px .*; rec"):
+        draw_edit(face, Edits(PicturedFace(other, face.photograph)), None)
 
 
 @pytest.mark.slow

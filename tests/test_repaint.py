@@ -8,7 +8,7 @@ import pytest
 from test_parameter_file import saved_face
 
 import mofa_jax
-from mofa_jax import editing
+from mofa_jax import editing, repaint
 from mofa_jax.pictured_face import PicturedFace
 from mofa_jax.renderer import compiled_render
 from mofa_jax.repaint import edited_photograph, morphed_photograph
@@ -117,6 +117,14 @@ def test_a_morph_dissolves_one_skin_into_the_other(place, tiny_model, inner):
         expected = [100 * (1 - share), 0, 100 * share]
         np.testing.assert_allclose(picture[inner].mean((0, 1)), expected, atol=1)
         np.testing.assert_array_equal(picture[:, :10], red[:, :10])
+
+
+def test_a_morph_goes_on_below_the_other_photographs_edge(place, tiny_model, inner, monkeypatch):
+    monkeypatch.setattr(repaint, "_BAND", 16)  # the last ones lie below all that is there
+    red, blue = (np.full((HEIGHT, WIDTH, 3), c, np.uint8) for c in ([100, 0, 0], [0, 0, 100]))
+    face, other = place(red), place(blue[:60])
+    picture = morphed_photograph(face, other, face.params, 1.0, tiny_model)
+    np.testing.assert_allclose(picture[inner].mean((0, 1)), [0, 0, 100], atol=1)
 
 
 def test_a_face_at_the_photographs_border_is_painted_as_far_as_it_goes(place, tiny_model):
