@@ -117,10 +117,14 @@ def check_uv(model: FaceModel) -> None:
 
 def _sample(photograph: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The photograph at points [T, T, 2], continuous px, in [0, 1]; its edge goes on beyond it."""
-    column, row = np.moveaxis(np.float32(points - np.float32(0.5)), -1, 0)  # of pixel centers
-    sampled = cv2.remap(
-        np.float32(photograph), column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    points = points - np.float32(0.5)  # counted from the first pixel's center
+    size = np.array(photograph.shape[1::-1])
+    low = np.clip(np.floor(points.min(axis=(0, 1))), 0, size - 1).astype(int)
+    high = np.clip(np.ceil(points.max(axis=(0, 1))) + 2, low + 1, size).astype(int)
+    # OpenCV looks up pictures of at most 32,767 px a side: only what is seen is given to it.
+    cut = np.float32(photograph[low[1] : high[1], low[0] : high[0]])
+    column, row = np.moveaxis(points - np.float32(low), -1, 0)
+    sampled = cv2.remap(cut, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return sampled / np.float32(255)
 
 

@@ -24,14 +24,23 @@ def photograph():
     return np.stack([x / 440, y / 420, np.full_like(x, 0.5)], -1)
 
 
+def turned(model):
+    return mofa_jax.FaceParams.neutral(model).replace(rotation=jnp.array([0.0, 0.5, 0.0]))
+
+
+def textured(model, columns_before=0):
+    """The turned face's texture, of the photograph with so many black columns before it."""
+    picture = np.rint(255 * photograph()).astype(np.uint8)
+    picture = np.pad(picture, ((0, 0), (columns_before, 0), (0, 0)))
+    place = np.add(AFFINE, [[0, 0, columns_before], [0, 0, 0]])
+    return photograph_texture(picture, place, turned(model), model, mofa_jax.Camera(), SIZE)
+
+
 @pytest.fixture(scope="module")
 def face():
     model = mofa_jax.load_face_model("open")
-    turned = jnp.array([0.0, 0.5, 0.0])
-    params = mofa_jax.FaceParams.neutral(model).replace(rotation=turned)
-    picture = np.rint(255 * photograph()).astype(np.uint8)
-    texture = photograph_texture(picture, AFFINE, params, model, mofa_jax.Camera(), SIZE)
-    return model, compiled_render(params, model, mofa_jax.Camera()), texture / 255
+    rendering = compiled_render(turned(model), model, mofa_jax.Camera())
+    return model, rendering, textured(model) / 255
 
 
 def cosines(rendering):
@@ -63,6 +72,12 @@ def test_what_is_hidden_has_the_models_colors_in_the_photographs_tone(face):
     assert hidden.sum() > 500
     spread = np.std(gain, axis=0) / np.median(gain, axis=0)
     assert (spread < 0.2).all()  # one factor for each channel, but for texels between vertices
+
+
+def test_a_photograph_wider_than_opencv_takes_gives_the_same_texture(face):
+    model, _, texture = face
+    wide = textured(model, columns_before=33_000) / 255
+    np.testing.assert_allclose(wide, texture, atol=0.01)
 
 
 def test_a_model_without_texture_coordinates_is_refused_in_a_sentence(tiny_model):
