@@ -17,13 +17,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, for the block to write a file to.
 
     The file takes its name, in place of an older one, when the block ends well; otherwise it is
-    removed. What a killed process leaves is named `.<name>.<random>.tmp`: see `remove_temporaries`.
+    removed. What a killed process leaves is named `.<random>.tmp`: see `remove_temporaries`.
 
     Raises:
       OSError: the disk is full or refuses to be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         with open(temporary, "rb+") as file:

@@ -50,6 +50,12 @@ def test_every_number_comes_back_to_the_last_bit(tmp_path):
         assert getattr(loaded, name) == getattr(face, name)
 
 
+def test_a_name_as_long_as_the_disk_takes_is_written(tmp_path):
+    path = tmp_path / f"{'n' * 250}.json"
+    save_parameters(path, saved_face((5, 4, 3)))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
 def test_every_parameter_has_a_unit(tmp_path):
     content = json.loads(damaged(tmp_path, lambda content: None).read_text())
     camera = {f"camera.{name}" for name in content["camera"]}
