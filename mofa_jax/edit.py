@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mofa_jax import editing
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import read_environment
-from mofa_jax.errors import InputError, errors_as_sentences
+from mofa_jax.errors import InputError, errors_as_sentences, one_line
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
@@ -148,7 +148,7 @@ def edit_all(
 ) -> bool:
     """Edits a face of each photograph, and writes the results into the folder `output`.
 
-    What cannot be read, or shows no such face, is reported and skipped.
+    What cannot be read, shows no such face, or cannot be drawn or written is reported and skipped.
 
     Args:
       loader: gives the faces.
@@ -160,22 +160,24 @@ def edit_all(
       meshes: see `edit_face`.
 
     Returns:
-      Whether every path named a photograph, and some face was edited.
+      Whether every path named a photograph, some face was edited, and no edit failed.
     """
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output)
-    count = 0
+    count, failed = 0, 0
     bar = tqdm(paths, desc="Editing", unit="photo")
     for path, name in zip(bar, unique_names(paths), strict=True):
         try:
             face = loader.load(path, index)
+            edit_face(face, edits, loader.model, Path(output) / name, meshes)
+            count += 1
         except InputError as error:
             bar.write(f"skipped: {error}", file=sys.stderr)
-            continue
-        edit_face(face, edits, loader.model, Path(output) / name, meshes)
-        count += 1
+        except Exception as error:  # one photograph does not end the others
+            failed += 1
+            bar.write(f"failed: {path}: {one_line(error)}", file=sys.stderr)
     print(f"{count} faces of {len(paths)} files edited into {output}.")
-    return bool(count) and not missing
+    return bool(count) and not (missing or failed)
 
 
 def _edits_from_flags(loader: FaceLoader) -> Edits:

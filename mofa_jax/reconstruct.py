@@ -7,9 +7,8 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +16,12 @@ import jax
 import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import EXTENSIONS
-from mofa_jax.errors import errors_as_sentences
+from mofa_jax.errors import errors_as_sentences, one_line
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
@@ -37,13 +37,15 @@ _logger = logging.getLogger(__name__)
 
 class Summary(NamedTuple):
     """How many faces were reconstructed, in how many photographs; how many gave none (unreadable,
-    or without a face); how many paths named nothing; and in how many videos there was a face."""
+    without a face, or failed); how many paths named nothing; in how many videos there was a face;
+    and how many photographs failed: they show a face whose results could not be written."""
 
     faces: int
     photographs: int
     skipped: int
     missing: int
     videos: int = 0
+    failed: int = 0
 
 
 def reconstruct_all(
@@ -63,8 +65,8 @@ def reconstruct_all(
     mesh: name.k.glb (textured by the photograph; meters), name.k.obj or name.k.ply (vertex colors:
     the reflectance under the estimated light; millimeters). Of several faces also
     contact_sheet-1.jpg and on, see `ContactSheets`. Of videos see `reconstruct_video`. A
-    path that names nothing, a file that cannot be read and one without a face are reported and
-    skipped.
+    path that names nothing, a file that cannot be read, one without a face and one whose results
+    cannot be drawn or written are reported and skipped.
 
     Args:
       predict: a restored encoder.
@@ -85,23 +87,28 @@ def reconstruct_all(
     videos = {path: name for path, name in named.items() if path.suffix.lower() in video.EXTENSIONS}
     photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
-    counts = []  # faces of each photograph that has some
+    counts = []  # faces of each photograph that has some; 0 if it failed
     find = faces_of_one_person if same_person else found_faces
     write = functools.partial(
         _write_photograph, predict=predict, output=Path(output), meshes=writer
     )
+
+    def collect(written: Iterable[list[tuple[str, np.ndarray]]]) -> None:
+        for shown in written:
+            counts.append(len(shown))
+            sheets.add(shown)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         written = iter(())  # of the chunk before, while the next one is found
         for chunk in find(predict, photographs, refine_steps):
-            counts += [len(found.faces) for found in chunk]
-            sheets.add(chain.from_iterable(written))
+            collect(written)
             written = pool.map(write, chunk)
-        sheets.add(chain.from_iterable(written))
+        collect(written)
     sheets.finish()
     followed = reconstruct_videos(predict, videos, output, smooth)
-    summary = Summary(
-        sum(counts), len(counts), len(paths) - len(counts) - followed, missing, followed
-    )
+    failed = counts.count(0)
+    done = len(counts) - failed
+    summary = Summary(sum(counts), done, len(paths) - done - followed, missing, followed, failed)
     print(
         f"{summary.faces} faces in {summary.photographs} of {len(photographs)} photographs "
         + (f"and in {followed} of {len(videos)} videos " if videos else "")
@@ -116,18 +123,23 @@ def _write_photograph(
     output: Path,
     meshes: MeshWriter,
 ) -> list[tuple[str, np.ndarray]]:
-    """Writes the results of a photograph; returns its faces' names and panels."""
+    """Writes the results of a photograph; returns its faces' names and panels, none if it fails,
+    which is reported."""
     path, name, photograph, faces = found
     overlay, shown = photograph, []
-    for k, face in enumerate(faces):
-        overlay = overlay_on_photograph(
-            overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
-        )
-        stem = f"{output / name}.{k}"
-        save_parameters(f"{stem}.json", predict.saved(face, path))
-        panels = _write_face(stem, face, photograph, predict, meshes)
-        shown.append((f"{name}.{k}", panels))
-    write_image(f"{output / name}.overlay.jpg", overlay)
+    try:
+        for k, face in enumerate(faces):
+            overlay = overlay_on_photograph(
+                overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
+            )
+            stem = f"{output / name}.{k}"
+            save_parameters(f"{stem}.json", predict.saved(face, path))
+            panels = _write_face(stem, face, photograph, predict, meshes)
+            shown.append((f"{name}.{k}", panels))
+        write_image(f"{output / name}.overlay.jpg", overlay)
+    except Exception as error:  # one photograph does not end the others
+        tqdm.write(f"failed: {path}: {one_line(error)}", file=sys.stderr)
+        return []
     return shown
 
 
@@ -181,7 +193,7 @@ def main(argv: Sequence[str]) -> None:
             _SMOOTH.value,
             _SAME_PERSON.value,
         )
-    if summary.missing or not (summary.photographs or summary.videos):
+    if summary.missing or summary.failed or not (summary.photographs or summary.videos):
         sys.exit(1)
 
 

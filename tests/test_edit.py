@@ -12,7 +12,7 @@ import pytest
 import skimage.data
 
 import mofa_jax
-from mofa_jax import editing
+from mofa_jax import edit, editing
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.edit import Edits, draw_edit, edit_all
 from mofa_jax.errors import InputError
@@ -126,6 +126,22 @@ def test_faces_of_two_models_do_not_meet(saved, tmp_path):
     loader.load(saved)
     with pytest.raises(ParameterFileError, match="not of 'analytic face' with"):
         loader.load(tmp_path / "other.json")
+
+
+def test_an_edit_that_fails_does_not_end_the_others(saved, tmp_path, monkeypatch, capsys):
+    edited = []
+
+    def edit_face(face, edits, model, stem, meshes):
+        if stem.name == "a":
+            raise RuntimeError("two\nlines")
+        edited.append(stem.name)
+
+    monkeypatch.setattr(edit, "edit_face", edit_face)
+    paths = [tmp_path / "a.json", saved]
+    paths[0].write_bytes(saved.read_bytes())
+    assert not edit_all(FaceLoader(), Edits(), paths, tmp_path / "out")
+    assert edited == ["face"]
+    assert f"failed: {paths[0]}: two lines\n" in capsys.readouterr().err
 
 
 def test_faces_of_two_cameras_are_not_morphed(saved):

@@ -97,7 +97,7 @@ def results(run, tmp_path_factory):
 
 def test_every_face_of_every_photograph_gets_all_results(results):
     summary, output = results
-    assert summary == (3, 2, 2, 2, 0)
+    assert summary == (3, 2, 2, 2, 0, 0)
     names = {path.name for path in output.iterdir()}
     for face in ("one.0", "two.0", "two.1"):
         assert {f"{face}.panels.jpg", f"{face}.glb", f"{face}.json"} <= names
@@ -169,6 +169,18 @@ def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert "no.png" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "out" / "one.overlay.jpg").exists()
+
+
+def test_a_photograph_whose_results_cannot_be_written_does_not_end_the_others(
+    run, tmp_path, capsys
+):
+    paths = [tmp_path / f"{name}.png" for name in ("n" * 245, "one")]
+    for path in paths:
+        cv2.imwrite(str(path), skimage.data.astronaut()[..., ::-1])
+    summary = reconstruct.reconstruct_all(mofa_jax.load_for_inference(run), paths, tmp_path / "out")
+    assert summary == (1, 1, 1, 0, 0, 1)
+    assert f"failed: {paths[0]}: " in capsys.readouterr().err
     assert (tmp_path / "out" / "one.overlay.jpg").exists()
 
 
