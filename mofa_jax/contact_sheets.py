@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from mofa_jax.figures import PANELS, contact_sheet, write_image
+from mofa_jax.input_files import CONTACT_SHEET
 
 _MOST = 200  # faces on a sheet
 _SIDE = 120  # px of a panel
@@ -32,7 +33,7 @@ class ContactSheets:
         """Writes the faces that are on no sheet yet."""
         if len(self._tiles) + self._written > 1 and self._tiles:
             self._written += 1
-            path = self._folder / f"contact_sheet-{self._written}.jpg"
+            path = self._folder / CONTACT_SHEET.format(self._written)
             write_image(path, _sheet(self._tiles))
         self._tiles = []
 

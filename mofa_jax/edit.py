@@ -26,7 +26,7 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
 from mofa_jax.illumination import environment_light
 from mofa_jax.inference import REFINE_STEPS
-from mofa_jax.input_files import find_photographs, unique_names
+from mofa_jax.input_files import EDITED_JPG, PANELS_JPG, find_photographs, unique_names
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
@@ -116,9 +116,9 @@ def edit_face(
       meshes: kinds of `MESHES`, see `MeshWriter.of`.
     """
     after, picture = draw_edit(face, edits, model)
-    file = f"{stem}.edited.jpg"
+    file = f"{stem}{EDITED_JPG}"
     write_image(file, picture)
-    write_image(f"{stem}.edited.panels.jpg", _panels(face, after, picture, model))
+    write_image(f"{stem}.edited{PANELS_JPG}", _panels(face, after, picture, model))
     saved = dataclasses.replace(face.saved, params=after, photograph=os.path.abspath(file))
     save_parameters(f"{stem}.edited.json", saved)
     writer = MeshWriter.of(meshes, model)

@@ -11,6 +11,11 @@ import skimage.data
 from mofa_jax.data.sources.images import EXTENSIONS, PhotographError, list_files
 from mofa_jax.figures import write_image
 
+# What the pictures and videos that the commands write are called after the photograph's name.
+OVERLAY_JPG, OVERLAY_MP4 = ".overlay.jpg", ".overlay.mp4"
+PANELS_JPG, EDITED_JPG = ".panels.jpg", ".edited.jpg"
+CONTACT_SHEET = "contact_sheet-{}.jpg"  # by its number
+
 _ASTRONAUT = "astronaut"
 
 
@@ -21,7 +26,8 @@ def find_photographs(
 ) -> tuple[list[Path], int]:
     """The photographs that the patterns name, and how many patterns name none, which is reported.
 
-    Of a folder, those whose name ends in one of `extensions`.
+    Of a folder, those whose name ends in one of `extensions`, without results: what is in `output`
+    if that lies below the folder, and what has a result's name if it is the folder.
 
     The portrait in the public domain that comes with scikit-image is written into `output` first,
     if its name is among the patterns.
@@ -32,11 +38,35 @@ def find_photographs(
             pattern = Path(output) / f"{_ASTRONAUT}.png"
             write_image(pattern, skimage.data.astronaut())
         try:
-            paths |= dict.fromkeys(list_files(pattern, extensions, "photograph"))
+            files = list_files(pattern, extensions, "photograph")
+            if os.path.isdir(pattern):
+                files = _without_results(files, Path(pattern), Path(output))
+            paths |= dict.fromkeys(files)
         except PhotographError as error:
             missing += 1
             print(f"missing: {error}", file=sys.stderr)
     return list(paths), missing
+
+
+def _without_results(files: Sequence[Path], folder: Path, output: Path) -> list[Path]:
+    """The files of a folder that no command has written into `output`.
+
+    Raises:
+      PhotographError: there is none.
+    """
+    folder, output = folder.resolve(), output.resolve()
+    if output == folder:
+        files = [file for file in files if file.parent.resolve() != output or not _is_result(file)]
+    elif output.is_relative_to(folder):
+        files = [file for file in files if not file.parent.resolve().is_relative_to(output)]
+    if not files:
+        raise PhotographError(f"{folder}: there are results alone; give photographs")
+    return files
+
+
+def _is_result(file: Path) -> bool:
+    endings = (OVERLAY_JPG, OVERLAY_MP4, PANELS_JPG, EDITED_JPG)
+    return file.name.endswith(endings) or file.match(CONTACT_SHEET.format("[0-9]*"))
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

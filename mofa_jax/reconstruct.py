@@ -26,7 +26,7 @@ from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
-from mofa_jax.input_files import find_photographs, unique_names
+from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG, find_photographs, unique_names
 from mofa_jax.live import show_camera
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
@@ -136,7 +136,7 @@ def _write_photograph(
             save_parameters(f"{stem}.json", predict.saved(face, path))
             panels = _write_face(stem, face, photograph, predict, meshes)
             shown.append((f"{name}.{k}", panels))
-        write_image(f"{output / name}.overlay.jpg", overlay)
+        write_image(f"{output / name}{OVERLAY_JPG}", overlay)
     except Exception as error:  # one photograph does not end the others
         tqdm.write(f"failed: {path}: {one_line(error)}", file=sys.stderr)
         return []
@@ -153,7 +153,7 @@ def _write_face(
     """Writes a face's pictures and meshes; returns its panels."""
     params, crop, model, cam = face.params, face.crop, predict.model, predict.cam
     panels = five_panels(crop.image, params, model, cam)
-    write_image(f"{stem}.panels.jpg", panels)
+    write_image(f"{stem}{PANELS_JPG}", panels)
     meshes.write(stem, params, photograph, crop.to_photograph, cam)
     return panels
 

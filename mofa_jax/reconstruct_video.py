@@ -21,6 +21,7 @@ from mofa_jax.export.video import check_writer, video_writer
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.head_motion import animation, smoothed
 from mofa_jax.inference import Predictor
+from mofa_jax.input_files import OVERLAY_MP4
 from mofa_jax.tracking import Tracker
 
 _AHEAD = 16  # frames that are read at once, while others are worked on
@@ -75,7 +76,7 @@ def reconstruct_video(
     clip = _followed(predict, path, facts)
     if smooth:
         clip = smoothed(clip)
-    texture_frame = _write_overlay(predict, path, clip, facts, f"{stem}.overlay.mp4")
+    texture_frame = _write_overlay(predict, path, clip, facts, f"{stem}{OVERLAY_MP4}")
     if predict.model.uv is not None:
         k = clip.most_frontal
         write_animated_mesh(

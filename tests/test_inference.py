@@ -16,7 +16,7 @@ from configs import compact
 from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
-from mofa_jax.input_files import unique_names
+from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.train import train_and_evaluate
 from mofa_jax.watch import logged_evaluations
 
@@ -159,6 +159,21 @@ def test_names_stay_apart_when_stems_repeat():
     assert unique_names(paths) == ["x", "x-1", "y", "x-2"]
     paths = [Path("a-1.jpg"), Path("a.jpg"), Path("a.png")]
     assert unique_names(paths) == ["a-1", "a", "a-2"]
+
+
+@pytest.mark.parametrize("output", [".", "out", "../elsewhere"])
+def test_results_of_a_folder_are_not_taken_for_its_photographs(tmp_path, output):
+    folder = tmp_path / "photographs"
+    results = [f"x{ending}" for ending in (".overlay.jpg", ".0.panels.jpg", ".edited.jpg")]
+    results += ["x.edited.panels.jpg", "contact_sheet-1.jpg"]
+    photographs = ["x.jpg", "contact_sheet-of_ours.jpg", "more/y.jpg"]
+    for name in photographs + [f"{output}/{result}" for result in results]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    found, missing = find_photographs([folder], folder / output)
+    assert {str(path.relative_to(folder)) for path in found} == set(photographs) and not missing
+    result = folder / output / results[0]
+    assert find_photographs([result], folder / output) == ([result], 0)  # by its name
 
 
 def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_path):
