@@ -16,7 +16,7 @@ from mofa_jax.fitting import fit_person
 from mofa_jax.inference import Predictor, Reconstruction, in_chunks
 from mofa_jax.params import FaceParams
 
-_PERSON_STEPS = 10  # of the fit, if nobody says how many
+PERSON_STEPS = 10  # of the fit of one person's photographs, if nobody says how many
 _MOST_PHOTOGRAPHS = 50  # of a person: the fit solves for 97 unknowns of each at once
 
 
@@ -57,7 +57,7 @@ def faces_of_one_person(
     predict: Predictor, named: Mapping[Path, str], refine_steps: int
 ) -> Iterator[list[FoundFaces]]:
     """As `found_faces`, the largest face of each photograph; all are one person's, who has one
-    shape and reflectance, see `fit_person`.
+    shape and reflectance, see `fit_person`: without a step the means of the encoder's.
 
     Raises:
       InputError: they are too many.
@@ -73,7 +73,7 @@ def faces_of_one_person(
     ]
     if found:
         paths, names, faces = zip(*found, strict=True)
-        person = with_one_identity(faces, predict, refine_steps or _PERSON_STEPS)
+        person = with_one_identity(faces, predict, refine_steps)
         for path, name, face in zip(paths, names, person, strict=True):
             yield [FoundFaces(path, name, read_photograph(path), [face])]
 

@@ -24,7 +24,7 @@ from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences, one_line
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
-from mofa_jax.found_faces import FoundFaces, faces_of_one_person, found_faces
+from mofa_jax.found_faces import PERSON_STEPS, FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
 from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG, find_photographs, unique_names
 from mofa_jax.live import show_camera
@@ -179,6 +179,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("give photographs, videos, folders or globs, or --camera alone")
     configure_logging()
     keep_compiled_programs()
+    steps = PERSON_STEPS if _SAME_PERSON.value else REFINE_STEPS
     with errors_as_sentences(_OUTPUT.value):
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
         if _CAMERA.value is not None:
@@ -188,7 +189,7 @@ def main(argv: Sequence[str]) -> None:
             predict,
             argv[1:],
             _OUTPUT.value,
-            _REFINE.value,
+            steps if _REFINE.value is None else _REFINE.value,
             _MESH.value,
             _SMOOTH.value,
             _SAME_PERSON.value,
@@ -204,8 +205,9 @@ if __name__ == "__main__":
     _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
     _REFINE = flags.DEFINE_integer(
         "refine",
-        REFINE_STEPS,
-        "Steps of `mofa_jax.fit` that make each face fit its photograph; 0: the encoder's alone.",
+        None,
+        "Steps of `mofa_jax.fit` that make each face of photographs fit its photograph; by default "
+        f"{REFINE_STEPS}, and {PERSON_STEPS} with --same_person; 0: the encoder's alone.",
         lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")

@@ -9,6 +9,7 @@ import pytest
 import skimage.data
 
 import mofa_jax
+from mofa_jax import found_faces
 from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.errors import InputError
 from mofa_jax.figures import write_image
@@ -21,6 +22,19 @@ def test_too_many_photographs_are_one_sentence():
     named = {Path(f"{k}.jpg"): str(k) for k in range(51)}
     with pytest.raises(InputError, match="51 photographs of one person are too many"):
         next(faces_of_one_person(None, named, 0))
+
+
+@pytest.mark.parametrize("steps", [0, 7])
+def test_the_fit_takes_as_many_steps_as_are_asked_for(monkeypatch, steps):
+    found = found_faces.FoundFaces(Path("a.png"), "a", None, ["face"])
+    taken = []
+    monkeypatch.setattr(found_faces, "found_faces", lambda *_: iter([[found]]))
+    monkeypatch.setattr(found_faces, "read_photograph", lambda _: None)
+    monkeypatch.setattr(
+        found_faces, "with_one_identity", lambda faces, _, steps: taken.append(steps) or faces
+    )
+    assert list(faces_of_one_person(None, {}, steps)) == [[found]]
+    assert taken == [steps]
 
 
 @pytest.mark.slow  # compiles the encoder, the fit and the pictures
