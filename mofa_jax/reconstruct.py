@@ -177,12 +177,18 @@ def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -
 def main(argv: Sequence[str]) -> None:
     if (len(argv) < 2) == (_CAMERA.value is None):
         raise app.UsageError("give photographs, videos, folders or globs, or --camera alone")
+    live = _CAMERA.value is not None
+    of_photographs = (_MESH, _REFINE, _SAME_PERSON, *([_OUTPUT] if live else []))
+    unused = ", ".join(f"--{flag.name}" for flag in of_photographs if flag.present)
+    if unused and all(Path(name).suffix.lower() in video.EXTENSIONS for name in argv[1:]):
+        source = "a camera" if live else "videos"
+        raise app.UsageError(f"{unused}: {source} cannot be reconstructed so; leave it out")
     configure_logging()
     keep_compiled_programs()
     steps = PERSON_STEPS if _SAME_PERSON.value else REFINE_STEPS
     with errors_as_sentences(_OUTPUT.value):
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
-        if _CAMERA.value is not None:
+        if live:
             show_camera(predict, _CAMERA.value, _SMOOTH.value, _HOST.value, _PORT.value)
             return
         summary = reconstruct_all(
@@ -194,6 +200,8 @@ def main(argv: Sequence[str]) -> None:
             _SMOOTH.value,
             _SAME_PERSON.value,
         )
+    if unused and summary.videos:
+        print(f"{unused}: of photographs alone; videos are reconstructed without.")
     if summary.missing or summary.failed or not (summary.photographs or summary.videos):
         sys.exit(1)
 
@@ -210,7 +218,9 @@ if __name__ == "__main__":
         f"{REFINE_STEPS}, and {PERSON_STEPS} with --same_person; 0: the encoder's alone.",
         lower_bound=0,
     )
-    _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
+    _MESH = flags.DEFINE_multi_enum(
+        "mesh", [], MESHES, "Kind of a photograph's mesh; may be given again."
+    )
     _SAME_PERSON = flags.DEFINE_bool(
         "same_person",
         False,

@@ -241,6 +241,20 @@ def live(*options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--camera=0", "--output=a"), "--mesh, --output: a camera cannot"),
+        (("--nosame_person", "a.mp4", "b.MOV"), "--mesh, --same_person: videos cannot"),
+    ],
+)
+def test_flags_of_photographs_are_refused_for_videos_and_a_camera(arguments, message):
+    done = live("--mesh=ply", *arguments)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert message in done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_a_camera_that_is_not_there_is_one_sentence():
     pytest.importorskip("viser", reason="the camera's page needs viser")
     done = live("--camera=77")
