@@ -236,13 +236,18 @@ class Predictor:
     def _landmark_model(self) -> FaceModel:
         return landmark_model(self.model)
 
+    @functools.cached_property
+    def has_all_landmarks(self) -> bool:
+        """Whether the model has all 68, which tell where a face's square is."""
+        return bool((self.model.landmarks >= 0).all())
+
     @property
     def _recrops(self) -> int:
         """How often a face may be cut out again; 0 if the encoder knows the detector's squares
         alone, or the model has too few landmarks to tell where its square is."""
         data = self.config.data
         knows_others = data.crop == "landmarks" or data.augmentation.shift
-        return _RECROPS if knows_others and bool((self.model.landmarks >= 0).all()) else 0
+        return _RECROPS if knows_others and self.has_all_landmarks else 0
 
     def _is_off(self, crop: Crop, square: Crop) -> bool:
         """Whether a crop lies farther from the square about its landmarks than in training."""

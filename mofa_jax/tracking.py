@@ -26,15 +26,16 @@ class Tracker:
     """Follows the largest face of a video.
 
     A frame's crop is the square about the landmarks in the frame before, cut again if the face has
-    moved far, see `Predictor.settled`. Where the face drawn there does not look like the picture it
-    is lost, and looked for in the whole frame. Frames go through the encoder one by one: a batch of
-    16 takes three quarters of the time on two CPU cores, but faces leave its common crop.
+    moved far, see `Predictor.settled`; or the frame's before, if the model lacks landmarks. Where
+    the face drawn there does not look like the picture it is lost, and looked for in the whole
+    frame. Frames go through the encoder one by one: a batch of 16 takes three quarters of the time
+    on two CPU cores, but faces leave its common crop.
     """
 
     def __init__(self, predict: Predictor):
         self._predict, self._patches = predict, surface_patches(predict.model)
         self._detector = TwoDetectors()
-        self._square: Crop | None = None  # about the landmarks in the last frame
+        self._square: Crop | None = None  # where the face is looked for in the next frame
 
     def follow(self, frame: np.ndarray) -> Reconstruction | None:
         """The face in the next frame, uint8 [H, W, 3] RGB, if there is one."""
@@ -69,7 +70,9 @@ class Tracker:
         score = _correlation(codes[0], crop.image, self._patches, predict.model, predict.cam)
         if score < _LEAST_CORRELATION:
             return None
-        self._square = about_landmarks(frame, crop, predict.landmarks(codes)[0])
+        self._square = crop
+        if predict.has_all_landmarks:
+            self._square = about_landmarks(frame, crop, predict.landmarks(codes)[0])
         return Reconstruction(FaceParams.from_code(codes[0], predict.model), crop, 0)
 
 

@@ -1,5 +1,6 @@
 """Videos: smoothing against closed forms, a face's place against the projection, the command."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from mofa_jax.head_motion import animation, placed, places, smoothed
 from mofa_jax.live import LiveFace
 from mofa_jax.renderer import compiled_render
 from mofa_jax.smoothing import Smoothness, smoothed_further, smoothed_without_lag
+from mofa_jax.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
 CORNERS = {
@@ -268,6 +270,15 @@ def test_a_stream_is_shown_live(results):
     done = live(f"--camera={results[2]}")
     assert done.returncode == 0, done.stderr
     assert "http://127.0.0.1:" in done.stdout and "20 frames, " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_face_whose_model_lacks_landmarks_is_followed_in_one_square():
+    predict, image = mofa_jax.load_for_inference(), skimage.data.astronaut()
+    model = predict.model.replace(landmarks=predict.model.landmarks.at[:17].set(-1))
+    tracker = Tracker(dataclasses.replace(predict, model=model))
+    first, second = (tracker.follow(image).crop.to_photograph for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.slow
