@@ -80,6 +80,13 @@ def test_face_model_of_other_sizes_is_refused_and_a_changed_one_noticed(run, tin
     assert "changed since" in caplog.text
 
 
+def test_results_name_the_face_models_file_wherever_they_are_read(run, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    predict = mofa_jax.load_for_inference(run, "model.npz")
+    assert predict.config.face_model == str(run.parent / "model.npz")
+    assert mofa_jax.load_for_inference().config.face_model == "open"
+
+
 @pytest.fixture(scope="module")
 def results(run, tmp_path_factory):
     """Two astronauts in one photograph, one alone, one faceless, one broken, reconstructed."""
