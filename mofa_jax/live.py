@@ -11,6 +11,7 @@ import numpy as np
 from mofa_jax.clip import Clip
 from mofa_jax.data.sources.video import read_camera
 from mofa_jax.errors import InputError
+from mofa_jax.extras import install_command
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.head_motion import SMOOTHNESS, decimeter, signals, with_signals
 from mofa_jax.inference import Predictor, Reconstruction
@@ -37,7 +38,7 @@ def show_camera(predict: Predictor, camera: str, smooth: bool, host: str, port: 
     try:
         import viser
     except ImportError as error:
-        raise InputError("the page needs viser; pip install -r requirements-viewer.txt") from error
+        raise InputError(f"the page needs viser; {install_command('viewer')}") from error
     face, server, count, start = LiveFace(predict, smooth), None, 0, time.monotonic()
     try:
         for frame in read_camera(camera):

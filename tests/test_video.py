@@ -16,10 +16,12 @@ from scipy.spatial.transform import Rotation
 from test_gltf import khronos_report, read_glb
 
 import mofa_jax
+from mofa_jax import extras
 from mofa_jax.clip import Clip, ClipFileError, load_clip, one_identity, save_clip
 from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.errors import InputError
 from mofa_jax.head_motion import animation, placed, places, smoothed
-from mofa_jax.live import LiveFace
+from mofa_jax.live import LiveFace, show_camera
 from mofa_jax.renderer import compiled_render
 from mofa_jax.smoothing import Smoothness, smoothed_further, smoothed_without_lag
 from mofa_jax.tracking import Tracker
@@ -262,6 +264,13 @@ def test_a_camera_that_is_not_there_is_one_sentence():
     done = live("--camera=77")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: camera 77: it gives no picture; check" in done.stderr
+
+
+def test_without_viser_a_camera_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    monkeypatch.setattr(extras, "_CHECKOUT", Path("/no/checkout"))
+    with pytest.raises(InputError, match=r'viser; pip install "mofa_jax\[viewer\]"'):
+        show_camera(None, "0", True, "127.0.0.1", 8471)
 
 
 @pytest.mark.slow
