@@ -20,12 +20,14 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def errors_as_sentences(output: str | os.PathLike) -> Iterator[None]:
-    """Ends a command with status 1 and one sentence if its input is unusable, or `output` cannot
-    be written."""
+    """Ends a command with status 1 and one sentence if its input is unusable, if `output` cannot
+    be written, and at Ctrl-C."""
     try:
         yield
     except InputError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")
     except OSError as error:
         where = error.filename or os.fspath(output)
         sys.exit(f"error: {where}: cannot be written ({error.strerror}); free or change the disk.")

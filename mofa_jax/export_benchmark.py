@@ -138,8 +138,8 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
     keep_compiled_programs()
-    try:
-        with errors_as_sentences(_OUTPUT.value):
+    with errors_as_sentences(_OUTPUT.value):
+        try:
             failed = export_benchmark(
                 load_for_inference(_WORKDIR.value, _FACE_MODEL.value),
                 _BENCHMARK.value,
@@ -148,8 +148,8 @@ def main(argv: Sequence[str]) -> None:
                 _LIST.value,
                 _REFINE.value,
             )
-    except KeyboardInterrupt:
-        sys.exit("Stopped; the same command goes on with the photographs that have no mesh yet.")
+        except KeyboardInterrupt:
+            sys.exit("Stopped; the same command goes on with those that have no mesh yet.")
     if failed:
         sys.exit(f"error: {failed} photographs have no mesh; they are named above.")
 

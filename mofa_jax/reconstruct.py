@@ -100,11 +100,13 @@ def reconstruct_all(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         written = iter(())  # of the chunk before, while the next one is found
-        for chunk in find(predict, photographs, refine_steps):
+        try:
+            for chunk in find(predict, photographs, refine_steps):
+                collect(written)
+                written = pool.map(write, chunk)
+        finally:  # at Ctrl-C, too
             collect(written)
-            written = pool.map(write, chunk)
-        collect(written)
-    sheets.finish()
+            sheets.finish()
     followed = reconstruct_videos(predict, videos, output, smooth)
     failed = counts.count(0)
     done = len(counts) - failed

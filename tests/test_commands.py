@@ -13,6 +13,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from mofa_jax import commands, extras
+from mofa_jax.errors import errors_as_sentences
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -43,6 +44,11 @@ def test_optional_packages_are_added_from_a_checkout_and_from_an_installed_packa
     assert extras.install_command("viewer") == "pip install -r requirements-viewer.txt"
     monkeypatch.setattr(extras, "_CHECKOUT", Path("/no/checkout"))
     assert extras.install_command("viewer") == 'pip install "mofa_jax[viewer]"'
+
+
+def test_ctrl_c_ends_a_command_in_one_sentence():
+    with pytest.raises(SystemExit, match="Stopped"), errors_as_sentences("out"):
+        raise KeyboardInterrupt
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from configs import compact
 from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.found_faces import found_faces
 from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.train import train_and_evaluate
 from mofa_jax.watch import logged_evaluations
@@ -204,6 +205,19 @@ def test_a_photograph_whose_results_cannot_be_written_does_not_end_the_others(
     assert summary == (1, 1, 1, 0, 0, 1)
     assert f"failed: {paths[0]}: " in capsys.readouterr().err
     assert (tmp_path / "out" / "one.overlay.jpg").exists()
+
+
+def test_what_is_reconstructed_before_ctrl_c_is_on_the_contact_sheet(run, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        yield from found_faces(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reconstruct, "found_faces", interrupted)
+    cv2.imwrite(str(tmp_path / "two.png"), np.tile(skimage.data.astronaut()[..., ::-1], (1, 2, 1)))
+    predict = mofa_jax.load_for_inference(run)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct.reconstruct_all(predict, [tmp_path / "two.png"], tmp_path / "out")
+    assert (tmp_path / "out" / "contact_sheet-1.jpg").exists()
 
 
 def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, monkeypatch):
