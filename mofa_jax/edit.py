@@ -184,11 +184,14 @@ def _edits_from_flags(loader: FaceLoader) -> Edits:
     """What the flags say.
 
     Raises:
-      InputError: they say nothing, or name a file that cannot be used.
+      InputError: they say nothing or half of something, or name a file that cannot be used.
     """
     if not any(flag.present for flag in _EDITS):
         names = ", ".join(f"--{flag.name}" for flag in _EDITS)
         raise InputError(f"nothing is to be edited; give one of {names}.")
+    for flag, other in ((_T, _MORPH_WITH), (_ENVIRONMENT_TURN, _ENVIRONMENT)):
+        if flag.present and not other.present:
+            raise InputError(f"--{flag.name} changes nothing without --{other.name}; give both.")
     others = [
         None if flag.value is None else loader.load(flag.value)
         for flag in (_MORPH_WITH, _EXPRESSION_FROM, _LIGHT_FROM)

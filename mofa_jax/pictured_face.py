@@ -76,6 +76,8 @@ class FaceLoader:
         """
         path = Path(path)
         if path.suffix.lower() == ".json":
+            if index:
+                raise NoFaceError(f"{path}: a .json file holds one face; leave out --face.")
             return self._from_parameters(path)
         return self.find(read_photograph(path), path, index)
 

@@ -151,6 +151,11 @@ def test_faces_of_two_cameras_are_not_morphed(saved):
         draw_edit(face, Edits(PicturedFace(other, face.photograph)), None)
 
 
+def test_a_second_face_of_parameters_is_refused(saved):
+    with pytest.raises(NoFaceError, match="holds one face; leave out --face"):
+        FaceLoader().load(saved, index=1)
+
+
 @pytest.mark.slow
 def test_a_face_that_is_not_there_is_one_sentence(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), skimage.data.astronaut()[..., ::-1])
@@ -163,6 +168,8 @@ def test_a_face_that_is_not_there_is_one_sentence(tmp_path):
     ("arguments", "message"),
     [
         ((), "error: nothing is to be edited; give one of --relight"),
+        (("--neutral", "--t=0.3"), "error: --t changes nothing without --morph_with; give both"),
+        (("--neutral", "--environment_turn=9"), "--environment_turn changes nothing without --env"),
         (("--expression_from=/no/smile.jpg",), "error: /no/smile.jpg: there is no such file"),
     ],
 )
