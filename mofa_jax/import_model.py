@@ -133,6 +133,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     options = parser.parse_args(arguments)
     if options.output.suffix != ".npz":
         parser.error(f"OUTPUT must end in .npz, not '{options.output.name}'")
+    if options.expression is not None and options.kind != "bfm2009":
+        parser.error(f"--expression is of kind bfm2009; a model of kind {options.kind} has its own")
+    if (options.subdivide or 0) < 0:
+        parser.error(f"--subdivide is {options.subdivide}; give a number of steps, 0 or more")
     return options
 
 

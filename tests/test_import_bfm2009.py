@@ -122,10 +122,10 @@ def test_the_frontal_region_and_its_landmarks_are_taken_where_they_are_named(pub
     assert any("frontal face" in note for note in notes)
 
 
-def test_the_ready_frontal_model_keeps_its_second_moments(tmp_path):
+def write_ready_frontal_model(folder):
     face = small_face()
     scipy.io.savemat(
-        tmp_path / "BFM_model_front.mat",
+        folder / "BFM_model_front.mat",
         {
             "meanshape": face.mean.reshape(1, -1),
             "idBase": face.shape.reshape(-1, 5),
@@ -137,6 +137,11 @@ def test_the_ready_frontal_model_keeps_its_second_moments(tmp_path):
             "point_buf": np.zeros((face.count, 8)),
         },
     )
+    return face
+
+
+def test_the_ready_frontal_model_keeps_its_second_moments(tmp_path):
+    face = write_ready_frontal_model(tmp_path)
     raw = read_bfm2009(tmp_path / "BFM_model_front.mat")
     model, _ = assemble(raw, "front", no_reference, Assembly(subdivisions=0))
     assert model.code_sizes == (5, 4, 3)
@@ -165,6 +170,15 @@ def test_blendshapes_of_the_same_vertices_serve_as_expressions(tmp_path):
     solution = np.linalg.lstsq(span, rest, rcond=None)[0]
     np.testing.assert_allclose(span @ solution, rest, atol=1e-6)
     assert np.linalg.matrix_rank(solution) == 2
+
+
+def test_given_expressions_are_joined_or_refused(tmp_path):
+    published = Published(tmp_path)
+    write_ready_frontal_model(tmp_path)
+    raw = read_bfm2009(tmp_path, tmp_path / "Exp_Pca.bin")
+    assert raw.expression_basis.shape == (len(published.trimmed), 3, 3)
+    with pytest.raises(FaceModelError, match=r"BFM_model_front\.mat: has expressions of its own"):
+        read_bfm2009(tmp_path / "BFM_model_front.mat", tmp_path / "Exp_Pca.bin")
 
 
 def test_what_does_not_fit_is_one_sentence(tmp_path):

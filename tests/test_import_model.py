@@ -126,10 +126,20 @@ def test_help_names_every_kind(capsys):
         assert kind in said
 
 
-def test_an_output_that_is_no_npz_is_refused_before_anything_is_read(capsys):
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["out.obj"], "OUTPUT must end in .npz"),
+        (["out.npz", "--expression=shapes"], "--expression is of kind bfm2009"),
+        (["out.npz", "--subdivide=-1"], "--subdivide is -1"),
+    ],
+)
+def test_flags_that_cannot_be_followed_are_refused_before_anything_is_read(
+    capsys, arguments, reason
+):
     with pytest.raises(SystemExit, match="2"):
-        main(["npz", "mine.npz", "out.obj"])
-    assert "OUTPUT must end in .npz" in capsys.readouterr().err
+        main(["npz", "mine.npz", *arguments])
+    assert reason in capsys.readouterr().err
 
 
 def test_the_face_is_cut_out_of_the_head_unless_all_is_kept():

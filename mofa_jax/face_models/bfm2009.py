@@ -39,8 +39,9 @@ def read_bfm2009(
 
     Args:
       path: the file or folder. The files that belong to 01_MorphableModel.mat lie beside it.
-      expression: Exp_Pca.bin, or a folder of blendshapes as OBJ files on the model's vertices, one
-        of them named neutral.obj or shape_0.obj; None for the Exp_Pca.bin beside the model.
+      expression: of 01_MorphableModel.mat, Exp_Pca.bin, or a folder of blendshapes as OBJ files on
+        the model's vertices, one of them named neutral.obj or shape_0.obj; None for the Exp_Pca.bin
+        beside the model.
       landmarks: [68] vertices of the file's mesh, to be used instead of those that are found.
       keep_all: all of 01_MorphableModel.mat, not the region that BFM_front_idx.mat names.
 
@@ -48,7 +49,7 @@ def read_bfm2009(
       FaceModelError: a file is missing, damaged or does not fit the others.
     """
     if path.is_dir():
-        order = (_MODEL, _FRONT) if keep_all else (_FRONT, _MODEL)
+        order = (_MODEL, _FRONT) if keep_all or expression is not None else (_FRONT, _MODEL)
         names = [name for name in order if (path / name).is_file()]
         if not names:
             raise FaceModelError(
@@ -56,6 +57,10 @@ def read_bfm2009(
             )
         path = path / names[0]
     found = read_mat(path, [], KIND, ["shapeMU", "meanshape"])
+    if "meanshape" in found and expression is not None:
+        raise FaceModelError(
+            f"{path}: has expressions of its own; leave out --expression, or give {_MODEL}."
+        )
     model = _read_front(path) if "meanshape" in found else _read_model(path)
     if landmarks is not None:
         _check_range(landmarks, model.num_vertices, "the landmark file", path)
