@@ -1,6 +1,7 @@
 """What people are told when something that they gave cannot be used."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ class InputError(ValueError):
 def one_line(error: BaseException) -> str:
     """What an error says, in one line; the name of its type if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether nothing more can be written, however small: no reason to go on with the next item."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextlib.contextmanager

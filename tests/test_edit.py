@@ -1,6 +1,7 @@
 """Editing photographs by the command: the results, and what it says of bad input."""
 
 import dataclasses
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,15 @@ def test_an_edit_that_fails_does_not_end_the_others(saved, tmp_path, monkeypatch
     assert not edit_all(FaceLoader(), Edits(), paths, tmp_path / "out")
     assert edited == ["face"]
     assert f"failed: {paths[0]}: two lines\n" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_all_edits(saved, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(edit, "edit_face", full)
+    with pytest.raises(OSError, match="No space left"):
+        edit_all(FaceLoader(), Edits(), [saved], tmp_path / "out")
 
 
 def test_faces_of_two_cameras_are_not_morphed(saved):

@@ -228,13 +228,13 @@ def test_a_full_disk_leaves_the_files_of_before(tmp_path, monkeypatch):
     write = Path.write_text
 
     def full(path, text, **options):
-        if "c.html" in path.name:
+        if text == "too much":
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return write(path, text, **options)
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
-        results._write_all(tmp_path, dict.fromkeys(files, "new"))
+        results._write_all(tmp_path, {"a.json": "new", "b.csv": "new", "c.html": "too much"})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
@@ -205,6 +206,17 @@ def test_a_photograph_whose_results_cannot_be_written_does_not_end_the_others(
     assert summary == (1, 1, 1, 0, 0, 1)
     assert f"failed: {paths[0]}: " in capsys.readouterr().err
     assert (tmp_path / "out" / "one.overlay.jpg").exists()
+
+
+def test_a_full_disk_ends_the_reconstruction(run, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reconstruct, "save_parameters", full)
+    cv2.imwrite(str(tmp_path / "one.png"), skimage.data.astronaut()[..., ::-1])
+    predict = mofa_jax.load_for_inference(run)
+    with pytest.raises(OSError, match="No space left"):
+        reconstruct.reconstruct_all(predict, [tmp_path / "one.png"], tmp_path / "out")
 
 
 def test_what_is_reconstructed_before_ctrl_c_is_on_the_contact_sheet(run, tmp_path, monkeypatch):

@@ -123,10 +123,13 @@ def test_held_out_faces_are_those_of_the_evaluations_in_any_order(tiny_model, ca
     (faces,) = open_split(config, "eval", tiny_model, cam, tmp_path).values()
     batches = list(open_data(config, tiny_model, cam, tmp_path).make_eval())
     expected = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-    assert len(faces) == len(expected["code"]) == 8
-    for i in (5, 0, 7):
+    assert len(faces) == len(expected["code"]) == 16  # a whole batch of an evaluation
+    config.batch_size = 2  # of training: no matter
+    (again,) = open_split(config, "eval", tiny_model, cam, tmp_path).values()
+    for i in (5, 0, 15):
         for key, values in expected.items():
             np.testing.assert_array_equal(faces[i][key], values[i])
+            np.testing.assert_array_equal(again[i][key], values[i])
     with pytest.raises(ValueError, match="only 'eval'"):
         open_split(config, "train", tiny_model, cam, tmp_path)
 
