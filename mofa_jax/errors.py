@@ -35,5 +35,7 @@ def errors_as_sentences(output: str | os.PathLike) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit("Stopped.")
     except OSError as error:
+        if error.errno is None:  # not of a file: a cluster that does not answer, say
+            sys.exit(f"error: {one_line(error)}")
         where = error.filename or os.fspath(output)
         sys.exit(f"error: {where}: cannot be written ({error.strerror}); free or change the disk.")

@@ -9,7 +9,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from mofa_jax.data.corpora.prepare import prepare_corpus
-from mofa_jax.errors import InputError
+from mofa_jax.errors import errors_as_sentences
 from mofa_jax.extras import install_command
 from mofa_jax.processes import configure_logging
 
@@ -25,16 +25,14 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
-    try:
-        prepare_corpus(
-            _CONFIG.value, _OUTPUT.value, num_workers=_NUM_WORKERS.value, beam_options=_BEAM.value
-        )
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except ImportError as error:
-        sys.exit(f"{error.name} is missing: {install_command('corpus')}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped; the same command goes on after the finished pieces.")
+    how = {"num_workers": _NUM_WORKERS.value, "beam_options": _BEAM.value}
+    with errors_as_sentences(_OUTPUT.value):
+        try:
+            prepare_corpus(_CONFIG.value, _OUTPUT.value, **how)
+        except ImportError as error:
+            sys.exit(f"{error.name} is missing: {install_command('corpus')}")
+        except KeyboardInterrupt:
+            sys.exit("Stopped; the same command goes on after the finished pieces.")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The console commands, and the lists of packages behind them."""
 
+import errno
 import importlib.util
 import os
 import subprocess
@@ -13,7 +14,7 @@ from PIL import Image
 from skimage import data as pictures
 
 from mofa_jax import commands, extras
-from mofa_jax.errors import errors_as_sentences
+from mofa_jax.errors import InputError, errors_as_sentences
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -46,9 +47,19 @@ def test_optional_packages_are_added_from_a_checkout_and_from_an_installed_packa
     assert extras.install_command("viewer") == 'pip install "mofa_jax[viewer]"'
 
 
-def test_ctrl_c_ends_a_command_in_one_sentence():
-    with pytest.raises(SystemExit, match="Stopped"), errors_as_sentences("out"):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (KeyboardInterrupt(), "Stopped"),
+        (InputError("a: wrong."), "error: a: wrong"),
+        (OSError(errno.ENOSPC, "No space left"), r"error: out: cannot be written \(No space left"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a folder", "a/b"), "error: a/b: cannot be written"),
+        (OSError("Timed out\nafter 5 s"), "error: Timed out after 5 s"),
+    ],
+)
+def test_what_ends_a_command_is_one_sentence(error, sentence):
+    with pytest.raises(SystemExit, match=f"^{sentence}"), errors_as_sentences("out"):
+        raise error
 
 
 @pytest.mark.slow
