@@ -73,6 +73,7 @@ def test_a_level_of_optimization_that_the_user_names_stays(monkeypatch):
         assert os.environ["XLA_FLAGS"] == expected
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_gradient_of_one_and_train(tiny_model, tmp_path):
     tiny_model.save(tmp_path / "tiny.npz")
     config = compact.get_config()
