@@ -19,15 +19,13 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
     keep_compiled_programs()
-    with errors_as_sentences(_WORKDIR.value):
+    with errors_as_sentences(_WORKDIR.value, "Stopped; the same command goes on."):
         try:
             errors = run_experiment(_CONFIG.value, _WORKDIR.value)
             if errors is not None:  # not stopped by a signal
                 reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
         except TrainingDivergedError as error:
             sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            sys.exit("Stopped; the same command goes on.")
 
 
 if __name__ == "__main__":

@@ -25,15 +25,15 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def errors_as_sentences(output: str | os.PathLike) -> Iterator[None]:
+def errors_as_sentences(output: str | os.PathLike, stopped: str = "Stopped.") -> Iterator[None]:
     """Ends a command with status 1 and one sentence if its input is unusable, if `output` cannot
-    be written, and at Ctrl-C."""
+    be written, and, with `stopped`, at Ctrl-C."""
     try:
         yield
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("Stopped.")
+        sys.exit(stopped)
     except OSError as error:
         if error.errno is None:  # not of a file: a cluster that does not answer, say
             sys.exit(f"error: {one_line(error)}")

@@ -9,7 +9,6 @@ Without a run the encoder in the box is evaluated. See docs/evaluation.md.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from absl import app, flags
 
 from mofa_jax.data.feeds.pipeline import open_faces, open_split
 from mofa_jax.data.sources.landmark_files import PIXEL_CENTERS
-from mofa_jax.errors import InputError
+from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.evaluation.faces import LabeledSource
 from mofa_jax.evaluation.photographs import CROPS, PhotographFaces
 from mofa_jax.evaluation.results import evaluate_encoder
@@ -64,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     keep_compiled_programs()
     workdir = _WORKDIR.value
     output = Path(_OUTPUT.value or Path(workdir or "") / "evaluation")
-    try:
+    with errors_as_sentences(output, "Stopped; nothing was written."):
         predict = load_for_inference(workdir, _FACE_MODEL.value)
         sets, settings = _sets(predict)
         result = evaluate_encoder(
@@ -76,13 +75,6 @@ def main(argv: Sequence[str]) -> None:
             group=_GROUP.value,
             settings=settings,
         )
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        where = error.filename or output
-        sys.exit(f"error: {where}: cannot be written ({error.strerror}); free or change the disk.")
-    except KeyboardInterrupt:
-        sys.exit("Stopped; nothing was written.")
     _print(result["all"])
     if balanced := result["nme_box_over_yaw"]:
         ranges = ", ".join(f"{label}: {value:.4g}" for label, value in balanced.items())

@@ -138,18 +138,16 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
     keep_compiled_programs()
-    with errors_as_sentences(_OUTPUT.value):
-        try:
-            failed = export_benchmark(
-                load_for_inference(_WORKDIR.value, _FACE_MODEL.value),
-                _BENCHMARK.value,
-                _IMAGES.value,
-                _OUTPUT.value,
-                _LIST.value,
-                _REFINE.value,
-            )
-        except KeyboardInterrupt:
-            sys.exit("Stopped; the same command goes on with those that have no mesh yet.")
+    stopped = "Stopped; the same command goes on with the photographs that have no mesh yet."
+    with errors_as_sentences(_OUTPUT.value, stopped):
+        failed = export_benchmark(
+            load_for_inference(_WORKDIR.value, _FACE_MODEL.value),
+            _BENCHMARK.value,
+            _IMAGES.value,
+            _OUTPUT.value,
+            _LIST.value,
+            _REFINE.value,
+        )
     if failed:
         sys.exit(f"error: {failed} photographs have no mesh; they are named above.")
 

@@ -14,12 +14,7 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import Decoder, landmark_model, project_landmarks
 from mofa_jax.camera import Camera, make_camera
-from mofa_jax.checkpoint import (
-    CheckpointError,
-    Checkpoints,
-    check_face_model,
-    on_first_device,
-)
+from mofa_jax.checkpoint import CheckpointError, Checkpoints, check_face_model, on_first_device
 from mofa_jax.data.faces.crop import (
     Crop,
     FaceError,

@@ -26,13 +26,12 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
     how = {"num_workers": _NUM_WORKERS.value, "beam_options": _BEAM.value}
-    with errors_as_sentences(_OUTPUT.value):
+    stopped = "Stopped; the same command goes on after the finished pieces."
+    with errors_as_sentences(_OUTPUT.value, stopped):
         try:
             prepare_corpus(_CONFIG.value, _OUTPUT.value, **how)
         except ImportError as error:
             sys.exit(f"{error.name} is missing: {install_command('corpus')}")
-        except KeyboardInterrupt:
-            sys.exit("Stopped; the same command goes on after the finished pieces.")
 
 
 if __name__ == "__main__":

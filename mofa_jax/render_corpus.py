@@ -4,7 +4,6 @@ python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/
 """
 
 import os
-import sys
 from collections.abc import Iterator
 
 from absl import app, flags
@@ -24,7 +23,7 @@ from mofa_jax.data.synthetic.corpus import (
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
-from mofa_jax.errors import InputError
+from mofa_jax.errors import errors_as_sentences
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
 
@@ -97,7 +96,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     configure_logging()
-    try:
+    stopped = "Stopped; the same command goes on after the finished shards."
+    with errors_as_sentences(_OUTPUT.value, stopped):
         render_corpus(
             _CONFIG.value,
             _OUTPUT.value,
@@ -106,10 +106,6 @@ def main(argv: list[str]) -> None:
             encoding=_ENCODING.value,
             vertices=_VERTICES.value,
         )
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped; the same command goes on after the finished shards.")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ def test_what_ends_a_command_is_one_sentence(error, sentence):
         raise error
 
 
+def test_ctrl_c_says_how_a_command_goes_on():
+    with pytest.raises(SystemExit, match=r"^Go on$"), errors_as_sentences("out", "Go on"):
+        raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_a_console_command_reads_the_configs_of_the_working_directory(tmp_path):
     (tmp_path / "photographs").mkdir()

@@ -239,7 +239,8 @@ def _with_codes(
     model or camera are unknown."""
     camera = json.loads(json.dumps(dataclasses.asdict(cam)))
     known = [
-        _tells_codes(corpus, model) and corpus.metadata["camera"] == camera for corpus in sources
+        _tells_codes(corpus, model) and corpus.metadata.get("camera") == camera
+        for corpus in sources
     ]
     if not any(known):
         raise _codes_unknown(weight, model)
