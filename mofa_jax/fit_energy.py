@@ -25,9 +25,8 @@ from mofa_jax.renderer import Rendering, project_vertices, render
 class FitWeights:
     """Of the terms of Eq. 7; those of the regularizer's parts are within w_reg.
 
-    The default keeps faces plausible: the encoder in the box was trained with it, but for a light
-    prior twice as strong. `FitWeights(landmark=1, regularizer=2.9e-5, reflectance=1.7e-3, light=0)`
-    is the paper's.
+    The default keeps faces plausible. `FitWeights(landmark=1, regularizer=2.9e-5,
+    reflectance=1.7e-3, light=0)` is the paper's.
 
     Attributes:
       photometric: w_photo.

@@ -22,11 +22,15 @@ REFLECTANCE_WEIGHT = 1.7e-3  # w_beta
 EXPRESSION_WEIGHT = 0.8  # w_delta
 
 # Real light: 18 CC0 panoramas in 16 turns each, cosine-filtered; the bands y, z, x, xy, yz,
-# 3z^2 - 1, xz, x^2 - y^2 relative to the ambient light, and the spread of its logarithm.
+# 3z^2 - 1, xz, x^2 - y^2 relative to the ambient light, and the spread of its logarithm, of which
+# a camera's white balance leaves half.
 DIRECTED_MEAN = np.array([0.42, 0, 0, 0, 0, 0, 0, 0], np.float32)
 DIRECTED_SPREAD = np.array([0.18, 0.31, 0.31, 0.10, 0.10, 0.12, 0.12, 0.13], np.float32)
-COLOR_SPREAD = np.array([0.22, 0.09, 0.25], np.float32)
-AMBIENT_MEAN, EXPOSURE_SPREAD = 0.95, 0.15  # ours: a face is dark by its skin rather than its light
+COLOR_SPREAD = 0.5 * np.array([0.22, 0.09, 0.25], np.float32)
+TINT_SPREAD = 0.4  # ours: of what a band has in one channel more than in all, in DIRECTED_SPREADs
+# Ours: the prior on reflectance draws skin to the average brown and leaves the rest to the light;
+# about this middle, faces fitted to photographs are lit by 1 on average.
+AMBIENT_MEAN, EXPOSURE_SPREAD = 0.7, 0.15
 AREA_THRESHOLD = 0.10  # tau of RGB in [0, 1]
 _FLAT = 1e-5  # added to variances of gray values: a patch without contrast correlates with nothing
 CODE_SPREAD = {  # of faces, by part of the code
@@ -233,7 +237,7 @@ def prior_terms(
 
 
 def light_prior(params: FaceParams) -> jax.Array:
-    """How unlike the world's light a face's light is: its squared `light_deviations`, summed.
+    """How unlike the light of photographs a light is: its squared `light_deviations`, summed.
 
     A face's color is the product of skin and light; this prior tells them apart.
     """
@@ -241,18 +245,21 @@ def light_prior(params: FaceParams) -> jax.Array:
 
 
 def light_deviations(params: FaceParams) -> jax.Array:
-    """Where a face's light lies among the world's lights [28], in standard deviations.
+    """Where a face's light lies among the lights of photographs [36], in standard deviations.
 
     The bands are taken relative to the ambient light of their channel, whose logarithm is an
-    exposure, common to the channels, and a color.
+    exposure, common to the channels, and a color. A band is what the channels have in common, and
+    a tint.
     """
     light = with_ambient(params.illumination)
     ambient = jnp.maximum(light[0], _DARKEST)
-    directed = (light[1:] / ambient[None, :] - DIRECTED_MEAN[:, None]) / DIRECTED_SPREAD[:, None]
+    bands = (light[1:] / ambient[None, :] - DIRECTED_MEAN[:, None]) / DIRECTED_SPREAD[:, None]
+    directed = jnp.mean(bands, axis=1)
+    tint = (bands - directed[:, None]) / TINT_SPREAD
     exposure = jnp.mean(jnp.log(ambient))
     color = (jnp.log(ambient) - exposure) / COLOR_SPREAD
     exposure = (exposure - math.log(AMBIENT_MEAN)) / EXPOSURE_SPREAD
-    return jnp.concatenate([directed.ravel(), exposure[None], color])
+    return jnp.concatenate([directed, tint.ravel(), exposure[None], color])
 
 
 def squared_mean(samples: jax.Array, axis_name: str | None = None) -> jax.Array:

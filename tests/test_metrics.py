@@ -87,9 +87,9 @@ def test_image_of_a_wrong_shape_is_refused(tiny_model):
         losses.photometric(out, jnp.zeros((1, 8, 8, 3)))
 
 
-def test_light_of_the_measured_mean_costs_nothing_and_each_spread_one(tiny_model):
+def test_light_of_the_mean_costs_nothing_and_each_spread_one(tiny_model):
     mean = np.zeros((9, 3))
-    mean[0], mean[1] = 0.95, 0.95 * 0.42
+    mean[0], mean[1] = 0.7, 0.7 * 0.42
     light_prior = jax.jit(losses.light_prior)
 
     def prior(light):
@@ -101,12 +101,15 @@ def test_light_of_the_measured_mean_costs_nothing_and_each_spread_one(tiny_model
     spreads = (0.18, 0.31, 0.31, 0.10, 0.10, 0.12, 0.12, 0.13)
     for band, spread in enumerate(spreads, start=1):
         light = mean.copy()
-        light[band, 1] += 0.95 * spread
+        light[band] += 0.7 * spread
         assert prior(light) == pytest.approx(1, rel=1e-4)
+        tint = np.array([0.4, -0.4, 0.0])  # no light more, of another color
+        light[band] += 0.7 * spread * tint
+        assert prior(light) == pytest.approx(3, rel=1e-4)
     assert prior(mean * np.exp(0.15)) == pytest.approx(1, rel=1e-4)
     assert prior(mean * np.exp(-0.3)) == pytest.approx(4, rel=1e-4)  # twice as far: two spreads
-    color = np.array([0.22, 0.0, -0.22])
-    assert prior(mean * np.exp(color)) == pytest.approx(1 + (0.22 / 0.25) ** 2, rel=1e-4)
+    color = np.array([0.11, 0.0, -0.11])
+    assert prior(mean * np.exp(color)) == pytest.approx(1 + (0.11 / 0.125) ** 2, rel=1e-4)
     black = mofa_jax.FaceParams.neutral(tiny_model).replace(illumination=jnp.full((9, 3), -2.0))
     assert np.isfinite(jax.jit(jax.grad(losses.light_prior))(black).illumination).all()
 
