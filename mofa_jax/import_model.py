@@ -71,6 +71,7 @@ KINDS = {
         lambda source, options: _relabeled(_npz(source, options), options),
     ),
 }
+_OF_ARRAYS = "unit", "axes", "key", "deviations"  # flags of kind npz alone
 _DESCRIPTION = """\
 Turns a published face model into this project's npz format: decimeters, centered, cut to the
 frontal face, eyes and mouth closed, modes orthogonal and scaled by their standard deviations, 68
@@ -135,6 +136,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         parser.error(f"OUTPUT must end in .npz, not '{options.output.name}'")
     if options.expression is not None and options.kind != "bfm2009":
         parser.error(f"--expression is of kind bfm2009; a model of kind {options.kind} has its own")
+    given = [flag for flag in _OF_ARRAYS if getattr(options, flag) != parser.get_default(flag)]
+    if given and options.kind != "npz":
+        parser.error(
+            f"--{given[0]} is of kind npz; kind {options.kind} is read as it was published"
+        )
     if (options.subdivide or 0) < 0:
         parser.error(f"--subdivide is {options.subdivide}; give a number of steps, 0 or more")
     return options

@@ -118,6 +118,12 @@ def test_what_cannot_be_imported_is_one_sentence_and_leaves_no_file(
     assert not any(tmp_path.iterdir())
 
 
+def test_a_flag_of_another_kind_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["bfm2017", "model.h5", "out.npz", "--unit=mm"])
+    assert "--unit is of kind npz; kind bfm2017 is read" in capsys.readouterr().err
+
+
 def test_help_names_every_kind(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])

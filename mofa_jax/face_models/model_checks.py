@@ -100,7 +100,7 @@ def check_face(model: RawModel, source: str) -> None:
         raise FaceModelError(
             f"{source}: the outer eye corners are {distance * 100:.3g} mm apart, expected "
             f"{_EYE_DISTANCE[0] * 100:.0f} to {_EYE_DISTANCE[1] * 100:.0f}; the unit is wrong "
-            "(--unit) or the landmarks belong to another mesh."
+            "(--unit, of kind npz) or the landmarks belong to another mesh."
         )
     back = p[[36, 45, 48, 54], 2].mean()
     conditions = {
@@ -114,7 +114,7 @@ def check_face(model: RawModel, source: str) -> None:
         if not right:
             raise FaceModelError(
                 f"{source}: {what}, expected x to the viewer's right, y up and z out of the face; "
-                "give the axes (--axes) or the landmarks (--landmarks) that fit."
+                "give the axes (--axes, of kind npz) or the landmarks (--landmarks) that fit."
             )
 
 
@@ -132,11 +132,12 @@ def check_scaled(basis: np.ndarray, what: str, source: str) -> None:
     if lengths.size > 1 and np.ptp(lengths) < 1e-3 * lengths.max():
         raise FaceModelError(
             f"{source}: all modes of {what} have the same length, so it is not scaled by its "
-            "standard deviations, as expected; multiply it by them, or name them (--deviations)."
+            "standard deviations, as expected; multiply it by them, or name them (--deviations, of "
+            "kind npz)."
         )
     if not _LEAST_MOTION < motion.max() < _MOST_MOTION:
         raise FaceModelError(
             f"{source}: the strongest mode of {what} moves the face by {motion.max() * 100:.3g} "
             "mm, expected some millimeters; it is not scaled by its standard deviations "
-            "(--deviations) or in another unit (--unit)."
+            "(--deviations) or in another unit (--unit, both of kind npz)."
         )
