@@ -135,7 +135,8 @@ def _data() -> ConfigDict:
         ""  # regular expression on the file's stem: who is shown; "" = nobody twice
     )
     data.eval_fraction = 0.04  # of the groups, held out by a hash of their names (P: 5k of 147k)
-    data.num_eval = 512  # held-out photographs an evaluation reads at most, spread over all
+    data.num_eval = 512  # held-out photographs an evaluation reads at most, spread over all, one at
+    # least of each corpus; rendered faces come in whole batches of 16
     data.device_cache = "auto"  # all training faces as uint8 on the devices: on, off, or auto: on
     # an accelerator with room for them; not of synthetic
     data.augmentation = ConfigDict()  # 0 = off everywhere (P)

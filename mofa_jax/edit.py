@@ -32,6 +32,7 @@ from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.repaint import edited_photograph, morphed_photograph
+from mofa_jax.texture import TextureError
 
 PANELS = ("photograph", "edited", "reconstruction", "edited reconstruction")
 
@@ -100,7 +101,7 @@ def edit_face(
     edits: Edits,
     model: FaceModel,
     stem: str | os.PathLike,
-    meshes: Sequence[str] = (),
+    meshes: MeshWriter,
 ) -> None:
     """Edits a face and writes the results.
 
@@ -113,7 +114,7 @@ def edit_face(
       edits: what is changed.
       model: the face model.
       stem: the files' path without their endings.
-      meshes: kinds of `MESHES`, see `MeshWriter.of`.
+      meshes: what writes those that are wanted.
     """
     after, picture = draw_edit(face, edits, model)
     file = f"{stem}{EDITED_JPG}"
@@ -121,8 +122,7 @@ def edit_face(
     write_image(f"{stem}.edited{PANELS_JPG}", _panels(face, after, picture, model))
     saved = dataclasses.replace(face.saved, params=after, photograph=os.path.abspath(file))
     save_parameters(f"{stem}.edited.json", saved)
-    writer = MeshWriter.of(meshes, model)
-    writer.write(f"{stem}.edited", after, picture, face.crop_to_photograph, face.cam)
+    meshes.write(f"{stem}.edited", after, picture, face.crop_to_photograph, face.cam)
 
 
 def _panels(
@@ -157,20 +157,26 @@ def edit_all(
         portrait of Eileen Collins.
       output: made if need be.
       index: which of a photograph's faces, counted from the largest.
-      meshes: see `edit_face`.
+      meshes: kinds of `MESHES`, see `MeshWriter.of`.
 
     Returns:
       Whether every path named a photograph, some face was edited, and no edit failed.
+
+    Raises:
+      TextureError: glTF files are wanted of a model without texture coordinates.
     """
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output)
-    count, failed = 0, 0
+    count, failed, writer = 0, 0, None
     bar = tqdm(paths, desc="Editing", unit="photo")
     for path, name in zip(bar, unique_names(paths), strict=True):
         try:
             face = loader.load(path, index)
-            edit_face(face, edits, loader.model, Path(output) / name, meshes)
+            writer = MeshWriter.of(meshes, loader.model) if writer is None else writer
+            edit_face(face, edits, loader.model, Path(output) / name, writer)
             count += 1
+        except TextureError:
+            raise
         except InputError as error:
             bar.write(f"skipped: {error}", file=sys.stderr)
         except Exception as error:  # one photograph does not end the others
@@ -194,6 +200,9 @@ def _edits_from_flags(loader: FaceLoader) -> Edits:
     for flag, other in ((_T, _MORPH_WITH), (_ENVIRONMENT_TURN, _ENVIRONMENT)):
         if flag.present and not other.present:
             raise InputError(f"--{flag.name} changes nothing without --{other.name}; give both.")
+    for flag in (_EXPRESSION_FROM, _EXAGGERATE_EXPRESSION):
+        if flag.present and _NEUTRAL.value:
+            raise InputError(f"--neutral takes away what --{flag.name} does; give one of them.")
     others = [
         None if flag.value is None else loader.load(flag.value)
         for flag in (_MORPH_WITH, _EXPRESSION_FROM, _LIGHT_FROM)

@@ -34,6 +34,11 @@ def _sets(predict: Predictor) -> tuple[dict[str, LabeledSource], dict[str, Any]]
     photographs, corpora, split = _PHOTOGRAPHS.value, _CORPUS.value, _SPLIT.value
     if photographs and corpora:
         raise InputError("both --corpus and --photographs are given; give one of them.")
+    without_effect = (_SPLIT,) if photographs else (_CROP, _LANDMARKS, _PIXEL_CENTERS)
+    for flag in without_effect:
+        if flag.present:
+            of = "corpora" if photographs else "--photographs"
+            raise InputError(f"--{flag.name} is of {of} alone; leave it out.")
     if photographs:
         crop, file = _CROP.value, _LANDMARKS.value
         source = PhotographFaces(photographs, predict, crop, file, _PIXEL_CENTERS.value)

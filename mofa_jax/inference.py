@@ -237,12 +237,16 @@ class Predictor:
         return bool((self.model.landmarks >= 0).all())
 
     @property
+    def knows_moved_squares(self) -> bool:
+        """Whether the encoder has learned other squares than the detector's."""
+        data = self.config.data
+        return data.crop == "landmarks" or data.augmentation.shift > 0
+
+    @property
     def _recrops(self) -> int:
         """How often a face may be cut out again; 0 if the encoder knows the detector's squares
         alone, or the model has too few landmarks to tell where its square is."""
-        data = self.config.data
-        knows_others = data.crop == "landmarks" or data.augmentation.shift
-        return _RECROPS if knows_others and self.has_all_landmarks else 0
+        return _RECROPS if self.knows_moved_squares and self.has_all_landmarks else 0
 
     def _is_off(self, crop: Crop, square: Crop) -> bool:
         """Whether a crop lies farther from the square about its landmarks than in training."""

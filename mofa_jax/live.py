@@ -10,13 +10,12 @@ import numpy as np
 
 from mofa_jax.clip import Clip
 from mofa_jax.data.sources.video import read_camera
-from mofa_jax.errors import InputError
-from mofa_jax.extras import install_command
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.head_motion import SMOOTHNESS, decimeter, signals, with_signals
 from mofa_jax.inference import Predictor, Reconstruction
 from mofa_jax.smoothing import Smoothed, Smoothness, smoothed_further
 from mofa_jax.tracking import Tracker
+from mofa_jax.viewer.server import check_server
 
 _IDENTITY = Smoothness(0.05, 0.0)  # of shape and reflectance, which hardly change
 _RATE_SHARE = 0.1  # of the newest frame in the rate
@@ -33,12 +32,11 @@ def show_camera(predict: Predictor, camera: str, smooth: bool, host: str, port: 
       port: the next free one if it is taken.
 
     Raises:
-      InputError: there is no such camera, or viser is not installed.
+      InputError: there is no such camera or address, or viser is not installed.
     """
-    try:
-        import viser
-    except ImportError as error:
-        raise InputError(f"the page needs viser; {install_command('viewer')}") from error
+    check_server(host)
+    import viser
+
     face, server, count, start = LiveFace(predict, smooth), None, 0, time.monotonic()
     try:
         for frame in read_camera(camera):

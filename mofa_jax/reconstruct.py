@@ -38,7 +38,7 @@ _logger = logging.getLogger(__name__)
 class Summary(NamedTuple):
     """How many faces were reconstructed, in how many photographs; how many gave none (unreadable,
     without a face, or failed); how many paths named nothing; in how many videos there was a face;
-    and how many photographs failed: they show a face whose results could not be written."""
+    and how many photographs and videos failed: their results could not be drawn or written."""
 
     faces: int
     photographs: int
@@ -107,9 +107,9 @@ def reconstruct_all(
         finally:  # at Ctrl-C, too
             collect(written)
             sheets.finish()
-    followed = reconstruct_videos(predict, videos, output, smooth)
-    failed = counts.count(0)
-    done = len(counts) - failed
+    followed, broken = reconstruct_videos(predict, videos, output, smooth)
+    done = len(counts) - counts.count(0)
+    failed = counts.count(0) + broken
     summary = Summary(sum(counts), done, len(paths) - done - followed, missing, followed, failed)
     print(
         f"{summary.faces} faces in {summary.photographs} of {len(photographs)} photographs "
@@ -183,6 +183,9 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("give photographs, videos, folders or globs, or --camera alone")
     live = _CAMERA.value is not None
     of_photographs = (_MESH, _REFINE, _SAME_PERSON, *([_OUTPUT] if live else []))
+    for flag in (_HOST, _PORT):
+        if flag.present and not live:
+            raise app.UsageError(f"--{flag.name} is of the page of a --camera; leave it out")
     unused = ", ".join(f"--{flag.name}" for flag in of_photographs if flag.present)
     if unused and all(Path(name).suffix.lower() in video.EXTENSIONS for name in argv[1:]):
         source = "a camera" if live else "videos"

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mofa_jax.clip import Clip, one_identity, save_clip
 from mofa_jax.data.sources.video import VideoError, VideoFacts, read_facts, read_frames
-from mofa_jax.errors import InputError
+from mofa_jax.errors import InputError, is_disk_full, one_line
 from mofa_jax.export.faces import write_animated_mesh
 from mofa_jax.export.video import check_writer, video_writer
 from mofa_jax.figures import overlay_on_photograph
@@ -31,29 +31,35 @@ T = TypeVar("T")
 
 def reconstruct_videos(
     predict: Predictor, named: Mapping[Path, str], output: str | os.PathLike, smooth: bool
-) -> int:
+) -> tuple[int, int]:
     """`reconstruct_video` of files, with the names of their results in the folder `output`; those
-    that cannot be are reported and skipped. How many could be."""
-    done = 0
+    that cannot be are reported and skipped. How many could be, and how many failed: they can be
+    read, and their results not be made."""
+    done, failed = 0, 0
     for path, name in named.items():
         start = time.monotonic()
         try:
-            clip = reconstruct_video(predict, path, os.path.join(output, name), smooth)
+            clip, count = reconstruct_video(predict, path, os.path.join(output, name), smooth)
         except InputError as error:
             print(f"skipped: {error}", file=sys.stderr)
             continue
+        except Exception as error:  # one video does not end the others
+            if is_disk_full(error):
+                raise
+            print(f"failed: {path}: {one_line(error)}", file=sys.stderr)
+            failed += 1
+            continue
         done += 1
-        count = clip.frames[-1] + 1
         print(
             f"{path}: a face in {len(clip.frames)} of {count} frames; "
             f"{count / (time.monotonic() - start):.1f} frames a second"
         )
-    return done
+    return done, failed
 
 
 def reconstruct_video(
     predict: Predictor, path: str | os.PathLike, stem: str, smooth: bool = True
-) -> Clip:
+) -> tuple[Clip, int]:
     """Reconstructs the largest face of a video and writes the results.
 
     They are `stem`.overlay.mp4 (the face laid over the frames; the sound is kept), `stem`.glb (the
@@ -67,13 +73,16 @@ def reconstruct_video(
       stem: the results' path without the endings.
       smooth: whether pose, expression and light are smoothed over time.
 
+    Returns:
+      The clip, and how many frames the video has, with and without the face.
+
     Raises:
       VideoError: it cannot be read, or shows no face.
       VideoWriteError: see `check_writer`.
     """
     check_writer()
     facts = read_facts(path)
-    clip = _followed(predict, path, facts)
+    clip, count = _followed(predict, path, facts)
     if smooth:
         clip = smoothed(clip)
     texture_frame = _write_overlay(predict, path, clip, facts, f"{stem}{OVERLAY_MP4}")
@@ -89,11 +98,12 @@ def reconstruct_video(
             animation(clip),
         )
     save_clip(f"{stem}.npz", clip)
-    return clip
+    return clip, count
 
 
-def _followed(predict: Predictor, path: str | os.PathLike, facts: VideoFacts) -> Clip:
-    """The face in the frames as the encoder sees it, with one identity."""
+def _followed(predict: Predictor, path: str | os.PathLike, facts: VideoFacts) -> tuple[Clip, int]:
+    """The face in the frames as the encoder sees it, with one identity; how many frames there
+    are."""
     tracker, numbers, codes, affines, size = Tracker(predict), [], [], [], (0, 0)
     number = 0
     for number, frame in itertools.chain.from_iterable(_ahead(_progress("Following", path, facts))):
@@ -106,7 +116,7 @@ def _followed(predict: Predictor, path: str | os.PathLike, facts: VideoFacts) ->
         raise VideoError(
             f"{path}: no face found in its {number + 1} frames; give one that shows a face"
         )
-    return Clip(
+    clip = Clip(
         params=one_identity(jax.tree.map(lambda *fields: np.stack(fields), *codes)),
         frames=np.array(numbers),
         rate=facts.rate,
@@ -116,6 +126,7 @@ def _followed(predict: Predictor, path: str | os.PathLike, facts: VideoFacts) ->
         face_model=predict.config.face_model,
         face_model_name=predict.model.name,
     )
+    return clip, number + 1
 
 
 def _write_overlay(

@@ -128,7 +128,8 @@ def _in_tone(change: FaceChange, source: PicturedFace, to_crop: np.ndarray) -> F
     painted = _looked_up(source, change.moved / _FACTOR, to_crop) * change.gain
     seen = (change.inside - change.hidden)[..., None]
     tone = (seen * painted).sum((0, 1)) / np.maximum((seen * 255 * change.color).sum((0, 1)), 1)
-    return dataclasses.replace(change, color=change.color * np.where(tone > 0, tone, 1))
+    color = change.color * np.where(tone > 0, tone, 1)
+    return dataclasses.replace(change, color=np.clip(color, 0, 1))
 
 
 def _paint(

@@ -28,8 +28,9 @@ class Tracker:
     A frame's crop is the square about the landmarks in the frame before, cut again if the face has
     moved far, see `Predictor.settled`; or the frame's before, if the model lacks landmarks. Where
     the face drawn there does not look like the picture it is lost, and looked for in the whole
-    frame. Frames go through the encoder one by one: a batch of 16 takes three quarters of the time
-    on two CPU cores, but faces leave its common crop.
+    frame; so it is in every frame if the encoder knows the detector's squares alone. Frames go
+    through the encoder one by one: a batch of 16 takes three quarters of the time on two CPU cores,
+    but faces leave its common crop.
     """
 
     def __init__(self, predict: Predictor):
@@ -70,9 +71,12 @@ class Tracker:
         score = _correlation(codes[0], crop.image, self._patches, predict.model, predict.cam)
         if score < _LEAST_CORRELATION:
             return None
-        self._square = crop
-        if predict.has_all_landmarks:
+        if not predict.knows_moved_squares:
+            self._square = None
+        elif predict.has_all_landmarks:
             self._square = about_landmarks(frame, crop, predict.landmarks(codes)[0])
+        else:
+            self._square = crop
         return Reconstruction(FaceParams.from_code(codes[0], predict.model), crop, 0)
 
 

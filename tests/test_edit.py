@@ -20,6 +20,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.parameter_file import ParameterFileError, save_parameters
 from mofa_jax.pictured_face import FaceLoader, NoFaceError, PicturedFace
+from mofa_jax.texture import TextureError
 
 ROOT = Path(__file__).resolve().parents[1]
 FACE = np.s_[70:165, 180:265]  # the astronaut's
@@ -154,6 +155,15 @@ def test_a_full_disk_ends_all_edits(saved, tmp_path, monkeypatch):
         edit_all(FaceLoader(), Edits(), [saved], tmp_path / "out")
 
 
+def test_a_mesh_that_cannot_be_had_ends_the_edits_before_anything_is_written(saved, tmp_path):
+    loader = FaceLoader()
+    loader.load(saved)
+    loader._model = loader.model.replace(uv=None)
+    with pytest.raises(TextureError, match="--mesh=obj"):
+        edit_all(loader, Edits(), [saved], tmp_path / "out", meshes=["glb"])
+    assert not any((tmp_path / "out").iterdir())
+
+
 def test_faces_of_two_cameras_are_not_morphed(saved):
     face = FaceLoader().load(saved)
     other = dataclasses.replace(face.saved, cam=face.cam.scaled(2))
@@ -180,6 +190,7 @@ def test_a_face_that_is_not_there_is_one_sentence(tmp_path):
         ((), "error: nothing is to be edited; give one of --relight"),
         (("--neutral", "--t=0.3"), "error: --t changes nothing without --morph_with; give both"),
         (("--neutral", "--environment_turn=9"), "--environment_turn changes nothing without --env"),
+        (("--neutral", "--exaggerate_expression=2"), "--neutral takes away what --exaggerate_expr"),
         (("--expression_from=/no/smile.jpg",), "error: /no/smile.jpg: there is no such file"),
     ],
 )

@@ -302,6 +302,11 @@ def test_a_nose_that_the_detector_takes_for_a_face_is_not_the_face(photographs, 
     assert _crop_of(face, crops[2:]) is None
 
 
+def test_landmarks_are_found_beside_the_photographs_of_a_glob(photographs, predict):
+    source = PhotographFaces(f"{photographs}/k*.png", predict, "landmarks")
+    assert len(source) == 1 and (source[0]["confidence"] == 1).all()
+
+
 def test_a_landmark_file_of_other_photographs_is_refused(photographs, predict, tmp_path):
     content = {"files": ["other.png"], "landmarks": [known_points().tolist()]}
     (tmp_path / "landmarks.json").write_text(json.dumps(content))

@@ -109,6 +109,15 @@ def test_what_was_hidden_has_the_models_colors_in_the_photographs_tone(place, ti
     assert np.quantile(inside, 0.05) > 40 and np.quantile(inside, 0.9) < 140
 
 
+def test_what_was_hidden_of_a_bright_face_is_white_at_most(place, tiny_model):
+    shades = np.linspace(0.7, 1.4, tiny_model.num_vertices, dtype=np.float32)
+    spotted = tiny_model.replace(mean_reflectance=jnp.repeat(shades[:, None], 3, axis=1))
+    bright = np.full((HEIGHT, WIDTH, 3), 250, np.uint8)
+    face = place(bright, rotation=jnp.array([0.0, 0.7, 0.0]))
+    after = editing.repose(face.params, jnp.array([0.4, 0.0, 0.0]))
+    assert edited_photograph(face, after, spotted).min() > 100  # nothing has wrapped to black
+
+
 def test_a_morph_dissolves_one_skin_into_the_other(place, tiny_model, inner):
     red, blue = (np.full((HEIGHT, WIDTH, 3), c, np.uint8) for c in ([100, 0, 0], [0, 0, 100]))
     face, other = place(red), place(blue)

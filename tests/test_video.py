@@ -16,10 +16,12 @@ from scipy.spatial.transform import Rotation
 from test_gltf import khronos_report, read_glb
 
 import mofa_jax
-from mofa_jax import extras
+from mofa_jax import extras, reconstruct_video
 from mofa_jax.clip import Clip, ClipFileError, load_clip, one_identity, save_clip
-from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.data.faces.crop import crop_from_box, transform_points
+from mofa_jax.data.faces.detectors import FaceDetector
 from mofa_jax.errors import InputError
+from mofa_jax.export.video import video_writer
 from mofa_jax.head_motion import animation, placed, places, smoothed
 from mofa_jax.live import LiveFace, show_camera
 from mofa_jax.renderer import compiled_render
@@ -33,7 +35,7 @@ CORNERS = {
     48: (203, 140),
     54: (247, 139),
 }  # see test_trained_encoder
-RATE, BLACK = 25, (10, 11)
+RATE, BLACK = 25, (10, 11, 19)
 
 
 def random_clip(model, count=6, seed=0):
@@ -167,7 +169,7 @@ def motion(t):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """A clip of the moving astronaut with sound and two black frames; a broken one beside it."""
+    """A clip of the moving astronaut with sound and three black frames; a broken one beside it."""
     folder = tmp_path_factory.mktemp("video")
     image = skimage.data.astronaut()
     with av.open(str(folder / "clip.mp4"), "w") as container:
@@ -196,7 +198,7 @@ def test_a_broken_video_is_one_sentence_and_the_others_go_on(results):
     done, output, _ = results
     assert done.returncode == 0, done.stderr
     assert "broken.mp4: no frame can be read" in done.stderr and "Traceback" not in done.stderr
-    assert "a face in 18 of 20 frames" in done.stdout
+    assert "a face in 17 of 20 frames" in done.stdout
     assert {file.name for file in output.iterdir()} == {"clip.overlay.mp4", "clip.glb", "clip.npz"}
 
 
@@ -239,6 +241,41 @@ def test_the_animated_face_passes_khronos(results):
     assert report["issues"]["numErrors"] == report["issues"]["numWarnings"] == 0
 
 
+@pytest.mark.parametrize(
+    ("container", "codec", "rate", "layout"),
+    [("avi", "pcm_s16le", 44_100, "mono"), ("flac", "flac", 192_000, "stereo"),
+     ("mkv", "pcm_s16le", 48_000, "7.1(wide)")],
+)  # fmt: skip
+def test_sound_is_kept_whatever_its_rate_and_channels(tmp_path, container, codec, rate, layout):
+    source, written = tmp_path / f"a.{container}", tmp_path / "b.mp4"
+    with av.open(str(source), "w") as file:
+        track = file.add_stream(codec, rate=rate, layout=layout)
+        tone = (9000 * np.sin(np.arange(rate) * 0.05)).astype(np.int16)
+        channels = av.AudioLayout(layout).nb_channels
+        for piece in np.split(tone, 100):
+            sound = av.AudioFrame.from_ndarray(np.repeat(piece, channels)[None], "s16", layout)
+            sound.sample_rate = rate
+            file.mux(track.encode(sound))
+        file.mux(track.encode(None))
+    with video_writer(written, (32, 32), 25.0, sound_of=source) as append:
+        for _ in range(25):
+            append(np.zeros((32, 32, 3), np.uint8))
+    with av.open(str(written)) as file:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+        assert file.streams.audio[0].rate == 48_000 and len(heard) == pytest.approx(48_000, rel=0.1)
+        assert 0.1 < np.abs(heard).max() <= 1
+
+
+def test_a_video_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
+    def failing(predict, path, stem, smooth):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(reconstruct_video, "reconstruct_video", failing)
+    named = {tmp_path / "a.mp4": "a", tmp_path / "b.mp4": "b"}
+    assert reconstruct_video.reconstruct_videos(None, named, tmp_path, True) == (0, 2)
+    assert f"failed: {tmp_path / 'b.mp4'}: two lines\n" in capsys.readouterr().err
+
+
 def live(*options):
     command = [sys.executable, "-m", "mofa_jax.reconstruct", "--port=8471", *options]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -248,6 +285,7 @@ def live(*options):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--host=0.0.0.0", "a.mp4"), "--host is of the page of a --camera"),
         (("--camera=0", "--output=a"), "--mesh, --output: a camera cannot"),
         (("--nosame_person", "a.mp4", "b.MOV"), "--mesh, --same_person: videos cannot"),
     ],
@@ -288,6 +326,18 @@ def test_a_face_whose_model_lacks_landmarks_is_followed_in_one_square():
     tracker = Tracker(dataclasses.replace(predict, model=model))
     first, second = (tracker.follow(image).crop.to_photograph for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_an_encoder_of_the_detectors_squares_gets_them_in_every_frame():
+    predict, image = mofa_jax.load_for_inference(), skimage.data.astronaut()
+    predict.config.data.crop, predict.config.data.augmentation.shift = "haar", 0.0
+    tracker = Tracker(predict)
+    tracker.follow(image)
+    moved = cv2.warpAffine(image, np.array([[1.0, 0, 25], [0, 1, 10]]), image.shape[1::-1])
+    square = crop_from_box(moved, FaceDetector().detect(moved)[0], 240).to_photograph
+    followed = tracker.follow(moved).crop.to_photograph
+    np.testing.assert_allclose(followed, square, atol=3)  # found in a smaller picture
 
 
 @pytest.mark.slow

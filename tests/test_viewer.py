@@ -17,9 +17,11 @@ from test_parameter_file import saved_face
 
 import mofa_jax
 from mofa_jax.data.sources.images import decode_photograph
+from mofa_jax.errors import InputError
 from mofa_jax.pictured_face import PicturedFace
 from mofa_jax.viewer import drawing
 from mofa_jax.viewer.controls import controls_of
+from mofa_jax.viewer.server import check_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -127,6 +129,19 @@ def test_parameters_name_the_photograph_that_shows_their_face(tiny_model, face):
     for params, photograph in ((face.params, "/photographs/a.jpg"), (other, "face.png")):
         _, content = drawing.parameters_file(face, params, tiny_model)
         assert json.loads(content)["photograph"] == photograph
+
+
+def test_parameters_of_a_face_without_a_file_name_the_saved_picture(tiny_model, face):
+    face = PicturedFace(dataclasses.replace(face.saved, photograph=None), face.photograph)
+    _, content = drawing.parameters_file(face, face.params, tiny_model)
+    assert json.loads(content)["photograph"] == "face.png"
+
+
+def test_an_address_of_another_machine_is_refused():
+    pytest.importorskip("viser", reason="the viewer needs viser")
+    check_server("127.0.0.1")
+    with pytest.raises(InputError, match=r"--host=192\.0\.2\.1: this machine has no such address"):
+        check_server("192.0.2.1")  # set aside for examples by RFC 5737
 
 
 def test_without_viser_the_command_says_how_to_get_it():

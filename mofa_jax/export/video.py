@@ -24,6 +24,7 @@ except ImportError:
 
 _logger = logging.getLogger(__name__)
 _QUALITY = {"crf": "20", "preset": "superfast"}
+_SOUND_RATE = 48_000  # Hz, which every player knows; AAC does not take every track's own
 
 
 class VideoWriteError(InputError):
@@ -57,7 +58,7 @@ def video_writer(
       path: the file.
       size: (H, W); an odd side loses its last row or column.
       rate: frames a second.
-      sound_of: a media file whose first sound track is kept, if it has one, as AAC.
+      sound_of: a media file whose first sound track is kept, if it has one, as AAC, mono or stereo.
 
     Raises:
       VideoWriteError: see `check_writer`.
@@ -93,7 +94,8 @@ def _copy_sound(container: Any, path: str | os.PathLike) -> Iterator[float]:
             if not source.streams.audio:
                 return
             track = source.streams.audio[0]
-            stream = container.add_stream("aac", rate=track.rate, layout=track.layout.name)
+            layout = "mono" if track.layout.nb_channels == 1 else "stereo"
+            stream = container.add_stream("aac", rate=_SOUND_RATE, layout=layout)
             yield 0.0
             with contextlib.suppress(av.FFmpegError):  # where it is damaged
                 for frame in source.decode(track):

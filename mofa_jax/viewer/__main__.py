@@ -3,31 +3,29 @@
 It needs viser: pip install -r requirements-viewer.txt
 """
 
-import sys
 from collections.abc import Sequence
 
 import skimage.data
 from absl import app, flags
 
 from mofa_jax.errors import errors_as_sentences
-from mofa_jax.extras import install_command
 from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.pictured_face import FaceLoader
 from mofa_jax.processes import configure_logging, keep_compiled_programs
+from mofa_jax.viewer.server import check_server
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 2:
         raise app.UsageError("give one photograph, or one .json file, or nothing")
-    try:
-        import viser
-    except ImportError:
-        sys.exit(f"error: the viewer needs viser; {install_command('viewer')}")
-    from mofa_jax.viewer.page import Page
-
     configure_logging()
     keep_compiled_programs()
     with errors_as_sentences(f"port {_PORT.value}"):
+        check_server(_HOST.value)
+        import viser
+
+        from mofa_jax.viewer.page import Page
+
         loader = FaceLoader(_WORKDIR.value, _FACE_MODEL.value, _REFINE.value)
         face = loader.load(argv[1]) if argv[1:] else loader.find(skimage.data.astronaut())
         server = viser.ViserServer(_HOST.value, _PORT.value, "mofa_jax", verbose=False)

@@ -94,10 +94,12 @@ def picture_file(face: PicturedFace, params: FaceParams, model: FaceModel) -> tu
 def parameters_file(face: PicturedFace, params: FaceParams, model: FaceModel) -> tuple[str, bytes]:
     """The edited code, for `load_parameters`: a JSON file's ending and content.
 
-    The photograph of a code that has changed is that of `picture_file`, beside the JSON file.
+    The photograph of a code that has changed, or of a face without a photograph's file, is that of
+    `picture_file`, beside the JSON file.
     """
     saved = dataclasses.replace(face.saved, params=params)
-    if not np.array_equal(params.to_code(), face.params.to_code()):
+    changed = not np.array_equal(params.to_code(), face.params.to_code())
+    if changed or saved.photograph is None:
         saved = dataclasses.replace(saved, photograph=f"{STEM}.{_PICTURE_KIND}")
     return _written(lambda stem: save_parameters(f"{stem}.json", saved))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -137,8 +138,9 @@ class Recipe:
 
 
 def _known_landmarks(file: str, path: str) -> str:
-    """The landmark file: the one that is given, else that in a folder of photographs, if any."""
-    if not file and os.path.isdir(path):
+    """The landmark file: the one that is given, else that in the folder of the photographs, if
+    any."""
+    if not file and (os.path.isdir(path) or glob.has_magic(path)):
         file = find_landmark_file(path) or ""
     return os.fspath(file)
 

@@ -65,9 +65,13 @@ class LandmarkTable:
         return self.faces.get(name.as_posix(), self.faces.get(name.name, ()))
 
 
-def find_landmark_file(folder: str | os.PathLike[str]) -> Path | None:
-    """Return the `landmarks.json` or `landmarks.npz` of a folder, None if it has neither."""
-    candidates = [Path(folder) / name for name in FILE_NAMES]
+def find_landmark_file(photographs: str | os.PathLike[str]) -> Path | None:
+    """Return the `landmarks.json` or `landmarks.npz` of a folder, or of the one that a file or a
+    glob begins with; None if it has neither."""
+    folder = Path(photographs)
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    candidates = [folder / name for name in FILE_NAMES]
     return next((path for path in candidates if path.is_file()), None)
 
 
