@@ -183,13 +183,13 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("give photographs, videos, folders or globs, or --camera alone")
     live = _CAMERA.value is not None
     of_photographs = (_MESH, _REFINE, _SAME_PERSON, *([_OUTPUT] if live else []))
-    for flag in (_HOST, _PORT):
-        if flag.present and not live:
-            raise app.UsageError(f"--{flag.name} is of the page of a --camera; leave it out")
     unused = ", ".join(f"--{flag.name}" for flag in of_photographs if flag.present)
     if unused and all(Path(name).suffix.lower() in video.EXTENSIONS for name in argv[1:]):
         source = "a camera" if live else "videos"
         raise app.UsageError(f"{unused}: {source} cannot be reconstructed so; leave it out")
+    for flag in (_HOST, _PORT):
+        if flag.present and not live:
+            raise app.UsageError(f"--{flag.name} is of the page of a --camera; leave it out")
     configure_logging()
     keep_compiled_programs()
     steps = PERSON_STEPS if _SAME_PERSON.value else REFINE_STEPS

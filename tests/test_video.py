@@ -285,7 +285,7 @@ def live(*options):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--host=0.0.0.0", "a.mp4"), "--host is of the page of a --camera"),
+        (("--host=0.0.0.0", "a.jpg"), "--host is of the page of a --camera"),
         (("--camera=0", "--output=a"), "--mesh, --output: a camera cannot"),
         (("--nosame_person", "a.mp4", "b.MOV"), "--mesh, --same_person: videos cannot"),
     ],
