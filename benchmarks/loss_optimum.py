@@ -33,7 +33,9 @@ from mofa_jax.patches import surface_patches
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/compact_unsupervised.py", "Its loss.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of the encoder; the one in the box if not given.")
 _CORPUS = flags.DEFINE_string("corpus", None, "A prepared corpus with landmarks.", required=True)
-_FACES = flags.DEFINE_integer("faces", 32, "How many faces, spread over the training split.")
+_FACES = flags.DEFINE_integer(
+    "faces", 32, "How many faces, spread over the training split: a multiple of 16.", lower_bound=16
+)
 _STEPS = flags.DEFINE_integer("steps", 80, "Of Adam, for each.")
 _FREE = flags.DEFINE_list("free", list(CODE_SPREAD), "The parts of the codes that are free.")
 _RATE = flags.DEFINE_float("rate", 0.03, "Of Adam, in units of how far faces' codes spread.")

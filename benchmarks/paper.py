@@ -98,8 +98,8 @@ EXPERIMENTS = (
             "the encoder in the box, FRL": "built_in.frl",
         },
         {
-            "AlexNet, surrogate": "An H200 was lost at step 60,700 of 200,000: 3.72 px and 0.119 at "
-            "step 60,000, see [gpu.md](gpu.md).",
+            "AlexNet, surrogate": "An H200 was lost at step 60,700 of 200,000: 3.72 px and 0.119 "
+            "at step 60,000, see [gpu.md](gpu.md).",
             "VGG-Face, no labels": _NEEDS_GPU,
             "VGG-Face, surrogate": _NEEDS_GPU,
         },

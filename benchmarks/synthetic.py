@@ -1,6 +1,6 @@
 """Synthetic faces: images a second, the time of 100,000, and what each piece takes.
 
-    python benchmarks/synthetic.py --batch=1,16,50 --runs=10
+    python -m benchmarks.synthetic --batch=1,16,50 --runs=10
 
 Medians on JAX's default device, of wall time and of processor time over all threads.
 """

@@ -106,7 +106,7 @@ def _reconstructed(
         for prediction in predictions:
             try:
                 photograph = read_photograph(prediction.photograph)
-                box = _face_box(prediction, photograph, detector)
+                box = _face_box(prediction, photograph, detector, predict.knows_moved_squares)
                 yield (prediction, crop_from_box(photograph, box, size)), photograph
             except InputError as error:
                 failed.append((prediction, error))
@@ -123,11 +123,24 @@ def _reconstructed(
     yield from failed
 
 
-def _face_box(prediction: Prediction, photograph: np.ndarray, detector: TwoDetectors) -> np.ndarray:
-    """The benchmark's box (x, y, w, h) of the face, or where it gives none the largest found."""
+def _face_box(
+    prediction: Prediction, photograph: np.ndarray, detector: TwoDetectors, knows_moved: bool
+) -> np.ndarray:
+    """The benchmark's box (x, y, w, h) of the face, or where it gives none the largest found.
+
+    The benchmark's is of another detector: `Predictor.settled` cuts out again if need be, but not
+    for an encoder that knows our detector's squares alone, which gets the one about the same face.
+    """
+    given = None
     if prediction.box is not None and prediction.box.is_file():
-        return read_box(prediction.box)  # of another detector: `settled` cuts out again if need be
+        given = read_box(prediction.box)
+        if knows_moved:
+            return given
     boxes = detector.detect(photograph)
+    if given is not None:
+        middles = boxes[:, :2] + boxes[:, 2:] / 2 - (given[:2] + given[2:] / 2)
+        boxes = boxes[(np.abs(middles) < given[2:] / 2).all(axis=1)]
+        return boxes[0] if len(boxes) else given
     if not len(boxes):
         raise FaceError(f"{prediction.photograph}: no face was found")
     return boxes[0]

@@ -1,14 +1,13 @@
 """Imports a published face model: `python -m mofa_jax.import_model KIND SOURCE OUTPUT.npz`."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mofa_jax.errors import InputError
+from mofa_jax.errors import errors_as_sentences
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.arrays import UNITS, ArrayFormat, read_arrays
 from mofa_jax.face_models.assemble import Assembly, assemble
@@ -34,7 +33,7 @@ class Kind:
 
 def _bfm2009(source: Path, options: argparse.Namespace) -> RawModel:
     landmarks = _given_landmarks(options)
-    return read_bfm2009(source, options.expression, landmarks, options.keep_all)
+    return read_bfm2009(source, options.expression, landmarks, options.keep_all, options.seed)
 
 
 def _npz(source: Path, options: argparse.Namespace) -> RawModel:
@@ -141,8 +140,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         parser.error(
             f"--{given[0]} is of kind npz; kind {options.kind} is read as it was published"
         )
-    if (options.subdivide or 0) < 0:
-        parser.error(f"--subdivide is {options.subdivide}; give a number of steps, 0 or more")
+    for name in ("subdivide", "num_shape", "num_expression", "num_reflectance"):
+        if (getattr(options, name) or 0) < 0:
+            flag = name.replace("_", "-")
+            parser.error(f"--{flag} is {getattr(options, name)}; give a number, 0 or more")
     return options
 
 
@@ -215,16 +216,17 @@ def _pair(text: str) -> tuple[str, str]:
     return ours, theirs
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; 0 if the model was written."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
     options = parse_arguments(arguments)
-    try:
-        model, notes = import_model(options.kind, options.source, options)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        model.save(options.output)
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with errors_as_sentences(options.output):
+        _import_and_show(options)
+
+
+def _import_and_show(options: argparse.Namespace) -> None:
+    model, notes = import_model(options.kind, options.source, options)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    model.save(options.output)
     for note in notes:
         print(f"- {note}")
     sizes = ", ".join(map(str, model.code_sizes))
@@ -236,8 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sheet = options.output.with_suffix(".png")
         save_model_sheet(model, sheet, options.seed)
         print(f"{sheet}: contact sheet")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,7 +21,7 @@ from mofa_jax.autoencoder import check_loss
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints, check_face_model
 from mofa_jax.data.feeds.device_batch import DeviceBatches
-from mofa_jax.data.feeds.pipeline import open_data, open_split
+from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
@@ -59,21 +59,21 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     """`train_and_evaluate`, after the experiment that `config.start` holds, if any.
 
     That one runs in `<workdir>/start`, with the same seed, face model, camera and encoder, unless
-    `config.encoder.pretrained` names where to start from or this run has begun already. Where the
-    decoder is a learned one that is held fixed, the same holds of `config.decoder.pretrained`, and
-    the encoder of the start is its own.
+    `config.encoder.pretrained` names a run to start from or this run has begun already; weights of
+    a file are what the start begins with. Where the decoder is a learned one that is held fixed,
+    the same holds of `config.decoder.pretrained`, and the encoder of the start is its own.
     """
     initialize_processes()
     workdir = Path(workdir)
     begun = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
     config = config.copy_and_resolve_references()
     started = config.decoder if config.decoder.name == "convolutional_fixed" else config.encoder
-    if config.start and not started.pretrained:
+    if config.start and not os.path.isdir(started.pretrained):
         start = config.start.copy_and_resolve_references()
         for shared in ("seed", "face_model", "camera"):
             start[shared] = config[shared]
         if started is config.encoder:
-            for shared in ("name", "variant", "dtype"):
+            for shared in ("name", "variant", "dtype", "pretrained"):
                 start.encoder[shared] = config.encoder[shared]
         if not begun:
             _check_before_start(config, workdir)
@@ -84,12 +84,19 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
 
 
 def _check_before_start(config: ConfigDict, workdir: Path) -> None:
-    """Refuses what would end the experiment after the hours of its start."""
+    """Refuses what would end the experiment after the hours of its start.
+
+    Raises:
+      InputError: of any kind, as `train_and_evaluate`.
+    """
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
     check_loss(config.loss, cam)
     make_optimizer(config.optimizer, config.num_steps, model)
     _steps_at_once(config)
-    open_split(config, "eval", model, cam, workdir)
+    config = config.copy_and_resolve_references()
+    if config.data.device_cache in ("on", "auto"):
+        config.data.device_cache = "off"  # nothing is filled yet
+    open_data(config, model, cam, workdir).train.close()
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:
@@ -111,6 +118,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     initialize_processes()
     workdir = Path(os.path.abspath(workdir))
     workdir.mkdir(parents=True, exist_ok=True)
+    config = config.copy_and_resolve_references()
+    if os.path.isfile(config.face_model):  # to be found from other folders
+        config.face_model = os.path.abspath(config.face_model)
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
     check_loss(config.loss, cam)
     learner = make_learner(config, model, cam)
@@ -179,10 +189,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
                         break
             checkpoints.wait()
             data.report(_logger)
-            if stop.requested:
+            (stopped,) = agree([stop.requested], step=0, period=1)  # if one process is, all are
+            if stopped:
                 done = int(state.step)
                 _logger.warning("Stopped by a signal; the checkpoint of step %d is saved.", done)
-            return None if stop.requested else errors
+            return None if stopped else errors
 
 
 def make_train_steps(objective: Callable, optimizer: optax.GradientTransformation) -> Callable:

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mofa_jax.encoders import make_encoder
+from configs import default
+from mofa_jax.encoders import encoder_from_config, make_encoder
 from mofa_jax.encoders.layers import Conv, conv2d, local_response_norm, max_pool, preprocess
+from mofa_jax.errors import InputError
 
 SLIM = [
     ("alexnet", {"width": 1 / 16}),
@@ -105,6 +107,13 @@ def test_hidden_layers_start_with_he_variance():
 def test_an_unknown_encoder_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r'no encoder "resnet".*"alexnet".*"vgg_face"'):
         make_encoder("resnet", 257)
+
+
+def test_numbers_of_an_unknown_type_are_refused():
+    config = default.get_config().encoder
+    config.dtype = "bf16"
+    with pytest.raises(InputError, match=r"encoder\.dtype is 'bf16'; choose float32 or bfloat16"):
+        encoder_from_config(config, 257)
 
 
 def test_an_unknown_variant_of_alexnet_is_refused_with_the_known_ones():

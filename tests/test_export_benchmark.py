@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import jax
@@ -20,7 +21,7 @@ from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.errors import InputError
-from mofa_jax.export_benchmark import export_benchmark
+from mofa_jax.export_benchmark import _face_box, export_benchmark
 from mofa_jax.inference import Predictor
 from mofa_jax.params import code_size
 
@@ -127,6 +128,22 @@ def test_now_gets_neutral_whole_meshes_and_seven_landmarks(
     assert "IMG_0103.jpg: no face was found" in printed.err
     assert "IMG_0104.jpg: there is no such file" in printed.err
     assert "2 of 4 photographs have a mesh" in printed.out
+
+
+@pytest.mark.parametrize("knows_moved", [True, False])
+def test_an_encoder_of_the_detectors_squares_gets_the_detectors_box(tmp_path, knows_moved):
+    """Of the same face as the benchmark's, if it finds that."""
+    found = np.array([[300.0, 300, 90, 90], [105, 95, 100, 100]], np.float32)
+    given, elsewhere = {"left": 90, "top": 80, "right": 210, "bottom": 230}, {
+        "left": 500, "top": 0, "right": 600, "bottom": 90,
+    }  # fmt: skip
+    detector = SimpleNamespace(detect=lambda image: found)
+    boxes = []
+    for name, sides in (("a", given), ("b", elsewhere)):
+        write_box(tmp_path / name / "box.npy", **sides)
+        prediction = SimpleNamespace(photograph="a.jpg", box=tmp_path / name / "box.npy")
+        boxes.append(_face_box(prediction, None, detector, knows_moved).tolist())
+    assert boxes == [[90, 80, 120, 150] if knows_moved else [105, 95, 100, 100], [500, 0, 100, 90]]
 
 
 def test_the_same_command_again_writes_only_what_is_missing(now, predict, tmp_path):

@@ -25,7 +25,7 @@ from mofa_jax.data.corpora.recipe import Recipe, RecipeError, landmark_stamp
 from mofa_jax.data.corpora.record import open_corpus
 from mofa_jax.data.corpora.staging import Chunk, stage
 from mofa_jax.data.sources import items as sources
-from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items
+from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items, read_pictures
 from mofa_jax.data.sources.landmark_files import read_landmark_file
 from mofa_jax.errors import InputError
 
@@ -513,6 +513,46 @@ def test_tfds_data_sets_are_sources(tmp_path, monkeypatch):
     found = [r for s in ("train", "eval") for r in records(folder, s)]
     assert len(found) == 8
     assert {r["group"].decode() for r in found} == {f"person {i}" for i in range(4)}
+
+
+def test_a_damaged_record_is_counted_and_ends_nothing(tmp_path):
+    builder = Lfw(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    (file,) = Path(builder.data_dir).glob("*array_record*")
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    file.write_bytes(content)
+    config = config_of(builder.data_dir, lfw_tfds, eval_fraction=0.0, eval_count=1)
+    folder = prepare_quietly(config, tmp_path / "out")
+    kept = sum(len(records(folder, split)) for split in ("train", "eval"))
+    report = (folder / "left_out.csv").read_text()
+    assert 0 < kept < 8 and report.count("the record is damaged") == 8 - kept
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"person": "typo"}, "source.person is 'typo', but its records have image, label"),
+        ({"image": "typo"}, "typo"),
+        ({"group_file": "people.txt"}, "group_file has no effect on kind tfds"),
+        ({"kind": "photographs", "person": "label"}, "source.person has no effect on kind photo"),
+    ],
+)
+def test_fields_that_a_data_set_does_not_have_are_refused(tmp_path, change, reason):
+    builder = Lfw(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    with pytest.raises(SourceError, match=reason):
+        list_items(Source(**{"path": str(builder.data_dir), "kind": "tfds"} | change))
+
+
+def test_a_file_of_a_list_that_is_gone_is_an_item_like_others(people, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{people / 'p1/p1_0.png'}\n{people / 'p1/gone.png'}\n")
+    there, gone = sorted(list_items(Source(path=f"@{listed}")), key=lambda item: -item.stamp[0])
+    assert (there.name, gone.name) == ("p1_0.png", "gone.png")
+    with pytest.raises(InputError, match=r"gone\.png: there is no such file"):
+        next(read_pictures(gone, Source(path=f"@{listed}")))
 
 
 def test_lists_and_tables_of_people_are_read(people, tmp_path):

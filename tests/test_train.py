@@ -28,6 +28,7 @@ from mofa_jax.data.feeds import streamed
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders.layers import code_layer
 from mofa_jax.errors import InputError
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.params import code_size
 from mofa_jax.train import make_train_steps
 
@@ -460,6 +461,49 @@ def test_unusable_photographs_are_named_before_the_start(config, tmp_path, monke
     config.data.path = str(tmp_path / "nothing")
     with pytest.raises(InputError, match="nothing"):
         training.run_experiment(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("data.device_cache", "yes", "device_cache is 'yes'"),
+        ("data.num_eval", 0, "num_eval is 0"),
+        ("data.augmentation.flip", 2.0, "flip"),
+        ("loss.code", 1.0, "loss.code is 1"),
+        ("batch_size", 3, "batch"),
+    ],
+)
+def test_unusable_settings_are_named_before_the_start(
+    config, tmp_path, monkeypatch, field, value, reason
+):
+    config.start = config.copy_and_resolve_references()
+    monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=reason):
+        training.run_experiment(config, tmp_path / "run")
+
+
+def test_the_start_begins_with_the_weights_of_a_file(config, tmp_path, monkeypatch):
+    config.start = config.copy_and_resolve_references()
+    config.encoder.pretrained = "vgg.caffemodel"
+    begun = []
+    monkeypatch.setattr(
+        training,
+        "train_and_evaluate",
+        lambda config, workdir: begun.append(config.encoder.pretrained) or {},
+    )
+    training.run_experiment(config, tmp_path)
+    assert begun == ["vgg.caffemodel", str(tmp_path / "start")]
+
+
+def test_a_face_models_file_is_found_from_other_folders(config, tmp_path, monkeypatch):
+    config.num_steps = 1
+    load_face_model(config.face_model).save(tmp_path / "mine.npz")
+    monkeypatch.chdir(tmp_path)
+    config.face_model = "mine.npz"
+    training.train_and_evaluate(config, tmp_path / "run")
+    monkeypatch.chdir("/")
+    assert mofa_jax.load_for_inference(tmp_path / "run").model.num_vertices > 0
 
 
 def test_what_is_due_every_zero_steps_is_refused(config, tmp_path):

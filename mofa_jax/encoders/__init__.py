@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from mofa_jax.errors import InputError
 
+_DTYPES = ("float32", "bfloat16")
 _ENCODERS = {
     "alexnet": (".alexnet", "AlexNet"),
     "compact": (".compact", "Compact"),
@@ -42,8 +43,10 @@ def encoder_from_config(config: ConfigDict, num_outputs: int) -> nn.Module:
     """The encoder that a config's `encoder` describes.
 
     Raises:
-      InputError: no encoder has this name.
+      InputError: no encoder has this name, or its numbers are of another type.
     """
+    if config.dtype not in _DTYPES:
+        raise InputError(f"encoder.dtype is {config.dtype!r}; choose {' or '.join(_DTYPES)}.")
     cls = _encoder_class(config.name)
     fields = {key: _hashable(config[key]) for key in config if key in cls.__annotations__}
     return cls(num_outputs=num_outputs, **fields)

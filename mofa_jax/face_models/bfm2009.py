@@ -34,6 +34,7 @@ def read_bfm2009(
     expression: Path | None = None,
     landmarks: np.ndarray | None = None,
     keep_all: bool = False,
+    seed: int = 0,
 ) -> RawModel:
     """A 01_MorphableModel.mat or BFM_model_front.mat, or the folder that holds one.
 
@@ -44,6 +45,7 @@ def read_bfm2009(
         beside the model.
       landmarks: [68] vertices of the file's mesh, to be used instead of those that are found.
       keep_all: all of 01_MorphableModel.mat, not the region that BFM_front_idx.mat names.
+      seed: of the expressions that are drawn from blendshapes (`blendshape_modes`).
 
     Raises:
       FaceModelError: a file is missing, damaged or does not fit the others.
@@ -68,7 +70,7 @@ def read_bfm2009(
     if "meanshape" in found:
         return model
     if expression is not None and expression.is_dir():
-        return _with_blendshapes(model, expression)
+        return _with_blendshapes(model, expression, seed)
     return _with_exp_pca(model, path, expression or path.with_name("Exp_Pca.bin"), keep_all)
 
 
@@ -180,7 +182,7 @@ def _front_region(model: RawModel, indices: Path, info: Path) -> RawModel:
     )
 
 
-def _with_blendshapes(model: RawModel, folder: Path) -> RawModel:
+def _with_blendshapes(model: RawModel, folder: Path, seed: int) -> RawModel:
     """Blendshapes as OBJ files on the model's own vertices, micrometers."""
     files = sorted(folder.glob("*.obj"))
     neutral = [path for path in files if path.stem.lower() in ("neutral", "shape_0")]
@@ -194,7 +196,7 @@ def _with_blendshapes(model: RawModel, folder: Path) -> RawModel:
     shapes = [
         read_obj_vertices(folder / f"{name}.obj", model.num_vertices) - rest for name in names
     ]
-    basis = blendshape_modes((np.stack(shapes, axis=-1) * _DM).astype(np.float32), names)
+    basis = blendshape_modes((np.stack(shapes, axis=-1) * _DM).astype(np.float32), names, seed)
     return replace(model, expression_basis=basis).noting(
         f"joined {len(names)} blendshapes of {folder.name} through plausible sparse expressions"
     )

@@ -79,6 +79,10 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     if config.data.num_eval < 1:
         raise InputError(f"data.num_eval is {config.data.num_eval}; give a number from 1 on.")
     if config.data.kind == "synthetic":
+        if config.data.mixture:
+            raise InputError(
+                "data.mixture names corpora, but data.kind is synthetic; leave out one."
+            )
         return _synthetic(config, model, cam)
     if config.loss.code > 0 and config.data.kind == "photographs":
         raise _codes_unknown(config.loss.code, model)
@@ -199,7 +203,8 @@ def _warn_of_preparation(data: ConfigDict, corpora: Mapping[str, Corpus]) -> Non
     """Says which fields of `data` do nothing, or not what they say, for prepared corpora."""
     if data.kind != "tfds":
         return
-    unused = [key for key in ("landmarks", "only_clean", "require_landmarks") if data[key]]
+    of_photographs = ("landmarks", "only_clean", "require_landmarks", "group_pattern", "cache")
+    unused = [key for key in of_photographs if data[key]]
     if unused:
         _logger.warning(
             "Without effect on prepared corpora, which keep all of their faces: data.%s.",

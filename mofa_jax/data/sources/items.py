@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
 import hashlib
 import os
 import re
@@ -17,12 +18,13 @@ import tensorflow_datasets as tfds
 from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import (
     EXTENSIONS,
+    PhotographError,
     decode_photograph,
     list_files,
     read_photograph,
     root_of,
 )
-from mofa_jax.errors import InputError
+from mofa_jax.errors import InputError, one_line
 
 KINDS = ("photographs", "videos", "tfds")
 UNITS = {"photographs": "photograph", "videos": "video", "tfds": "record"}  # one of each
@@ -71,6 +73,13 @@ class Source:
             )
         if self.every < 1:
             raise SourceError(f"source.every is {self.every}; it must be at least 1")
+        of_files = self.group_pattern or self.group_file
+        if (of_files and self.kind == "tfds") or (self.person and self.kind != "tfds"):
+            fields = "source.person" if self.person else "source.group_pattern and group_file"
+            other = "source.group_pattern or group_file" if self.person else "source.person"
+            raise SourceError(
+                f"{fields} has no effect on kind {self.kind}; say who is shown by {other}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +159,8 @@ def group_rank(seed: int, group: str) -> float:
 
 def _list_files(source: Source) -> list[Item]:
     extensions = video.EXTENSIONS if source.kind == "videos" else EXTENSIONS
-    paths = list_files(_patterns(source), extensions, UNITS[source.kind])
+    patterns, gone = _patterns(source)
+    paths = sorted({*list_files(patterns, extensions, UNITS[source.kind]), *gone}, key=str)
     root = root_of(source.path, paths)
     group_of = _grouping(source)
     items = []
@@ -160,15 +170,20 @@ def _list_files(source: Source) -> list[Item]:
     return items
 
 
-def _patterns(source: Source) -> str | list[str]:
+def _patterns(source: Source) -> tuple[str | list[str], list[Path]]:
+    """What `list_files` takes, and those of a list's files that are not there: items like others,
+    which cannot be read."""
     if not source.path.startswith("@"):
-        return source.path
+        return source.path, []
     file = Path(source.path[1:])
     try:
         lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError as error:
         raise SourceError(f"{file}: the list of files cannot be read ({error.strerror})") from error
-    return [str(file.parent / line.strip()) for line in lines if line.strip()]
+    named = [str(file.parent / line.strip()) for line in lines if line.strip()]
+    gone = {name for name in named if not (os.path.lexists(name) or glob.has_magic(name))}
+    there = [name for name in named if name not in gone]
+    return (there, list(map(Path, gone))) if there else (named, [])
 
 
 def _text(name: str) -> str:
@@ -247,7 +262,14 @@ def _read_groups(file: Path) -> dict[str, str]:
 
 
 def _list_records(source: Source) -> list[Item]:
-    records = _open_records(source)
+    information, records = _open_records(source)
+    for field in ("image", "person"):
+        name = getattr(source, field)
+        if name and name not in information.features:
+            raise SourceError(
+                f"{source.path}: source.{field} is {name!r}, but its records have "
+                f"{', '.join(information.features)}; choose one of these"
+            )
     label = Path(source.path).name if os.path.isdir(source.path) else source.path
     return [
         Item(os.fsencode(source.path), name, name, record=i)
@@ -257,7 +279,10 @@ def _list_records(source: Source) -> list[Item]:
 
 
 def _read_record(item: Item, source: Source) -> Picture:
-    record = _open_records(source)[item.record]
+    try:
+        record = _open_records(source)[1][item.record]
+    except Exception as error:  # of a damaged file, in types of ArrayRecord's own
+        raise PhotographError(f"{item.name}: the record is damaged ({one_line(error)})") from error
     image = decode_photograph(record[source.image], item.name)
     group = item.group
     if source.person:
@@ -267,10 +292,10 @@ def _read_record(item: Item, source: Source) -> Picture:
 
 
 @functools.cache
-def _open_records(source: Source) -> Any:
-    """Return the records of a prepared TFDS data set, pictures still encoded."""
+def _open_records(source: Source) -> tuple[tfds.core.DatasetInfo, Any]:
+    """What a prepared TFDS data set says of itself, and its records, pictures still encoded."""
     decoders = {source.image: tfds.decode.SkipDecoding()}
-    return open_prepared(source.path, source.split, decoders=decoders)[1]
+    return open_prepared(source.path, source.split, decoders=decoders)
 
 
 def open_prepared(path: str, split: str, **how: Any) -> tuple[tfds.core.DatasetInfo, Any]:
