@@ -73,12 +73,14 @@ class Source:
             )
         if self.every < 1:
             raise SourceError(f"source.every is {self.every}; it must be at least 1")
-        of_files = self.group_pattern or self.group_file
-        if (of_files and self.kind == "tfds") or (self.person and self.kind != "tfds"):
-            fields = "source.person" if self.person else "source.group_pattern and group_file"
-            other = "source.group_pattern or group_file" if self.person else "source.person"
+        of_records, of_files = "source.person", "source.group_pattern or group_file"
+        if self.kind == "tfds" and (self.group_pattern or self.group_file):
             raise SourceError(
-                f"{fields} has no effect on kind {self.kind}; say who is shown by {other}"
+                f"{of_files} has no effect on kind tfds; say who it is by {of_records}"
+            )
+        if self.kind != "tfds" and self.person:
+            raise SourceError(
+                f"{of_records} has no effect on kind {self.kind}; say who it is by {of_files}"
             )
 
 
