@@ -76,11 +76,11 @@ class Source:
         of_records, of_files = "source.person", "source.group_pattern or group_file"
         if self.kind == "tfds" and (self.group_pattern or self.group_file):
             raise SourceError(
-                f"{of_files} has no effect on kind tfds; say who it is by {of_records}"
+                f"{of_files} has no effect on kind tfds; say who is shown by {of_records}"
             )
         if self.kind != "tfds" and self.person:
             raise SourceError(
-                f"{of_records} has no effect on kind {self.kind}; say who it is by {of_files}"
+                f"{of_records} has no effect on kind {self.kind}; say who is shown by {of_files}"
             )
 
 
@@ -270,7 +270,7 @@ def _list_records(source: Source) -> list[Item]:
         if name and name not in information.features:
             raise SourceError(
                 f"{source.path}: source.{field} is {name!r}, but its records have "
-                f"{', '.join(information.features)}; choose one of these"
+                f"{', '.join(sorted(information.features))}; choose one of these"
             )
     label = Path(source.path).name if os.path.isdir(source.path) else source.path
     return [
