@@ -3,8 +3,8 @@
 python main.py --config=configs/compact_synthetic.py --workdir=runs/compact_synthetic
 
 The faces smile, wear glasses and have hair before their foreheads, as people in photographs do.
-Measured on 2 CPU cores, 45 minutes (65 where other trainings shared them), two seeds: 3.8 and 4.0
-px, 7.5 mm and 0.137 on held-out rendered faces; 4.78 and 4.95 px and 0.173 on held-out photographs
+Measured on 2 CPU cores, 45 minutes (65 where other trainings shared them), three seeds: 3.8 to 4.0
+px, 7.6 mm and 0.137 on held-out rendered faces; 4.78 to 4.95 px and 0.174 on held-out photographs
 of LFW. With bare faces that do not smile 5.22 to 5.27 px after 2,400 steps; after 3,500 steps of 64
 of them, on an H200 (two and a half minutes), 4.42 px and 0.159: with --config.batch_size=64
 --config.num_steps=3500.

@@ -6,9 +6,9 @@ python main.py --config=configs/compact_unsupervised.py --workdir=runs/compact_u
 The rendered faces are those of compact_synthetic.py, in the workdir's folder start; the workdir of
 such a run that there is already is given by --config.encoder.pretrained=runs/compact_synthetic.
 
-Measured on 460 held-out photographs of LFW, two seeds, on 2 CPU cores: 4.78 and 4.95 px and 0.173
-after 45 minutes of rendered faces, 4.60 and 4.68 px and 0.161 after 13 more on photographs; 5.54
-and 5.58 px and 0.201 on lfpw_test. See docs/unsupervised.md.
+Measured on 460 held-out photographs of LFW, three seeds, on 2 CPU cores: 4.78 to 4.95 px and 0.174
+after 45 minutes of rendered faces, 4.64 to 4.69 px and 0.165 after 13 more on photographs; 5.54 to
+5.66 px and 0.204 on lfpw_test. See docs/unsupervised.md.
 """
 
 from ml_collections import ConfigDict
