@@ -45,7 +45,9 @@ from mofa_jax.provenance import provenance
 from mofa_jax.rasterizer import rasterize_ids
 
 _OUTPUT = flags.DEFINE_string("output", "runs/gpu", "Folder for gpu.json.")
-_PARTS = flags.DEFINE_list("parts", [], "Some of the parts; all of them if none is named.")
+_PARTS = flags.DEFINE_list(
+    "parts", [], "Some of the parts, or what their names begin with; all of them if none is named."
+)
 _SHORT = flags.DEFINE_bool("short", False, "Every part in its smallest form.")
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -254,7 +256,7 @@ def train(encoder: str) -> list[dict[str, Any]]:
     """The train step on faces that lie on the device, several in one dispatch."""
     cases = [case for case in _CASES if case.encoder == encoder]
     if _SHORT.value:
-        cases = [Case("compact", "float32", 2, 2)]
+        cases = [Case(encoder, "float32", 2, 2)]
     bandwidth, rows, start = _bandwidth(), [], time.perf_counter()
     programs = {}
     for case in cases:  # described by shapes: not all weights fit on the card together
@@ -515,14 +517,17 @@ def _wait(result: Any) -> None:
 
 
 def main(_):
-    unknown = ", ".join(sorted(set(_PARTS.value) - set(_EVERY_PART)))
-    if unknown:
-        sys.exit(f"error: --parts: there is no {unknown}; there are {', '.join(_EVERY_PART)}.")
+    wanted = [
+        name for name in _EVERY_PART if any(f"{name}_".startswith(f"{p}_") for p in _PARTS.value)
+    ]
+    for given in _PARTS.value:
+        if not any(f"{name}_".startswith(f"{given}_") for name in _EVERY_PART):
+            sys.exit(f"error: --parts={given}: there are {', '.join(_EVERY_PART)}.")
     path = Path(_OUTPUT.value) / "gpu.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(path.read_text()) if path.is_file() else {}
     for name, part in _EVERY_PART.items():
-        if name in results or (_PARTS.value and name not in _PARTS.value):
+        if name in results or (wanted and name not in wanted):
             continue
         start = time.perf_counter()
         try:

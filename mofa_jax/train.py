@@ -68,7 +68,11 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     begun = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
     config = config.copy_and_resolve_references()
     started = config.decoder if config.decoder.name == "convolutional_fixed" else config.encoder
-    if config.start and not os.path.isdir(started.pretrained):
+    if started is config.encoder:  # weights of a file are no run
+        given = os.path.isdir(started.pretrained)
+    else:
+        given = bool(started.pretrained)
+    if config.start and not given:
         start = config.start.copy_and_resolve_references()
         for shared in ("seed", "face_model", "camera"):
             start[shared] = config[shared]

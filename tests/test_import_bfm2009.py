@@ -215,7 +215,7 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     "file, key", [("facemodel_info.mat", "keypoints"), ("BFM_front_idx.mat", "idx")]
 )
-def test_indices_beyond_the_vertices_are_one_sentence(tmp_path, capsys, file, key):
+def test_indices_beyond_the_vertices_are_one_sentence(tmp_path, file, key):
     published = Published(tmp_path)
     published.write_front()
     content = scipy.io.loadmat(tmp_path / file)

@@ -548,9 +548,9 @@ def test_fields_that_a_data_set_does_not_have_are_refused(tmp_path, change, reas
 
 def test_a_file_of_a_list_that_is_gone_is_an_item_like_others(people, tmp_path):
     listed = tmp_path / "list.txt"
-    listed.write_text(f"{people / 'p1/p1_0.png'}\n{people / 'p1/gone.png'}\n")
+    listed.write_text(f"{people / 'p1/p1_0.png'}\n{people / 'gone.png'}\n")
     there, gone = sorted(list_items(Source(path=f"@{listed}")), key=lambda item: -item.stamp[0])
-    assert (there.name, gone.name) == ("p1_0.png", "gone.png")
+    assert (there.name, gone.name) == ("p1_0.png", "../gone.png")
     with pytest.raises(InputError, match=r"gone\.png: there is no such file"):
         next(read_pictures(gone, Source(path=f"@{listed}")))
 

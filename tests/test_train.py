@@ -496,6 +496,17 @@ def test_the_start_begins_with_the_weights_of_a_file(config, tmp_path, monkeypat
     assert begun == ["vgg.caffemodel", str(tmp_path / "start")]
 
 
+def test_a_decoder_that_is_not_there_is_not_trained_instead(config, tmp_path, monkeypatch):
+    config.start = config.copy_and_resolve_references()
+    config.decoder.name, config.decoder.pretrained = "convolutional_fixed", "/no/such/run"
+    begun = []
+    monkeypatch.setattr(
+        training, "train_and_evaluate", lambda config, workdir: begun.append(workdir) or {}
+    )
+    training.run_experiment(config, tmp_path)
+    assert begun == [tmp_path]
+
+
 def test_a_face_models_file_is_found_from_other_folders(config, tmp_path, monkeypatch):
     config.num_steps = 1
     load_face_model(config.face_model).save(tmp_path / "mine.npz")

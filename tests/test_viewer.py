@@ -1,8 +1,10 @@
 """The viewer without a browser: what its sliders change, what it draws and saves."""
 
+import contextlib
 import dataclasses
 import io
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +142,9 @@ def test_parameters_of_a_face_without_a_file_name_the_saved_picture(tiny_model, 
 def test_an_address_of_another_machine_is_refused():
     pytest.importorskip("viser", reason="the viewer needs viser")
     check_server("127.0.0.1")
+    if socket.has_ipv6:
+        with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+            check_server("::1")  # where this machine has it
     with pytest.raises(InputError, match=r"--host=192\.0\.2\.1: this machine has no such address"):
         check_server("192.0.2.1")  # set aside for examples by RFC 5737
 

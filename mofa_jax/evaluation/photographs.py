@@ -51,8 +51,8 @@ class PhotographFaces:
           predict: whose camera the crops are for.
           crop: "found", as `Predictor.faces` cuts out; "haar", squares about the detector's boxes;
             "landmarks", squares about the known landmarks.
-          landmark_file: by default the one in the folder; .pts files, and the .mat files of
-            AFLW2000-3D, are found anyway.
+          landmark_file: by default the one in the folder, or in that of a glob; .pts files, and
+            the .mat files of AFLW2000-3D, are found anyway.
           pixel_centers: where that file puts them, see `read_landmark_file`.
 
         Raises:

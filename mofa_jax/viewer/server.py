@@ -13,8 +13,10 @@ def check_server(host: str) -> None:
     if importlib.util.find_spec("viser") is None:
         raise InputError(f"the page needs viser; {install_command('viewer')}")
     try:
-        with socket.socket() as free:
-            free.bind((host, 0))
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as free:
+            free.bind(address)
     except OSError as error:
         raise InputError(
             f"--host={host}: this machine has no such address ({error.strerror}); give 127.0.0.1, "

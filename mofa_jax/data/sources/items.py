@@ -162,11 +162,11 @@ def group_rank(seed: int, group: str) -> float:
 def _list_files(source: Source) -> list[Item]:
     extensions = video.EXTENSIONS if source.kind == "videos" else EXTENSIONS
     patterns, gone = _patterns(source)
-    paths = sorted({*list_files(patterns, extensions, UNITS[source.kind]), *gone}, key=str)
+    paths = list_files(patterns, extensions, UNITS[source.kind])
     root = root_of(source.path, paths)
     group_of = _grouping(source)
     items = []
-    for path in paths:
+    for path in sorted({*paths, *gone}, key=str):
         name = _text(os.path.relpath(path, root)).replace(os.sep, "/")
         items.append(Item(os.fsencode(path), name, group_of(name), _stamp(path, source.kind)))
     return items

@@ -8,6 +8,7 @@ down, the center of the top-left pixel at (0.5, 0.5). Most files put pixel cente
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
 from pathlib import Path, PurePath
@@ -66,10 +67,10 @@ class LandmarkTable:
 
 
 def find_landmark_file(photographs: str | os.PathLike[str]) -> Path | None:
-    """Return the `landmarks.json` or `landmarks.npz` of a folder, or of the one that a file or a
-    glob begins with; None if it has neither."""
+    """Return the `landmarks.json` or `landmarks.npz` of a folder, or of the one that a glob begins
+    with; None if it has neither."""
     folder = Path(photographs)
-    while not folder.is_dir() and folder != folder.parent:
+    while glob.has_magic(os.fspath(folder)):
         folder = folder.parent
     candidates = [folder / name for name in FILE_NAMES]
     return next((path for path in candidates if path.is_file()), None)
