@@ -8,7 +8,8 @@ such a run that there is already is given by --config.encoder.pretrained=runs/co
 
 Measured on 460 held-out photographs of LFW, three seeds, on 2 CPU cores: 4.78 to 4.95 px and 0.174
 after 45 minutes of rendered faces, 4.64 to 4.69 px and 0.165 after 13 more on photographs; 5.54 to
-5.66 px and 0.204 on lfpw_test. See docs/unsupervised.md.
+5.66 px and 0.204 on lfpw_test; 4.58 and 5.34 px with 25 minutes on photographs of more people. See
+docs/unsupervised.md.
 """
 
 from ml_collections import ConfigDict
