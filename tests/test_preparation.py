@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -505,25 +506,30 @@ class Lfw(tfds.core.GeneratorBasedBuilder):
             yield i, {"label": f"person {i // 2}", "image": io.BytesIO(file.getvalue())}
 
 
-def test_tfds_data_sets_are_sources(tmp_path, monkeypatch):
-    builder = Lfw(data_dir=tmp_path, file_format="array_record")
+@pytest.fixture(scope="module")
+def lfw_set(tmp_path_factory):
+    """The folder of a prepared data set."""
+    builder = Lfw(data_dir=tmp_path_factory.mktemp("tfds"), file_format="array_record")
     builder.download_and_prepare()
-    config = config_of(builder.data_dir, lfw_tfds, eval_fraction=0.0, eval_count=1)
+    return builder.data_dir
+
+
+def test_tfds_data_sets_are_sources(lfw_set, tmp_path):
+    config = config_of(lfw_set, lfw_tfds, eval_fraction=0.0, eval_count=1)
     folder = prepare_quietly(config, tmp_path / "out")
     found = [r for s in ("train", "eval") for r in records(folder, s)]
     assert len(found) == 8
     assert {r["group"].decode() for r in found} == {f"person {i}" for i in range(4)}
 
 
-def test_a_damaged_record_is_counted_and_ends_nothing(tmp_path):
-    builder = Lfw(data_dir=tmp_path, file_format="array_record")
-    builder.download_and_prepare()
-    (file,) = Path(builder.data_dir).glob("*array_record*")
+def test_a_damaged_record_is_counted_and_ends_nothing(lfw_set, tmp_path):
+    damaged = shutil.copytree(lfw_set, tmp_path / "lfw" / "1.0.0")
+    (file,) = damaged.glob("*array_record*")
     content = bytearray(file.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 64] = bytes(64)
     file.write_bytes(content)
-    config = config_of(builder.data_dir, lfw_tfds, eval_fraction=0.0, eval_count=1)
+    config = config_of(damaged, lfw_tfds, eval_fraction=0.0, eval_count=1)
     folder = prepare_quietly(config, tmp_path / "out")
     kept = sum(len(records(folder, split)) for split in ("train", "eval"))
     report = (folder / "left_out.csv").read_text()
@@ -539,11 +545,9 @@ def test_a_damaged_record_is_counted_and_ends_nothing(tmp_path):
         ({"kind": "photographs", "person": "label"}, "source.person has no effect on kind photo"),
     ],
 )
-def test_fields_that_a_data_set_does_not_have_are_refused(tmp_path, change, reason):
-    builder = Lfw(data_dir=tmp_path, file_format="array_record")
-    builder.download_and_prepare()
+def test_fields_that_a_data_set_does_not_have_are_refused(lfw_set, change, reason):
     with pytest.raises(SourceError, match=reason):
-        list_items(Source(**{"path": str(builder.data_dir), "kind": "tfds"} | change))
+        list_items(Source(**{"path": str(lfw_set), "kind": "tfds"} | change))
 
 
 def test_a_file_of_a_list_that_is_gone_is_an_item_like_others(people, tmp_path):
