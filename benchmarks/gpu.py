@@ -517,12 +517,12 @@ def _wait(result: Any) -> None:
 
 
 def main(_):
-    wanted = [
-        name for name in _EVERY_PART if any(f"{name}_".startswith(f"{p}_") for p in _PARTS.value)
-    ]
+    wanted = set()
     for given in _PARTS.value:
-        if not any(f"{name}_".startswith(f"{given}_") for name in _EVERY_PART):
+        named = {name for name in _EVERY_PART if f"{name}_".startswith(f"{given}_")}
+        if not named:
             sys.exit(f"error: --parts={given}: there are {', '.join(_EVERY_PART)}.")
+        wanted |= named
     path = Path(_OUTPUT.value) / "gpu.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(path.read_text()) if path.is_file() else {}

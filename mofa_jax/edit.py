@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mofa_jax import editing
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import read_environment
-from mofa_jax.errors import InputError, errors_as_sentences, is_disk_full, one_line
+from mofa_jax.errors import InputError, errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
@@ -180,10 +180,8 @@ def edit_all(
         except InputError as error:
             bar.write(f"skipped: {error}", file=sys.stderr)
         except Exception as error:  # one photograph does not end the others
-            if is_disk_full(error):
-                raise
+            report_failure(path, error)
             failed += 1
-            bar.write(f"failed: {path}: {one_line(error)}", file=sys.stderr)
     print(f"{count} faces of {len(paths)} files edited into {output}.")
     return bool(count) and not (missing or failed)
 

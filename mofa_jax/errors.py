@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from tqdm import tqdm
+
 
 class InputError(ValueError):
     """A file, a folder, a config or an argument cannot be used.
@@ -19,9 +21,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether nothing more can be written, however small: no reason to go on with the next item."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+def report_failure(path: str | os.PathLike, error: Exception) -> None:
+    """Says that one item of a long job failed, which goes on with the next; raises the error if
+    nothing more can be written, however small."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        raise error
+    tqdm.write(f"failed: {os.fspath(path)}: {one_line(error)}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -131,19 +131,18 @@ def _face_box(
     The benchmark's is of another detector: `Predictor.settled` cuts out again if need be, but not
     for an encoder that knows our detector's squares alone, which gets the one about the same face.
     """
-    given = None
-    if prediction.box is not None and prediction.box.is_file():
-        given = read_box(prediction.box)
-        if knows_moved:
-            return given
+    if prediction.box is None or not prediction.box.is_file():
+        boxes = detector.detect(photograph)
+        if not len(boxes):
+            raise FaceError(f"{prediction.photograph}: no face was found")
+        return boxes[0]
+    given = read_box(prediction.box)
+    if knows_moved:
+        return given
     boxes = detector.detect(photograph)
-    if given is not None:
-        middles = boxes[:, :2] + boxes[:, 2:] / 2 - (given[:2] + given[2:] / 2)
-        boxes = boxes[(np.abs(middles) < given[2:] / 2).all(axis=1)]
-        return boxes[0] if len(boxes) else given
-    if not len(boxes):
-        raise FaceError(f"{prediction.photograph}: no face was found")
-    return boxes[0]
+    middles = boxes[:, :2] + boxes[:, 2:] / 2 - (given[:2] + given[2:] / 2)
+    same = boxes[(np.abs(middles) < given[2:] / 2).all(axis=1)]
+    return same[0] if len(same) else given
 
 
 def main(argv: Sequence[str]) -> None:

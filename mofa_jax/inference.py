@@ -27,7 +27,7 @@ from mofa_jax.data.sources.images import PhotographError, list_photographs, read
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import read_trained
 from mofa_jax.face_model import FaceModel
-from mofa_jax.face_models.load import BUILT_IN, load_face_model
+from mofa_jax.face_models.load import lasting_name, load_face_model
 from mofa_jax.fit_energy import FitWeights
 from mofa_jax.fitting import fit
 from mofa_jax.parameter_file import SavedFace
@@ -309,8 +309,7 @@ def _check_codes(information: dict[str, Any], workdir: str | os.PathLike) -> Non
 def _untrained(information: dict[str, Any], face_model: str | os.PathLike | None):
     """The config, face model, camera and encoder that a checkpoint's information names."""
     config = ConfigDict(information["config"])
-    name = os.fspath(face_model or config.face_model)
-    config.face_model = name if name in BUILT_IN else os.path.abspath(name)
+    config.face_model = lasting_name(face_model or config.face_model)
     model = load_face_model(config.face_model)
     check_face_model(information["face_model"], model)
     encoder = encoder_from_config(config.encoder, code_size(model))

@@ -16,12 +16,11 @@ import jax
 import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import EXTENSIONS
-from mofa_jax.errors import errors_as_sentences, is_disk_full, one_line
+from mofa_jax.errors import errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.found_faces import PERSON_STEPS, FoundFaces, faces_of_one_person, found_faces
@@ -140,9 +139,7 @@ def _write_photograph(
             shown.append((f"{name}.{k}", panels))
         write_image(f"{output / name}{OVERLAY_JPG}", overlay)
     except Exception as error:  # one photograph does not end the others
-        if is_disk_full(error):
-            raise
-        tqdm.write(f"failed: {path}: {one_line(error)}", file=sys.stderr)
+        report_failure(path, error)
         return []
     return shown
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mofa_jax.clip import Clip, one_identity, save_clip
 from mofa_jax.data.sources.video import VideoError, VideoFacts, read_facts, read_frames
-from mofa_jax.errors import InputError, is_disk_full, one_line
+from mofa_jax.errors import InputError, report_failure
 from mofa_jax.export.faces import write_animated_mesh
 from mofa_jax.export.video import check_writer, video_writer
 from mofa_jax.figures import overlay_on_photograph
@@ -44,9 +44,7 @@ def reconstruct_videos(
             print(f"skipped: {error}", file=sys.stderr)
             continue
         except Exception as error:  # one video does not end the others
-            if is_disk_full(error):
-                raise
-            print(f"failed: {path}: {one_line(error)}", file=sys.stderr)
+            report_failure(path, error)
             failed += 1
             continue
         done += 1

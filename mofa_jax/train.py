@@ -25,7 +25,7 @@ from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
-from mofa_jax.face_models.load import load_face_model
+from mofa_jax.face_models.load import lasting_name, load_face_model
 from mofa_jax.files import write_json
 from mofa_jax.learner import Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
@@ -123,8 +123,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     workdir = Path(os.path.abspath(workdir))
     workdir.mkdir(parents=True, exist_ok=True)
     config = config.copy_and_resolve_references()
-    if os.path.isfile(config.face_model):  # to be found from other folders
-        config.face_model = os.path.abspath(config.face_model)
+    config.face_model = lasting_name(config.face_model)
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
     check_loss(config.loss, cam)
     learner = make_learner(config, model, cam)

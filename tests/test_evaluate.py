@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -302,9 +303,13 @@ def test_a_nose_that_the_detector_takes_for_a_face_is_not_the_face(photographs, 
     assert _crop_of(face, crops[2:]) is None
 
 
-def test_landmarks_are_found_beside_the_photographs_of_a_glob(photographs, predict):
-    source = PhotographFaces(f"{photographs}/k*.png", predict, "landmarks")
-    assert len(source) == 1 and (source[0]["confidence"] == 1).all()
+def test_landmarks_are_found_beside_the_photographs_of_a_glob(photographs, predict, tmp_path):
+    bracketed = shutil.copytree(photographs, tmp_path / "faces [2020]")
+    for pattern, count in ((f"{photographs}/k*.png", 1), (bracketed, 4)):
+        source = PhotographFaces(pattern, predict, "landmarks")
+        labels = [source.label_of(i) for i in range(len(source))]
+        assert len(source) == count
+        assert (source[labels.index("known.png")]["confidence"] == 1).all()
 
 
 def test_a_landmark_file_of_other_photographs_is_refused(photographs, predict, tmp_path):

@@ -18,6 +18,11 @@ BUILT_IN: Mapping[str, Callable[[], dict[str, np.ndarray]]] = {
 """What makes the arrays of each built-in face model."""
 
 
+def lasting_name(name: str | os.PathLike) -> str:
+    """A face model's name by which it is also found from other folders."""
+    return str(name) if str(name) in BUILT_IN else os.path.abspath(name)
+
+
 def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32) -> FaceModel:
     """The face model of an npz file, or a built-in one.
 

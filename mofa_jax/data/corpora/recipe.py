@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
 import hashlib
 import json
 import os
@@ -140,9 +139,7 @@ class Recipe:
 def _known_landmarks(file: str, path: str) -> str:
     """The landmark file: the one that is given, else that in the folder of the photographs, if
     any."""
-    if not file and (os.path.isdir(path) or glob.has_magic(path)):
-        file = find_landmark_file(path) or ""
-    return os.fspath(file)
+    return os.fspath(file or find_landmark_file(path) or "")
 
 
 def make_finder(recipe: Recipe) -> Finder:

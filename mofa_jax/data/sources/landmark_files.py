@@ -70,7 +70,7 @@ def find_landmark_file(photographs: str | os.PathLike[str]) -> Path | None:
     """Return the `landmarks.json` or `landmarks.npz` of a folder, or of the one that a glob begins
     with; None if it has neither."""
     folder = Path(photographs)
-    while glob.has_magic(os.fspath(folder)):
+    while glob.has_magic(os.fspath(folder)) and not folder.is_dir():
         folder = folder.parent
     candidates = [folder / name for name in FILE_NAMES]
     return next((path for path in candidates if path.is_file()), None)
