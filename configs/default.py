@@ -52,8 +52,8 @@ def _encoder() -> ConfigDict:
     encoder.variant = "caffe"  # of alexnet: caffe (P: bvlc_alexnet) or torchvision
     encoder.dtype = "float32"  # of what the hidden layers compute, float32 (P) or bfloat16: faster
     # on a GPU; weights, codes, decoder and optimizer are float32
-    encoder.pretrained = ""  # file of weights for all but the last layer, or another run's workdir
-    # for all layers; "" = He initialization
+    encoder.pretrained = ""  # file of weights for all but the last layer, or for all layers another
+    # run's workdir or "open", the encoder in the box; "" = He initialization
     return encoder
 
 

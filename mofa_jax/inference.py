@@ -25,7 +25,7 @@ from mofa_jax.data.faces.crop import (
 from mofa_jax.data.faces.detectors import TwoDetectors
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.encoders import encoder_from_config
-from mofa_jax.encoders.trained import read_trained
+from mofa_jax.encoders.trained import OPEN_ENCODER, read_trained
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
 from mofa_jax.fit_energy import FitWeights
@@ -278,7 +278,7 @@ def load_for_inference(
       FaceModelError: the face model cannot be loaded.
       TrainedEncoderError: the encoder in the box is damaged.
     """
-    if workdir is None or workdir == "open":
+    if workdir is None or workdir == OPEN_ENCODER:
         weights, information = read_trained()
         config, model, cam, encoder = _untrained(information, face_model)
         step = information["step"]

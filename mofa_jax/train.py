@@ -17,7 +17,7 @@ import optax
 from flax import struct
 from ml_collections import ConfigDict
 
-from mofa_jax.autoencoder import check_loss
+from mofa_jax.autoencoder import check_loss, is_trained
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints, check_face_model
 from mofa_jax.data.feeds.device_batch import DeviceBatches
@@ -59,9 +59,10 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     """`train_and_evaluate`, after the experiment that `config.start` holds, if any.
 
     That one runs in `<workdir>/start`, with the same seed, face model, camera and encoder, unless
-    `config.encoder.pretrained` names a run to start from or this run has begun already; weights of
-    a file are what the start begins with. Where the decoder is a learned one that is held fixed,
-    the same holds of `config.decoder.pretrained`, and the encoder of the start is its own.
+    `config.encoder.pretrained` names a run or the encoder in the box to start from, or this run has
+    begun already; weights of a file are what the start begins with. Where the decoder is a learned
+    one that is held fixed, the same holds of `config.decoder.pretrained`, and the encoder of the
+    start is its own.
     """
     initialize_processes()
     workdir = Path(workdir)
@@ -69,7 +70,7 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     config = config.copy_and_resolve_references()
     started = config.decoder if config.decoder.name == "convolutional_fixed" else config.encoder
     if started is config.encoder:  # weights of a file are no run
-        given = os.path.isdir(started.pretrained)
+        given = is_trained(started.pretrained)
     else:
         given = bool(started.pretrained)
     if config.start and not given:

@@ -27,6 +27,7 @@ from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.feeds import streamed
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders.layers import code_layer
+from mofa_jax.encoders.trained import read_trained
 from mofa_jax.errors import InputError
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.params import code_size
@@ -428,6 +429,25 @@ def test_run_can_start_from_another_runs_encoder(config, tmp_path):
     assert_same(weights_of(tmp_path / "second")[1], weights_of(tmp_path / "first")[1])
 
 
+def test_a_run_can_start_from_the_encoder_in_the_box(config, tmp_path):
+    config.face_model, config.encoder.pretrained, config.num_steps = "open", "open", 1
+    del config.encoder.widths, config.encoder.num_hidden
+    config.start = config.copy_and_resolve_references()  # not needed: it has been trained
+    config.optimizer.learning_rate = 0.0
+    training.run_experiment(config, tmp_path)
+    assert not (tmp_path / "start").exists()
+    assert_same(weights_of(tmp_path)[1], read_trained()[0])
+
+
+def test_the_encoder_in_the_box_fits_its_own_network_and_face_model_alone(config, tmp_path):
+    config.encoder.pretrained = "open"
+    with pytest.raises(CheckpointError, match="sizes"):
+        training.train_and_evaluate(config, tmp_path / "analytic")
+    config.encoder.name = "alexnet"
+    with pytest.raises(CheckpointError, match="open: this run's encoder is compact"):
+        training.train_and_evaluate(config, tmp_path / "alexnet")
+
+
 def test_a_run_of_another_encoder_or_face_model_is_no_start(config, tmp_path, caplog):
     config.num_steps = 1
     training.train_and_evaluate(config, tmp_path / "first")
@@ -440,6 +460,10 @@ def test_a_run_of_another_encoder_or_face_model_is_no_start(config, tmp_path, ca
     other.face_model = "open"
     with pytest.raises(CheckpointError, match="sizes"):
         training.train_and_evaluate(other, tmp_path / "third")
+    other = config.copy_and_resolve_references()
+    other.encoder.widths = (4, 8, 8, 8, 8)
+    with pytest.raises(CheckpointError, match=r"this run has encoder\.widths"):
+        training.train_and_evaluate(other, tmp_path / "narrow")
     config.camera.distance = 8.0
     training.train_and_evaluate(config, tmp_path / "fourth")
     assert "this run's camera is another one" in caplog.text

@@ -15,6 +15,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.files import atomic_write
 from mofa_jax.npz import read_npz
 
+OPEN_ENCODER = "open"  # its name, in place of a run's workdir
 ASSET = Path(__file__).with_name("open_encoder.npz")
 
 _LARGE = 10_000  # entries from which an array is stored with 8 bits each
