@@ -14,7 +14,8 @@ from mofa_jax.files import atomic_write
 from mofa_jax.npz import NpzError, read_npz
 from mofa_jax.params import NUM_BANDS, FaceParams
 
-_SHARED = ("shape", "reflectance")  # by all frames
+SHARED = ("shape", "reflectance")
+"""What all frames share."""
 
 
 class ClipFileError(InputError):
@@ -56,21 +57,13 @@ class Clip:
         return int(np.argmin(np.linalg.norm(self.params.rotation, axis=1)))
 
 
-def one_identity(params: FaceParams) -> FaceParams:
-    """T codes of one person with one shape and reflectance: the medians of theirs."""
-    shared = {name: np.asarray(getattr(params, name)) for name in _SHARED}
-    return params.replace(
-        **{n: np.broadcast_to(np.median(x, axis=0), x.shape) for n, x in shared.items()}
-    )
-
-
 def save_clip(path: str | os.PathLike, clip: Clip) -> None:
     """Writes a clip as npz: the fields of `Clip` and of its codes by their names, units as in
     docs/conventions.md; shape [S] and reflectance [R] once. Raises OSError as `atomic_write`."""
     codes = {
         f.name: np.asarray(getattr(clip.params, f.name)) for f in dataclasses.fields(FaceParams)
     }
-    codes |= {name: codes[name][0] for name in _SHARED}
+    codes |= {name: codes[name][0] for name in SHARED}
     fields = {f.name: getattr(clip, f.name) for f in dataclasses.fields(clip)}
     fields |= {
         f"camera_{name}": value for name, value in dataclasses.asdict(fields.pop("cam")).items()
@@ -103,7 +96,7 @@ def _clip(arrays: dict[str, np.ndarray]) -> Clip:
         field.name: arrays[field.name].astype(np.float32)
         for field in dataclasses.fields(FaceParams)
     }
-    codes |= {name: np.broadcast_to(codes[name], (count, *codes[name].shape)) for name in _SHARED}
+    codes |= {name: np.broadcast_to(codes[name], (count, *codes[name].shape)) for name in SHARED}
     shapes = {"rotation": (count, 3), "translation": (count, 3)}
     shapes |= {"illumination": (count, NUM_BANDS, 3)}
     for name, values in codes.items():

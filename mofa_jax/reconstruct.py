@@ -71,7 +71,7 @@ def reconstruct_all(
       predict: a restored encoder.
       patterns: files, folders and globs; "astronaut" for NASA's portrait of Eileen Collins.
       output: a folder, made if need be.
-      refine_steps: see `Predictor.faces`.
+      refine_steps: see `Predictor.faces` and `reconstruct_video`.
       meshes: kinds of `MESHES`; by default glTF, or OBJ if the model has no texture coordinates.
       smooth: whether a video's poses and expressions are smoothed over time.
       same_person: whether all photographs show one person, see `faces_of_one_person`.
@@ -106,14 +106,18 @@ def reconstruct_all(
         finally:  # at Ctrl-C, too
             collect(written)
             sheets.finish()
-    followed, broken = reconstruct_videos(predict, videos, output, smooth)
+    followed, broken = reconstruct_videos(predict, videos, output, refine_steps, smooth)
     done = len(counts) - counts.count(0)
     failed = counts.count(0) + broken
     summary = Summary(sum(counts), done, len(paths) - done - followed, missing, followed, failed)
+    found = []
+    if photographs or not videos:
+        found.append(f"{summary.faces} faces in {done} of {len(photographs)} photographs")
+    if videos:
+        found.append(f"a face in {followed} of {len(videos)} videos")
     print(
-        f"{summary.faces} faces in {summary.photographs} of {len(photographs)} photographs "
-        + (f"and in {followed} of {len(videos)} videos " if videos else "")
-        + f"reconstructed into {output}; {summary.skipped} skipped; {missing} paths name nothing."
+        f"{' and '.join(found)} reconstructed into {output}; {summary.skipped} skipped; {missing} "
+        "paths name nothing."
     )
     return summary
 
@@ -179,7 +183,7 @@ def main(argv: Sequence[str]) -> None:
     if (len(argv) < 2) == (_CAMERA.value is None):
         raise app.UsageError("give photographs, videos, folders or globs, or --camera alone")
     live = _CAMERA.value is not None
-    of_photographs = (_MESH, _REFINE, _SAME_PERSON, *([_OUTPUT] if live else []))
+    of_photographs = (_MESH, _SAME_PERSON, *((_OUTPUT, _REFINE) if live else ()))
     unused = ", ".join(f"--{flag.name}" for flag in of_photographs if flag.present)
     if unused and all(Path(name).suffix.lower() in video.EXTENSIONS for name in argv[1:]):
         source = "a camera" if live else "videos"
@@ -218,8 +222,9 @@ if __name__ == "__main__":
     _REFINE = flags.DEFINE_integer(
         "refine",
         None,
-        "Steps of `mofa_jax.fit` that make each face of photographs fit its photograph; by default "
-        f"{REFINE_STEPS}, and {PERSON_STEPS} with --same_person; 0: the encoder's alone.",
+        "Steps of `mofa_jax.fit` that make each face fit its photograph, and that of a video fit "
+        f"its frames; by default {REFINE_STEPS}, and {PERSON_STEPS} with --same_person; 0: the "
+        "encoder's alone.",
         lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum(

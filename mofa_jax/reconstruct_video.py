@@ -13,14 +13,20 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from mofa_jax.clip import Clip, one_identity, save_clip
+from mofa_jax.clip import Clip, save_clip
+from mofa_jax.clip_identity import (
+    KEYFRAMES,
+    EvenlySpread,
+    with_fitted_identity,
+    with_median_identity,
+)
 from mofa_jax.data.sources.video import VideoError, VideoFacts, read_facts, read_frames
 from mofa_jax.errors import InputError, report_failure
 from mofa_jax.export.faces import write_animated_mesh
 from mofa_jax.export.video import check_writer, video_writer
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.head_motion import animation, smoothed
-from mofa_jax.inference import Predictor
+from mofa_jax.inference import Predictor, Reconstruction
 from mofa_jax.input_files import OVERLAY_MP4
 from mofa_jax.tracking import Tracker
 
@@ -30,7 +36,11 @@ T = TypeVar("T")
 
 
 def reconstruct_videos(
-    predict: Predictor, named: Mapping[Path, str], output: str | os.PathLike, smooth: bool
+    predict: Predictor,
+    named: Mapping[Path, str],
+    output: str | os.PathLike,
+    refine_steps: int,
+    smooth: bool,
 ) -> tuple[int, int]:
     """`reconstruct_video` of files, with the names of their results in the folder `output`; those
     that cannot be are reported and skipped. How many could be, and how many failed: they can be
@@ -39,7 +49,8 @@ def reconstruct_videos(
     for path, name in named.items():
         start = time.monotonic()
         try:
-            clip, count = reconstruct_video(predict, path, os.path.join(output, name), smooth)
+            stem = os.path.join(output, name)
+            clip, count = reconstruct_video(predict, path, stem, refine_steps, smooth)
         except InputError as error:
             print(f"skipped: {error}", file=sys.stderr)
             continue
@@ -56,7 +67,11 @@ def reconstruct_videos(
 
 
 def reconstruct_video(
-    predict: Predictor, path: str | os.PathLike, stem: str, smooth: bool = True
+    predict: Predictor,
+    path: str | os.PathLike,
+    stem: str,
+    refine_steps: int = 0,
+    smooth: bool = True,
 ) -> tuple[Clip, int]:
     """Reconstructs the largest face of a video and writes the results.
 
@@ -69,6 +84,8 @@ def reconstruct_video(
       predict: a restored encoder.
       path: the video.
       stem: the results' path without the endings.
+      refine_steps: of the fit to a few frames together, see `with_fitted_identity`; 0: shape and
+        reflectance are the medians of the encoder's.
       smooth: whether pose, expression and light are smoothed over time.
 
     Returns:
@@ -80,7 +97,11 @@ def reconstruct_video(
     """
     check_writer()
     facts = read_facts(path)
-    clip, count = _followed(predict, path, facts)
+    clip, keyframes, count = _followed(predict, path, facts)
+    if refine_steps:
+        clip = with_fitted_identity(clip, keyframes, predict, refine_steps)
+    else:
+        clip = with_median_identity(clip)
     if smooth:
         clip = smoothed(clip)
     texture_frame = _write_overlay(predict, path, clip, facts, f"{stem}{OVERLAY_MP4}")
@@ -99,10 +120,13 @@ def reconstruct_video(
     return clip, count
 
 
-def _followed(predict: Predictor, path: str | os.PathLike, facts: VideoFacts) -> tuple[Clip, int]:
-    """The face in the frames as the encoder sees it, with one identity; how many frames there
-    are."""
+def _followed(
+    predict: Predictor, path: str | os.PathLike, facts: VideoFacts
+) -> tuple[Clip, dict[int, Reconstruction], int]:
+    """The face in the frames as the encoder sees it; a few of these faces with their crops, by
+    their places in the clip; how many frames there are."""
     tracker, numbers, codes, affines, size = Tracker(predict), [], [], [], (0, 0)
+    keyframes = EvenlySpread(KEYFRAMES)
     number = 0
     for number, frame in itertools.chain.from_iterable(_ahead(_progress("Following", path, facts))):
         size, face = frame.shape[:2], tracker.follow(frame)
@@ -110,12 +134,13 @@ def _followed(predict: Predictor, path: str | os.PathLike, facts: VideoFacts) ->
             numbers.append(number)
             codes.append(face.params)
             affines.append(face.crop.to_photograph)
+            keyframes.add(face)
     if not numbers:
         raise VideoError(
             f"{path}: no face found in its {number + 1} frames; give one that shows a face"
         )
     clip = Clip(
-        params=one_identity(jax.tree.map(lambda *fields: np.stack(fields), *codes)),
+        params=jax.tree.map(lambda *fields: np.stack(fields), *codes),
         frames=np.array(numbers),
         rate=facts.rate,
         crop_to_photograph=np.stack(affines),
@@ -124,7 +149,7 @@ def _followed(predict: Predictor, path: str | os.PathLike, facts: VideoFacts) ->
         face_model=predict.config.face_model,
         face_model_name=predict.model.name,
     )
-    return clip, number + 1
+    return clip, keyframes.items(), number + 1
 
 
 def _write_overlay(

@@ -16,13 +16,15 @@ from scipy.spatial.transform import Rotation
 from test_gltf import khronos_report, read_glb
 
 import mofa_jax
-from mofa_jax import extras, reconstruct_video
-from mofa_jax.clip import Clip, ClipFileError, load_clip, one_identity, save_clip
-from mofa_jax.data.faces.crop import crop_from_box, transform_points
+from mofa_jax import clip_identity, extras, metrics, reconstruct_video
+from mofa_jax.clip import Clip, ClipFileError, load_clip, save_clip
+from mofa_jax.clip_identity import EvenlySpread, with_fitted_identity, with_median_identity
+from mofa_jax.data.faces.crop import Crop, crop_from_box, resample, transform_points
 from mofa_jax.data.faces.detectors import FaceDetector
 from mofa_jax.errors import InputError
 from mofa_jax.export.video import video_writer
 from mofa_jax.head_motion import animation, placed, places, smoothed
+from mofa_jax.inference import Reconstruction
 from mofa_jax.live import LiveFace, show_camera
 from mofa_jax.renderer import compiled_render
 from mofa_jax.smoothing import Smoothness, smoothed_further, smoothed_without_lag
@@ -101,13 +103,62 @@ def test_smoothing_leaves_a_face_that_is_still_where_it_is_whatever_its_crops(ti
         np.testing.assert_allclose(value, before, atol=1e-4)
 
 
-def test_one_identity_is_the_median_and_an_outlier_does_not_move_it(tiny_model):
-    params = random_clip(tiny_model, 5).params
-    shape = np.array(params.shape)
+def test_the_median_identity_is_not_moved_by_an_outlier(tiny_model):
+    clip = random_clip(tiny_model, 5)
+    shape = np.array(clip.params.shape)
     shape[0] += 100
-    shared = one_identity(params.replace(shape=shape))
+    clip = dataclasses.replace(clip, params=clip.params.replace(shape=shape))
+    shared = with_median_identity(clip).params
     assert (shared.shape == shared.shape[:1]).all() and np.abs(shared.shape).max() < 1
-    np.testing.assert_array_equal(shared.expression, params.expression)
+    np.testing.assert_array_equal(shared.expression, clip.params.expression)
+
+
+@pytest.mark.parametrize("seen", [1, 5, 8, 9, 16, 17, 33, 300])
+def test_a_few_items_of_a_stream_of_any_length_are_spread_evenly_over_it(seen):
+    spread = EvenlySpread(8)
+    for item in range(seen):
+        spread.add(f"item {item}")
+    places = list(spread.items())
+    assert list(spread.items().values()) == [f"item {place}" for place in places]
+    assert len(places) == min(seen, 8) and places[0] == 0
+    assert seen - places[-1] <= 1 + seen / 8
+    if seen > 16:
+        assert np.diff(places).max() <= 3 * seen / 8 and np.diff(places).min() >= seen / 16
+
+
+def test_keyframes_are_fitted_and_the_frames_between_follow(tiny_model, monkeypatch):
+    clip, predict = random_clip(tiny_model), object()
+    keyframes = {
+        place: Reconstruction(clip.face(place), Crop(np.zeros((1, 1, 3), np.uint8), None, None), 0)
+        for place in (1, 4)
+    }
+    identity = random_clip(tiny_model, 1, seed=1).face(0)
+    light = {1: 0.3, 4: 0.9}
+
+    def fitted(faces, by, num_steps):
+        assert by is predict and num_steps == 5
+        return [
+            dataclasses.replace(
+                face,
+                params=face.params.replace(
+                    shape=identity.shape,
+                    reflectance=identity.reflectance,
+                    illumination=face.params.illumination + light[place],
+                ),
+            )
+            for place, face in zip(keyframes, faces, strict=True)
+        ]
+
+    monkeypatch.setattr(clip_identity, "with_one_identity", fitted)
+    params = with_fitted_identity(clip, keyframes, predict, 5).params
+    for name in ("shape", "reflectance"):
+        expected = np.repeat(np.asarray(getattr(identity, name))[None], 6, axis=0)
+        np.testing.assert_array_equal(getattr(params, name), expected)
+    for name in ("expression", "rotation", "translation"):
+        np.testing.assert_allclose(getattr(params, name), getattr(clip.params, name), atol=1e-6)
+    # Frames 0, 1, 2, 4, 5 and 9, of which 1 and 5 are keyframes.
+    change = (params.illumination - clip.params.illumination)[:, 0, 0]
+    np.testing.assert_allclose(change, [0.3, 0.3, 0.45, 0.75, 0.9, 0.9], atol=1e-6)
 
 
 def test_keyframes_show_a_still_camera_what_the_crops_show(tiny_model):
@@ -132,7 +183,7 @@ def test_keyframes_show_a_still_camera_what_the_crops_show(tiny_model):
 
 def test_a_clip_comes_back_from_its_file(tiny_model, tmp_path):
     clip = random_clip(tiny_model)
-    clip = Clip(**{**vars(clip), "params": one_identity(clip.params)})
+    clip = Clip(**{**vars(clip), "params": with_median_identity(clip).params})
     save_clip(tmp_path / "clip.npz", clip)
     back = load_clip(tmp_path / "clip.npz")
     for name, value in vars(clip).items():
@@ -167,17 +218,22 @@ def motion(t):
     return affine
 
 
+def frame_of(t):
+    """The t-th frame: the moved astronaut."""
+    image = skimage.data.astronaut()
+    return cv2.warpAffine(image, motion(t), (400, 300), borderMode=cv2.BORDER_REPLICATE)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """A clip of the moving astronaut with sound and three black frames; a broken one beside it."""
     folder = tmp_path_factory.mktemp("video")
-    image = skimage.data.astronaut()
     with av.open(str(folder / "clip.mp4"), "w") as container:
         video = container.add_stream("libx264", rate=RATE)
         video.width, video.height, video.pix_fmt = 400, 300, "yuv420p"
         audio = container.add_stream("aac", rate=16000, layout="mono")
         for t in range(20):
-            frame = cv2.warpAffine(image, motion(t), (400, 300), borderMode=cv2.BORDER_REPLICATE)
+            frame = frame_of(t)
             frame[:] = 0 if t in BLACK else frame
             container.mux(video.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(video.encode(None))
@@ -219,16 +275,41 @@ def test_a_clips_face_has_one_identity_and_moves_as_the_pixels_do(results):
 
 
 @pytest.mark.slow
+def test_a_clips_face_fits_its_frames_better_than_the_encoder_sees_it(results):
+    _, output, path = results
+    done = subprocess.run(
+        [sys.executable, "-m", "mofa_jax.reconstruct", "--refine=0", f"--output={output}_0", path],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    errors = []
+    for folder in (f"{output}_0", output):
+        clip = load_clip(Path(folder) / "clip.npz")
+        model = mofa_jax.load_face_model(clip.face_model)
+        crops = [
+            resample(frame_of(t), affine, clip.cam.image_size[0])
+            for t, affine in zip(clip.frames, clip.crop_to_photograph, strict=True)
+        ]
+        drawn = (compiled_render(clip.face(k), model, clip.cam) for k in range(len(crops)))
+        errors.append(
+            [
+                float(metrics.photometric_error(rendering, crop.astype(np.float32) / 255))
+                for rendering, crop in zip(drawn, crops, strict=True)
+            ]
+        )
+    assert (np.array(errors[1]) < errors[0]).all() and np.mean(errors[1]) < 0.85 * np.mean(
+        errors[0]
+    )
+
+
+@pytest.mark.slow
 def test_the_overlay_video_shows_the_face_and_keeps_the_sound(results):
     with av.open(str(results[1] / "clip.overlay.mp4")) as video:
         assert float(video.streams.audio[0].duration * video.streams.audio[0].time_base) > 0.7
         pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert len(pictures) == 20 and pictures[0].shape == (300, 400, 3)
     assert pictures[BLACK[0]].max() < 20
-    original = cv2.warpAffine(
-        skimage.data.astronaut(), motion(0), (400, 300), borderMode=cv2.BORDER_REPLICATE
-    )
-    change = np.abs(pictures[0].astype(float) - original).mean(axis=-1)
+    change = np.abs(pictures[0].astype(float) - frame_of(0)).mean(axis=-1)
     assert change[95:165, 130:200].mean() > 3 * change[:, 280:].mean()
 
 
@@ -267,12 +348,12 @@ def test_sound_is_kept_whatever_its_rate_and_channels(tmp_path, container, codec
 
 
 def test_a_video_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
-    def failing(predict, path, stem, smooth):
+    def failing(predict, path, stem, refine_steps, smooth):
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr(reconstruct_video, "reconstruct_video", failing)
     named = {tmp_path / "a.mp4": "a", tmp_path / "b.mp4": "b"}
-    assert reconstruct_video.reconstruct_videos(None, named, tmp_path, True) == (0, 2)
+    assert reconstruct_video.reconstruct_videos(None, named, tmp_path, 5, True) == (0, 2)
     assert f"failed: {tmp_path / 'b.mp4'}: two lines\n" in capsys.readouterr().err
 
 
