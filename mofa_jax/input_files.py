@@ -71,11 +71,11 @@ def _is_result(file: Path) -> bool:
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
     """A name for each photograph's results: its stem, with a number where stems repeat."""
-    names, taken = [], {path.stem for path in paths}
+    names, taken = {}, {path.stem for path in paths}  # a dict, in which a name is found at once
     for path in paths:
         name = path.stem
         if name in names:
             name = next(n for k in count(1) if (n := f"{path.stem}-{k}") not in taken)
             taken.add(name)
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)

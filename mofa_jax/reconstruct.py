@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
@@ -23,6 +24,7 @@ from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
+from mofa_jax.finished import finished_faces, is_finished_video
 from mofa_jax.found_faces import PERSON_STEPS, FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
 from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG, find_photographs, unique_names
@@ -55,6 +57,7 @@ def reconstruct_all(
     meshes: Sequence[str] = (),
     smooth: bool = True,
     same_person: bool = False,
+    resume: bool = False,
 ) -> Summary:
     """Reconstructs every face of all photographs, and one of each video, and writes the results.
 
@@ -75,6 +78,7 @@ def reconstruct_all(
       meshes: kinds of `MESHES`; by default glTF, or OBJ if the model has no texture coordinates.
       smooth: whether a video's poses and expressions are smoothed over time.
       same_person: whether all photographs show one person, see `faces_of_one_person`.
+      resume: whether photographs and videos whose results are in `output` are left as they are.
 
     Raises:
       TextureError: glTF files are wanted of a model without texture coordinates.
@@ -87,6 +91,11 @@ def reconstruct_all(
     photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
     counts = []  # faces of each photograph that has some; 0 if it failed
+    videos_left, finished = videos, 0
+    if resume:
+        photographs, counts = _unfinished(photographs, Path(output), sheets)
+        videos_left = {p: n for p, n in videos.items() if not is_finished_video(n, Path(output))}
+        finished = len(counts) + len(videos) - len(videos_left)
     find = faces_of_one_person if same_person else found_faces
     write = functools.partial(
         _write_photograph, predict=predict, output=Path(output), meshes=writer
@@ -106,20 +115,38 @@ def reconstruct_all(
         finally:  # at Ctrl-C, too
             collect(written)
             sheets.finish()
-    followed, broken = reconstruct_videos(predict, videos, output, refine_steps, smooth)
+    followed, broken = reconstruct_videos(predict, videos_left, output, refine_steps, smooth)
+    followed += len(videos) - len(videos_left)
     done = len(counts) - counts.count(0)
     failed = counts.count(0) + broken
     summary = Summary(sum(counts), done, len(paths) - done - followed, missing, followed, failed)
     found = []
-    if photographs or not videos:
-        found.append(f"{summary.faces} faces in {done} of {len(photographs)} photographs")
+    if len(videos) < len(paths) or not videos:
+        count = len(paths) - len(videos)
+        found.append(f"{summary.faces} faces in {done} of {count} photographs")
     if videos:
         found.append(f"a face in {followed} of {len(videos)} videos")
     print(
-        f"{' and '.join(found)} reconstructed into {output}; {summary.skipped} skipped; {missing} "
-        "paths name nothing."
+        f"{' and '.join(found)} reconstructed into {output}"
+        + (f" ({finished} of them before)" if resume else "")
+        + f"; {summary.skipped} skipped; {missing} paths name nothing."
     )
     return summary
+
+
+def _unfinished(
+    photographs: Mapping[Path, str], output: Path, sheets: ContactSheets
+) -> tuple[dict[Path, str], list[int]]:
+    """The photographs that have no results yet, and how many faces each of the others has, which
+    are put on the sheets."""
+    left, counts = {}, []
+    for path, name in tqdm(photographs.items(), "Looking for results", unit="photo"):
+        if shown := finished_faces(path, name, output):
+            counts.append(len(shown))
+            sheets.add(shown)
+        else:
+            left[path] = name
+    return left, counts
 
 
 def _write_photograph(
@@ -183,7 +210,9 @@ def main(argv: Sequence[str]) -> None:
     if (len(argv) < 2) == (_CAMERA.value is None):
         raise app.UsageError("give photographs, videos, folders or globs, or --camera alone")
     live = _CAMERA.value is not None
-    of_photographs = (_MESH, _SAME_PERSON, *((_OUTPUT, _REFINE) if live else ()))
+    if _RESUME.value and _SAME_PERSON.value:
+        raise app.UsageError("--resume: --same_person fits all photographs together; leave it out")
+    of_photographs = (_MESH, _SAME_PERSON, *((_OUTPUT, _REFINE, _RESUME) if live else ()))
     unused = ", ".join(f"--{flag.name}" for flag in of_photographs if flag.present)
     if unused and all(Path(name).suffix.lower() in video.EXTENSIONS for name in argv[1:]):
         source = "a camera" if live else "videos"
@@ -207,6 +236,7 @@ def main(argv: Sequence[str]) -> None:
             _MESH.value,
             _SMOOTH.value,
             _SAME_PERSON.value,
+            _RESUME.value,
         )
     if unused and summary.videos:
         print(f"{unused}: of photographs alone; videos are reconstructed without.")
@@ -235,6 +265,12 @@ if __name__ == "__main__":
         False,
         "All photographs show one person: their largest faces are fitted, by --refine steps, with "
         "one shape and reflectance.",
+    )
+    _RESUME = flags.DEFINE_bool(
+        "resume",
+        False,
+        "Go on with a command that was interrupted: photographs and videos whose results are in "
+        "--output are left as they are.",
     )
     _SMOOTH = flags.DEFINE_bool(
         "smooth", True, "Smooth a video's poses and expressions over time by a one-euro filter."

@@ -232,6 +232,34 @@ def test_what_is_reconstructed_before_ctrl_c_is_on_the_contact_sheet(run, tmp_pa
     assert (tmp_path / "out" / "contact_sheet-1.jpg").exists()
 
 
+def test_an_interrupted_command_goes_on_where_it_was(run, tmp_path):
+    folder, output = tmp_path / "photographs", tmp_path / "out"
+    folder.mkdir()
+    astronaut = skimage.data.astronaut()[..., ::-1]
+    for name in "abcd":
+        cv2.imwrite(str(folder / f"{name}.png"), astronaut)
+    predict = mofa_jax.load_for_inference(run)
+    reconstruct.reconstruct_all(predict, [folder], output)
+    whole = cv2.imread(str(output / "contact_sheet-1.jpg"))
+    (output / "b.overlay.jpg").unlink()  # killed before the end of b
+    (output / "c.0.json").write_text((output / "c.0.json").read_text()[:500])  # damaged
+    other = (output / "d.0.json").read_text().replace("d.png", "elsewhere.png")
+    (output / "d.0.json").write_text(other)  # another photograph's
+    before = (output / "a.0.panels.jpg").stat().st_mtime_ns
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}", "--refine=0"]
+    command += ["--resume", f"--output={output}", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "4 faces in 4 of 4 photographs" in done.stdout and "(1 of them before)" in done.stdout
+    assert (output / "a.0.panels.jpg").stat().st_mtime_ns == before
+    assert (output / "b.overlay.jpg").exists()
+    for name in "cd":
+        saved = mofa_jax.load_parameters(output / f"{name}.0.json")
+        assert saved.photograph == str(folder / f"{name}.png")
+    sheet = cv2.imread(str(output / "contact_sheet-1.jpg"))
+    assert sheet.shape == whole.shape and np.abs(sheet.astype(float) - whole).mean() < 2
+
+
 def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, monkeypatch):
     predict, sizes = mofa_jax.load_for_inference(run), []
     encode = predict._encode

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from test_gltf import khronos_report, read_glb
 
 import mofa_jax
-from mofa_jax import clip_identity, extras, metrics, reconstruct_video
+from mofa_jax import clip_identity, extras, metrics, reconstruct, reconstruct_video
 from mofa_jax.clip import Clip, ClipFileError, load_clip, save_clip
 from mofa_jax.clip_identity import EvenlySpread, with_fitted_identity, with_median_identity
 from mofa_jax.data.faces.crop import Crop, crop_from_box, resample, transform_points
@@ -256,6 +256,18 @@ def test_a_broken_video_is_one_sentence_and_the_others_go_on(results):
     assert "broken.mp4: no frame can be read" in done.stderr and "Traceback" not in done.stderr
     assert "a face in 17 of 20 frames" in done.stdout
     assert {file.name for file in output.iterdir()} == {"clip.overlay.mp4", "clip.glb", "clip.npz"}
+
+
+@pytest.mark.slow
+def test_a_finished_video_is_left_as_it_is(results, capsys):
+    _, output, path = results
+    before = (output / "clip.npz").stat().st_mtime_ns
+    summary = reconstruct.reconstruct_all(
+        mofa_jax.load_for_inference(), [path], output, resume=True
+    )
+    assert summary.videos == 1 and summary.skipped == 0
+    assert "a face in 1 of 1 videos" in capsys.readouterr().out
+    assert (output / "clip.npz").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
