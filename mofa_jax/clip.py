@@ -30,7 +30,7 @@ class Clip:
       params: its codes; fields have T in front, shape and reflectance are the same in all frames.
       frames: [T] int, the frames' numbers in the video, rising; where the face was not found, one
         is left out.
-      rate: frames a second.
+      times: [T], when they are shown, s after the video's first frame, rising.
       crop_to_photograph: [T, 2, 3], each frame's map from the crop's pixels to its own.
       frame_size: (height, width) of the frames, px.
       cam: the camera of the crops.
@@ -40,7 +40,7 @@ class Clip:
 
     params: FaceParams
     frames: np.ndarray
-    rate: float
+    times: np.ndarray
     crop_to_photograph: np.ndarray
     frame_size: tuple[int, int]
     cam: Camera
@@ -107,10 +107,15 @@ def _clip(arrays: dict[str, np.ndarray]) -> Clip:
     affine = arrays["crop_to_photograph"].astype(float)
     if affine.shape != (count, 2, 3) or not count:
         raise ValueError(f"{count} frames, maps to the photograph {affine.shape}")
+    frames = arrays["frames"].astype(int)
+    # A file without times has a rate, frames a second.
+    times = arrays["times"] if "times" in arrays else frames / float(arrays["rate"])
+    if times.shape != frames.shape or not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        raise ValueError("its times do not rise")
     return Clip(
         params=FaceParams(**codes),
-        frames=arrays["frames"].astype(int),
-        rate=float(arrays["rate"]),
+        frames=frames,
+        times=times.astype(float),
         crop_to_photograph=affine,
         frame_size=tuple(int(side) for side in arrays["frame_size"]),
         cam=Camera(

@@ -70,7 +70,7 @@ def with_fitted_identity(
     places, faces = list(keyframes), list(keyframes.values())
     fitted = _stacked([face.params for face in with_one_identity(faces, predict, num_steps)])
     encoded = _stacked([face.params for face in faces])
-    times, known = clip.frames, clip.frames[places]
+    times, known = clip.times, clip.times[places]
 
     def corrected(values: np.ndarray, change: np.ndarray) -> np.ndarray:
         columns = change.reshape(len(change), -1).T

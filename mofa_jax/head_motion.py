@@ -28,7 +28,7 @@ SMOOTHNESS: Mapping[str, Smoothness] = {
 
 def smoothed(clip: Clip) -> Clip:
     """The clip without the encoder's trembling: pose, place, expression and light are filtered."""
-    times, unit = clip.frames / clip.rate, decimeter(clip)
+    times, unit = clip.times, decimeter(clip)
     filtered = {
         name: smoothed_without_lag(values, times, SMOOTHNESS[name])
         for name, values in signals(clip, unit).items()
@@ -87,7 +87,7 @@ def animation(clip: Clip) -> Animation:
     depth = clip.cam.distance * np.exp(np.mean(place[:, 2])) / size
     position = np.column_stack([aside[:, 0], -aside[:, 1], -depth])
     return Animation(
-        times=(clip.frames - clip.frames[0]) / clip.rate,
+        times=clip.times - clip.times[0],
         weights=np.asarray(clip.params.expression),
         rotations=_continuous(Rotation.from_rotvec(clip.params.rotation).inv().as_quat()),
         translations=position - position.mean(axis=0),

@@ -114,7 +114,7 @@ def _single(predict: Predictor, face: Reconstruction, frame_size: tuple[int, int
     return Clip(
         params=jax.tree.map(lambda field: np.asarray(field)[None], face.params),
         frames=np.zeros(1, int),
-        rate=1.0,
+        times=np.zeros(1),
         crop_to_photograph=face.crop.to_photograph[None],
         frame_size=frame_size,
         cam=predict.cam,

@@ -20,7 +20,7 @@ from mofa_jax.clip_identity import (
     with_fitted_identity,
     with_median_identity,
 )
-from mofa_jax.data.sources.video import VideoError, VideoFacts, read_facts, read_frames
+from mofa_jax.data.sources.video import Frame, VideoError, read_facts, read_frames
 from mofa_jax.errors import InputError, report_failure
 from mofa_jax.export.faces import write_animated_mesh
 from mofa_jax.export.video import check_writer, video_writer
@@ -96,15 +96,14 @@ def reconstruct_video(
       VideoWriteError: see `check_writer`.
     """
     check_writer()
-    facts = read_facts(path)
-    clip, keyframes, count = _followed(predict, path, facts)
+    clip, keyframes, count = _followed(predict, path, read_facts(path).count)
     if refine_steps:
         clip = with_fitted_identity(clip, keyframes, predict, refine_steps)
     else:
         clip = with_median_identity(clip)
     if smooth:
         clip = smoothed(clip)
-    texture_frame = _write_overlay(predict, path, clip, facts, f"{stem}{OVERLAY_MP4}")
+    texture_frame = _write_overlay(predict, path, clip, count, f"{stem}{OVERLAY_MP4}")
     if predict.model.uv is not None:
         k = clip.most_frontal
         write_animated_mesh(
@@ -121,17 +120,19 @@ def reconstruct_video(
 
 
 def _followed(
-    predict: Predictor, path: str | os.PathLike, facts: VideoFacts
+    predict: Predictor, path: str | os.PathLike, count: int | None
 ) -> tuple[Clip, dict[int, Reconstruction], int]:
     """The face in the frames as the encoder sees it; a few of these faces with their crops, by
     their places in the clip; how many frames there are."""
-    tracker, numbers, codes, affines, size = Tracker(predict), [], [], [], (0, 0)
+    tracker, codes, affines = Tracker(predict), [], []
+    numbers, times, size = [], [], (0, 0)
     keyframes = EvenlySpread(KEYFRAMES)
     number = 0
-    for number, frame in itertools.chain.from_iterable(_ahead(_progress("Following", path, facts))):
-        size, face = frame.shape[:2], tracker.follow(frame)
+    for frame in itertools.chain.from_iterable(_ahead(_progress("Following", path, count))):
+        number, size, face = frame.number, frame.image.shape[:2], tracker.follow(frame.image)
         if face is not None:
             numbers.append(number)
+            times.append(frame.time)
             codes.append(face.params)
             affines.append(face.crop.to_photograph)
             keyframes.add(face)
@@ -142,7 +143,7 @@ def _followed(
     clip = Clip(
         params=jax.tree.map(lambda *fields: np.stack(fields), *codes),
         frames=np.array(numbers),
-        rate=facts.rate,
+        times=np.array(times),
         crop_to_photograph=np.stack(affines),
         frame_size=size,
         cam=predict.cam,
@@ -153,37 +154,39 @@ def _followed(
 
 
 def _write_overlay(
-    predict: Predictor, path: str | os.PathLike, clip: Clip, facts: VideoFacts, output: str
+    predict: Predictor, path: str | os.PathLike, clip: Clip, count: int, output: str
 ) -> np.ndarray:
     """Writes the overlay video; returns the frame in which the head is turned least."""
     place = {int(number): k for k, number in enumerate(clip.frames)}
 
-    def drawn(numbered: tuple[int, np.ndarray]) -> np.ndarray:
-        number, frame = numbered
-        if number not in place:
-            return frame
-        k = place[number]
+    def drawn(frame: Frame) -> np.ndarray:
+        if frame.number not in place:
+            return frame.image
+        k = place[frame.number]
         return overlay_on_photograph(
-            frame, clip.crop_to_photograph[k], clip.face(k), predict.model, clip.cam, draft=True
+            frame.image,
+            clip.crop_to_photograph[k],
+            clip.face(k),
+            predict.model,
+            clip.cam,
+            draft=True,
         )
 
     frontal = None
     with (
         ThreadPoolExecutor(_DRAWING_THREADS) as pool,
-        video_writer(output, clip.frame_size, facts.rate, sound_of=path) as append,
+        video_writer(output, clip.frame_size, sound_of=path) as append,
     ):
-        for batch in _ahead(_progress("Drawing", path, facts)):
-            for number, frame in batch:
-                if number == clip.frames[clip.most_frontal]:
-                    frontal = frame
-            for picture in pool.map(drawn, batch):
-                append(picture)
+        for batch in _ahead(_progress("Drawing", path, count)):
+            for frame, picture in zip(batch, pool.map(drawn, batch), strict=True):
+                append(picture, frame.time)
+                if frame.number == clip.frames[clip.most_frontal]:
+                    frontal = frame.image
     return frontal
 
 
-def _progress(what: str, path: str | os.PathLike, facts: VideoFacts) -> tqdm:
-    description = f"{what} {Path(path).name}"
-    return tqdm(read_frames(path), description, facts.count, unit="frame")
+def _progress(what: str, path: str | os.PathLike, count: int | None) -> tqdm:
+    return tqdm(read_frames(path), f"{what} {Path(path).name}", count, unit="frame")
 
 
 def _ahead(items: Iterable[T]) -> Iterator[list[T]]:

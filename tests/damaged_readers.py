@@ -246,7 +246,7 @@ def _write_videos(folder: Path) -> None:
 def _read_video(folder: Path, file: Path) -> None:
     from mofa_jax.data.sources.video import read_frames
 
-    for _, frame in read_frames(file):
+    for _, _, frame in read_frames(file):
         assert frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
 
 

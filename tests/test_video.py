@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -37,7 +38,8 @@ CORNERS = {
     48: (203, 140),
     54: (247, 139),
 }  # see test_trained_encoder
-RATE, BLACK = 25, (10, 11, 19)
+BLACK = (10, 11, 19)
+TIMES = np.cumsum([0.2] + 9 * [0.04] + 10 * [0.06])  # of the clip's frames, s: not evenly spaced
 
 
 def random_clip(model, count=6, seed=0):
@@ -50,7 +52,7 @@ def random_clip(model, count=6, seed=0):
     affine[:, :, 2] = rng.uniform(20, 90, (count, 2))
     frames = np.array([0, 1, 2, 4, 5, 9])[:count]
     cam = mofa_jax.Camera()
-    return Clip(params, frames, 25.0, affine, (300, 400), cam, "open", model.name)
+    return Clip(params, frames, frames / 25, affine, (300, 400), cam, "open", model.name)
 
 
 def center_in_frames(clip):
@@ -164,7 +166,7 @@ def test_keyframes_are_fitted_and_the_frames_between_follow(tiny_model, monkeypa
 def test_keyframes_show_a_still_camera_what_the_crops_show(tiny_model):
     clip = random_clip(tiny_model)
     moved, place = animation(clip), places(clip)
-    assert moved.times == pytest.approx(clip.frames / 25.0)
+    assert moved.times == pytest.approx(clip.frames / 25)
     focal = 10.0 * np.exp(place[:, 2].mean())
     size = np.exp(place[:, 2])
     first = [*(place[0, :2] - [200, 150]) / size[0], focal / size[0]] * np.array([1, -1, -1])
@@ -193,13 +195,24 @@ def test_a_clip_comes_back_from_its_file(tiny_model, tmp_path):
         np.testing.assert_array_equal(a, np.asarray(b, np.float32))
 
 
+def test_a_clip_file_of_an_even_rate_has_times(tiny_model, tmp_path):
+    clip = with_median_identity(random_clip(tiny_model))
+    save_clip(tmp_path / "clip.npz", clip)
+    with np.load(tmp_path / "clip.npz") as file:
+        arrays = {**file, "rate": np.array(25.0)}
+    del arrays["times"]
+    np.savez(tmp_path / "clip.npz", **arrays)
+    np.testing.assert_allclose(load_clip(tmp_path / "clip.npz").times, clip.frames / 25)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"rotation": np.zeros((6, 2))}, "'rotation' has the shape"),
         ({"expression": np.full((6, 4), np.nan)}, "'expression' holds NaN"),
         ({"frames": np.zeros(0, int)}, "has the shape|0 frames"),
-        ({"rate": None}, "no clip|cannot be read"),
+        ({"times": np.zeros(6)}, "its times do not rise"),
+        ({"times": None}, "no clip|cannot be read"),
     ],
 )
 def test_a_damaged_clip_is_one_sentence(tiny_model, tmp_path, change, message):
@@ -229,15 +242,18 @@ def results(tmp_path_factory):
     """A clip of the moving astronaut with sound and three black frames; a broken one beside it."""
     folder = tmp_path_factory.mktemp("video")
     with av.open(str(folder / "clip.mp4"), "w") as container:
-        video = container.add_stream("libx264", rate=RATE)
+        video = container.add_stream("libx264")
+        video.codec_context.time_base = Fraction(1, 1000)
         video.width, video.height, video.pix_fmt = 400, 300, "yuv420p"
         audio = container.add_stream("aac", rate=16000, layout="mono")
         for t in range(20):
             frame = frame_of(t)
             frame[:] = 0 if t in BLACK else frame
-            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+            picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+            picture.pts, picture.time_base = round(1000 * TIMES[t]), Fraction(1, 1000)
+            container.mux(video.encode(picture))
         container.mux(video.encode(None))
-        tone = np.sin(np.arange(16000 * 20 // RATE) * 0.2).astype(np.float32)[None]
+        tone = np.sin(np.arange(int(16000 * TIMES[-1])) * 0.2).astype(np.float32)[None]
         sound = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
         sound.sample_rate = 16000
         container.mux(audio.encode(sound))
@@ -274,6 +290,7 @@ def test_a_finished_video_is_left_as_it_is(results, capsys):
 def test_a_clips_face_has_one_identity_and_moves_as_the_pixels_do(results):
     clip = load_clip(results[1] / "clip.npz")
     assert list(clip.frames) == [t for t in range(20) if t not in BLACK]
+    np.testing.assert_allclose(clip.times, np.delete(TIMES, BLACK) - TIMES[0], atol=1e-3)
     assert (clip.params.shape == clip.params.shape[0]).all()
     model = mofa_jax.load_face_model(clip.face_model)
     vertices = model.landmarks[np.array(list(CORNERS))]
@@ -318,8 +335,10 @@ def test_a_clips_face_fits_its_frames_better_than_the_encoder_sees_it(results):
 def test_the_overlay_video_shows_the_face_and_keeps_the_sound(results):
     with av.open(str(results[1] / "clip.overlay.mp4")) as video:
         assert float(video.streams.audio[0].duration * video.streams.audio[0].time_base) > 0.7
-        pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        frames = list(video.decode(video=0))
+    pictures = [frame.to_ndarray(format="rgb24") for frame in frames]
     assert len(pictures) == 20 and pictures[0].shape == (300, 400, 3)
+    np.testing.assert_allclose([frame.time for frame in frames], TIMES, atol=1e-3)
     assert pictures[BLACK[0]].max() < 20
     change = np.abs(pictures[0].astype(float) - frame_of(0)).mean(axis=-1)
     assert change[95:165, 130:200].mean() > 3 * change[:, 280:].mean()
@@ -329,7 +348,8 @@ def test_the_overlay_video_shows_the_face_and_keeps_the_sound(results):
 def test_the_animated_face_passes_khronos(results):
     tree, values = read_glb(results[1] / "clip.glb")
     times = values(tree["animations"][0]["samplers"][0]["input"])[:, 0]
-    np.testing.assert_allclose(times, [t / RATE for t in range(20) if t not in BLACK], atol=1e-6)
+    seen = np.delete(TIMES, BLACK)
+    np.testing.assert_allclose(times, seen - seen[0], atol=1e-3)
     report = khronos_report(results[1] / "clip.glb")
     assert report["issues"]["numErrors"] == report["issues"]["numWarnings"] == 0
 
@@ -350,9 +370,9 @@ def test_sound_is_kept_whatever_its_rate_and_channels(tmp_path, container, codec
             sound.sample_rate = rate
             file.mux(track.encode(sound))
         file.mux(track.encode(None))
-    with video_writer(written, (32, 32), 25.0, sound_of=source) as append:
-        for _ in range(25):
-            append(np.zeros((32, 32, 3), np.uint8))
+    with video_writer(written, (32, 32), sound_of=source) as append:
+        for t in range(25):
+            append(np.zeros((32, 32, 3), np.uint8), t / 25)
     with av.open(str(written)) as file:
         heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
         assert file.streams.audio[0].rate == 48_000 and len(heard) == pytest.approx(48_000, rel=0.1)

@@ -24,6 +24,7 @@ except ImportError:
 
 _logger = logging.getLogger(__name__)
 _QUALITY = {"crf": "20", "preset": "superfast"}
+_TICK = Fraction(1, 90_000)  # s, in which times are counted
 _SOUND_RATE = 48_000  # Hz, which every player knows; AAC does not take every track's own
 
 
@@ -47,18 +48,18 @@ def check_writer() -> None:
 def video_writer(
     path: str | os.PathLike,
     size: tuple[int, int],
-    rate: float,
     sound_of: str | os.PathLike | None = None,
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that appends a frame, uint8 [H, W, 3] RGB, to an MP4 file.
+) -> Iterator[Callable[[np.ndarray, float], None]]:
+    """A function that appends a frame, uint8 [H, W, 3] RGB, to an MP4 file, to be shown some
+    seconds after the first one.
 
     The file takes its name when the block ends well.
 
     Args:
       path: the file.
       size: (H, W); an odd side loses its last row or column.
-      rate: frames a second.
-      sound_of: a media file whose first sound track is kept, if it has one, as AAC, mono or stereo.
+      sound_of: a media file whose first sound track is kept, if it has one, as AAC, mono or stereo;
+        the first frame is shown when its own is.
 
     Raises:
       VideoWriteError: see `check_writer`.
@@ -66,24 +67,34 @@ def video_writer(
     check_writer()
     height, width = (side // 2 * 2 for side in size)
     with atomic_write(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(10_000))
+        stream = container.add_stream("libx264")
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = _QUALITY
+        stream.options, stream.codec_context.time_base = _QUALITY, _TICK
         sound = iter(()) if sound_of is None else _copy_sound(container, sound_of)
-        heard, seconds = next(sound, math.inf), 0.0
+        heard, start = next(sound, math.inf), 0.0 if sound_of is None else _video_start(sound_of)
 
-        def append(frame: np.ndarray) -> None:
-            nonlocal heard, seconds
-            picture = np.ascontiguousarray(frame[:height, :width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-            seconds += 1 / rate
-            while heard < seconds:
+        def append(frame: np.ndarray, time: float) -> None:
+            nonlocal heard
+            picture = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(frame[:height, :width]), "rgb24"
+            )
+            picture.pts, picture.time_base = round((start + time) / _TICK), _TICK
+            container.mux(stream.encode(picture))
+            while heard < start + time:
                 heard = next(sound, math.inf)
 
         yield append
         container.mux(stream.encode(None))
         for _ in sound:
             pass
+
+
+def _video_start(path: str | os.PathLike) -> float:
+    """When a file's first frame is shown, s after the beginning; 0 where it does not say."""
+    with contextlib.suppress(av.FFmpegError), av.open(os.fspath(path)) as source:
+        for track in source.streams.video[:1]:
+            return float(max(track.start_time or 0, 0) * track.time_base)
+    return 0.0
 
 
 def _copy_sound(container: Any, path: str | os.PathLike) -> Iterator[float]:

@@ -145,7 +145,7 @@ def read_pictures(item: Item, source: Source) -> Iterator[Picture]:
     if source.kind == "photographs":
         yield Picture(read_photograph(path), item.name, -1, item.group, _annotations_of(path))
         return
-    for number, frame in video.read_frames(path, source.every):
+    for number, _, frame in video.read_frames(path, source.every):
         name = f"{item.name}@{number:06d}"
         yield Picture(frame, name, number, item.group, (_frame_annotation(path, number),))
 

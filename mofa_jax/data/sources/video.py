@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,11 +19,20 @@ class VideoError(InputError):
     """A video cannot be read; the message names it."""
 
 
+class Frame(NamedTuple):
+    """A frame of a video: its number, from 0, when it is shown, s after the first one, and uint8
+    [H, W, 3] RGB."""
+
+    number: int
+    time: float
+    image: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class VideoFacts:
     """What a video's file says of itself.
 
-    rate: frames a second, on average; 25 where it does not say.
+    rate: frames a second, as it says; 25 where it does not.
     count: how many frames there are, about; None where it does not say.
     """
 
@@ -40,22 +50,27 @@ def read_facts(path: str | Path) -> VideoFacts:
     return VideoFacts(rate if 1 <= rate <= 1000 else 25.0, count if count > 0 else None)
 
 
-def read_frames(path: str | Path, every: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (number from 0, uint8 [H, W, 3] RGB) of every `every`-th frame, one at a time.
+def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
+    """Yield every `every`-th frame, one at a time.
+
+    Their times rise, evenly or not: where the file gives none, by its rate.
 
     Raises:
       VideoError: the file is missing, or not one frame of it can be read.
     """
     if not Path(path).is_file():
         raise VideoError(f"{path}: there is no such file; check the path")
+    rate = read_facts(path).rate
     capture = cv2.VideoCapture(str(path))
     try:
-        number = 0
+        number, time = 0, -1 / rate
         while capture.grab():
+            given = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            time = given if given > time else time + 1 / rate
             if number % every == 0:
-                readable, frame = capture.retrieve()
+                readable, image = capture.retrieve()
                 if readable:
-                    yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                    yield Frame(number, time, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
             number += 1
     finally:
         capture.release()
