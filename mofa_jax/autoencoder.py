@@ -14,7 +14,13 @@ from ml_collections import ConfigDict
 
 from mofa_jax import losses, metrics
 from mofa_jax.camera import REFERENCE_SIZE, Camera
-from mofa_jax.checkpoint import CheckpointError, Checkpoints, check_face_model, on_first_device
+from mofa_jax.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    check_codes,
+    check_face_model,
+    on_first_device,
+)
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import OPEN_ENCODER, read_trained
 from mofa_jax.errors import InputError
@@ -99,6 +105,11 @@ def initial_weights(encoder: nn.Module, config: ConfigDict, model: FaceModel, ca
             _logger.info("Encoder weights from step %d of the run %s.", run.latest_step, pretrained)
             target = {"weights": on_first_device(weights)}
             return run.load_part(run.latest_step, target)["weights"]
+    if pretrained and not os.path.exists(pretrained):
+        raise CheckpointError(
+            f"{pretrained}: there is no such run and no such file of weights; check "
+            "config.encoder.pretrained."
+        )
     if pretrained:
         from mofa_jax.encoders.pretrained import load_pretrained
 
@@ -113,13 +124,17 @@ def _check_other_run(
 ) -> None:
     """Raises CheckpointError if another run's encoder does not fit; warns of another camera."""
     pretrained, wanted = config.encoder.pretrained, config.encoder
+    check_codes(information, pretrained)
     other = ConfigDict(information["config"]["encoder"] | {"dtype": wanted.dtype})
     if other.name != wanted.name:
         raise CheckpointError(
             f"{pretrained}: this run's encoder is {other.name}, but encoder.name is "
             f"{wanted.name}; give a run of the same encoder as config.encoder.pretrained."
         )
-    check_face_model(information["face_model"], model)
+    try:
+        check_face_model(information["face_model"], model)
+    except CheckpointError as error:
+        raise CheckpointError(f"encoder.pretrained is {pretrained}: {error}") from error
     if encoder_from_config(other, encoder.num_outputs) != encoder:
         fields = [
             key for key in {*other, *wanted} - {"pretrained"} if other.get(key) != wanted.get(key)

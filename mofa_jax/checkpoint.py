@@ -19,6 +19,9 @@ from orbax.checkpoint import v1 as ocp
 from mofa_jax.errors import InputError, one_line
 from mofa_jax.face_model import FaceModel
 
+DECODERS_OF_SEMANTIC_CODES = ("face_model", "convolutional_fixed")
+"""By `decoder.name`, those of whose runs the codes are the face model's."""
+
 FORMAT = 2  # of what a checkpoint's metadata holds; 1 had no checksums, its weights can be read
 
 _logger = logging.getLogger(__name__)
@@ -100,7 +103,7 @@ class Checkpoints:
         if step == self.latest_step:
             return
         content = {"format": FORMAT, **information}
-        checksums = {name: _checksum(part) for name, part in _parts(state).items()}
+        checksums = {name: checksum_of(part) for name, part in _parts(state).items()}
         metadata = {**content, "checksums": {**checksums, "metadata": _text_checksum(content)}}
         with self._writing():
             # Where no folder can be made, Orbax's threads would wait five minutes for it.
@@ -151,7 +154,7 @@ class Checkpoints:
             with context:
                 loaded = self._checkpointer.load(step, target)
             for name, part in _parts(loaded).items():
-                if checksums is not None and _checksum(part) != checksums[name]:
+                if checksums is not None and checksum_of(part) != checksums[name]:
                     raise ValueError(f"the checksum of its {name} is another one")
         return loaded
 
@@ -193,21 +196,32 @@ class Checkpoints:
 def check_face_model(trained_with: dict[str, Any], model: FaceModel) -> None:
     """Compares a checkpoint's face model with the one at hand.
 
-    Warns if it has changed since; raises CheckpointError if its codes have other sizes.
+    Warns if its arrays have changed since; raises CheckpointError if it is another one.
     """
-    sizes = list(model.code_sizes)
-    if sizes != trained_with["code_sizes"]:
+    if model.is_model_of(trained_with):
+        return
+    sizes, name = list(model.code_sizes), trained_with["name"]
+    if sizes != trained_with["code_sizes"] or model.name != name:
         raise CheckpointError(
-            f"the checkpoint's codes are of face model '{trained_with['name']}' with shape, "
-            f"expression and reflectance sizes {trained_with['code_sizes']}, but '{model.name}' "
-            f"has {sizes}; load it with the face model that it was trained with."
+            f"the encoder's codes are of face model '{name}' with shape, expression and "
+            f"reflectance sizes {trained_with['code_sizes']}, but '{model.name}' has {sizes}; give "
+            "the face model that it was trained with, or an encoder of this one."
         )
-    if not model.is_model_of(trained_with):
-        _logger.warning(
-            "Face model '%s' is not the one that the checkpoint was trained with ('%s'): its "
-            "arrays have changed since; the results may be wrong.",
-            model.name,
-            trained_with["name"],
+    _logger.warning(
+        "The arrays of face model '%s' have changed since the encoder was trained; the results may "
+        "be wrong.",
+        name,
+    )
+
+
+def check_codes(information: dict[str, Any], workdir: str | os.PathLike) -> None:
+    """Raises CheckpointError if a run's codes are none of the face model's."""
+    decoder = information["config"].get("decoder", {"name": "face_model"})["name"]
+    if decoder not in DECODERS_OF_SEMANTIC_CODES:
+        raise CheckpointError(
+            f"{os.fspath(workdir)}: this run has no encoder of semantic codes (its decoder.name is "
+            f"{decoder}), so there is no face to draw or to measure; give the workdir of another "
+            "run, and see this one's pictures in its folder pictures."
         )
 
 
@@ -222,7 +236,7 @@ def _parts(tree: Any) -> dict[str, Any]:
     return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
 
 
-def _checksum(tree: Any) -> str:
+def checksum_of(tree: Any) -> str:
     """SHA-256 over the types, shapes and bytes of a pytree's arrays, in the tree's order."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):

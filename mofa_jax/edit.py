@@ -26,7 +26,13 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
 from mofa_jax.illumination import environment_light
 from mofa_jax.inference import REFINE_STEPS
-from mofa_jax.input_files import EDITED_JPG, PANELS_JPG, find_photographs, unique_names
+from mofa_jax.input_files import (
+    EDITED_JPG,
+    PANELS_JPG,
+    find_photographs,
+    named_photograph,
+    unique_names,
+)
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
@@ -202,7 +208,7 @@ def _edits_from_flags(loader: FaceLoader) -> Edits:
         if flag.present and _NEUTRAL.value:
             raise InputError(f"--neutral takes away what --{flag.name} does; give one of them.")
     others = [
-        None if flag.value is None else loader.load(flag.value)
+        None if flag.value is None else loader.load(named_photograph(flag.value, _OUTPUT.value))
         for flag in (_MORPH_WITH, _EXPRESSION_FROM, _LIGHT_FROM)
     ]
     return Edits(

@@ -9,6 +9,7 @@ The same command again goes on with the photographs that have no mesh yet. See d
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
+from mofa_jax.checkpoint import checksum_of
 from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box
 from mofa_jax.data.faces.detectors import TwoDetectors
 from mofa_jax.data.sources.images import read_photograph
@@ -32,9 +34,12 @@ from mofa_jax.export.benchmarks import (
     write_prediction,
     write_template,
 )
+from mofa_jax.files import write_json
 from mofa_jax.inference import Predictor, in_chunks, load_for_inference
 from mofa_jax.params import FaceParams
 from mofa_jax.processes import configure_logging, keep_compiled_programs
+
+_SETTINGS = "settings.json"  # in the folder of the meshes
 
 
 def export_benchmark(
@@ -61,11 +66,13 @@ def export_benchmark(
       How many photographs have no mesh.
 
     Raises:
-      InputError: the list, the folder or the face model cannot be used.
+      InputError: the list, the folder or the face model cannot be used, or `output` holds meshes of
+        another encoder, face model or number of steps.
       OSError: the files cannot be written.
     """
     images, output = Path(images), Path(output)
     lines = _lines(image_list) if image_list else []
+    _keep_settings(output / _SETTINGS, predict, refine_steps)
     if benchmark == "now":
         predictions = now_predictions(images, lines, output, predict.model)
     else:
@@ -85,6 +92,30 @@ def export_benchmark(
             bar.update()
     print(f"{total - len(failed)} of {total} photographs have a mesh in {output}.")
     return len(failed)
+
+
+def _keep_settings(file: Path, predict: Predictor, refine_steps: int) -> None:
+    """Writes what the meshes of a folder are made by; refuses a folder of others."""
+    settings = {
+        "encoder": checksum_of(predict.weights),
+        "face_model": predict.model.identity(),
+        "refine_steps": refine_steps,
+    }
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, settings)
+        return
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{file}: cannot be read ({one_line(error)}); remove the folder."
+        ) from error
+    if changed := [name for name in settings if before.get(name) != settings[name]]:
+        raise InputError(
+            f"{file.parent}: its meshes are of another {' and '.join(changed)}; give another "
+            "--output, or remove the folder."
+        )
 
 
 def _lines(path: str | os.PathLike[str]) -> list[str]:

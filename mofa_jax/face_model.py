@@ -147,7 +147,10 @@ class FaceModel:
 
     def is_model_of(self, identity: Mapping[str, Any]) -> bool:
         """Whether `identity`, kept by a checkpoint or a corpus, is this model's."""
-        checksum = identity.get("checksum")
+        return self.has_checksum(identity.get("checksum"))
+
+    def has_checksum(self, checksum: str | None) -> bool:
+        """Whether `checksum` is this model's, or an earlier one's that gives the same pictures."""
         return _SAME.get(checksum, checksum) == self.checksum()
 
     def save(self, path: str | os.PathLike) -> None:

@@ -83,7 +83,7 @@ def with_one_identity(
 ) -> list[Reconstruction]:
     """Faces of one person, fitted to their crops with one shape and reflectance.
 
-    The landmarks that the codes draw hold the faces in place.
+    The landmarks that the codes draw, if the model has some, hold the faces in place.
     """
     codes = np.stack([np.asarray(face.params.to_code()) for face in faces])
     images = np.stack([face.crop.image for face in faces])
@@ -91,7 +91,7 @@ def with_one_identity(
         images,
         predict.model,
         predict.cam,
-        landmarks=predict.landmarks(codes),
+        landmarks=predict.landmarks(codes) if predict.has_landmarks else None,
         init=FaceParams.from_code(codes, predict.model),
         num_steps=num_steps,
     ).params

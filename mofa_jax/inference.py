@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import Decoder, landmark_model, project_landmarks
 from mofa_jax.camera import Camera, make_camera
-from mofa_jax.checkpoint import CheckpointError, Checkpoints, check_face_model, on_first_device
+from mofa_jax.checkpoint import Checkpoints, check_codes, check_face_model, on_first_device
 from mofa_jax.data.faces.crop import (
     Crop,
     FaceError,
@@ -30,6 +30,7 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
 from mofa_jax.fit_energy import FitWeights
 from mofa_jax.fitting import fit
+from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.parameter_file import SavedFace
 from mofa_jax.params import FaceParams, code_size
 
@@ -39,7 +40,6 @@ REFINE_STEPS = 5  # of the commands that people use: a face becomes the one in i
 
 _HELD = FitWeights(landmark=25.0)  # by the encoder's landmarks: at 4 colors drag them off by 0.1 px
 _BATCH = 16  # faces that go through the encoder at once
-_DECODERS_OF_SEMANTIC_CODES = ("face_model", "convolutional_fixed")  # by decoder.name
 _RECROPS = 2  # times that a badly cut face is cut out again at most
 _CHUNK_PIXELS = 50_000_000  # of the photographs that are held at once
 
@@ -220,6 +220,7 @@ class Predictor:
             face_model=self.config.face_model,
             face_model_name=self.model.name,
             step=self.step,
+            face_model_checksum=self._model_checksum,
         )
 
     @functools.cached_property
@@ -228,8 +229,17 @@ class Predictor:
         return Decoder(self.model, self.cam)
 
     @functools.cached_property
+    def _model_checksum(self) -> str:
+        return self.model.checksum()
+
+    @functools.cached_property
     def _landmark_model(self) -> FaceModel:
         return landmark_model(self.model)
+
+    @functools.cached_property
+    def has_landmarks(self) -> bool:
+        """Whether the model has some of those that faces are fitted to."""
+        return bool((self.model.landmarks[LOSS_LANDMARKS] >= 0).any())
 
     @functools.cached_property
     def has_all_landmarks(self) -> bool:
@@ -286,24 +296,13 @@ def load_for_inference(
         with Checkpoints.existing(workdir) as checkpoints:
             step = checkpoints.latest_step
             information = checkpoints.information(step)
-            _check_codes(information, workdir)
+            check_codes(information, workdir)
             config, model, cam, encoder = _untrained(information, face_model)
             image = jax.ShapeDtypeStruct((1, *cam.image_size, 3), jnp.float32)
             target = jax.eval_shape(encoder.init, jax.random.key(0), image)
             weights = checkpoints.load_part(step, {"weights": on_first_device(target)})["weights"]
     weights = jax.device_put(weights, jax.local_devices()[0])
     return Predictor(model, cam, config, step, weights, jax.jit(encoder.apply))
-
-
-def _check_codes(information: dict[str, Any], workdir: str | os.PathLike) -> None:
-    """Raises CheckpointError if a run's codes are none of the face model's."""
-    decoder = information["config"].get("decoder", {"name": "face_model"})["name"]
-    if decoder not in _DECODERS_OF_SEMANTIC_CODES:
-        raise CheckpointError(
-            f"{os.fspath(workdir)}: this run has no encoder of semantic codes (its decoder.name is "
-            f"{decoder}), so there is no face to draw or to measure; give the workdir of another "
-            "run, and see this one's pictures in its folder pictures."
-        )
 
 
 def _untrained(information: dict[str, Any], face_model: str | os.PathLike | None):

@@ -27,16 +27,13 @@ def find_photographs(
     """The photographs that the patterns name, and how many patterns name none, which is reported.
 
     Of a folder, those whose name ends in one of `extensions`, without results: what is in `output`
-    if that lies below the folder, and what has a result's name if it is the folder.
+    if that lies below the folder, and what has a result's name.
 
-    The portrait in the public domain that comes with scikit-image is written into `output` first,
-    if its name is among the patterns.
+    A pattern may also be a name that `named_photograph` knows.
     """
     paths, missing = {}, 0
     for pattern in patterns:
-        if pattern == _ASTRONAUT and not os.path.lexists(_ASTRONAUT):
-            pattern = Path(output) / f"{_ASTRONAUT}.png"
-            write_image(pattern, skimage.data.astronaut())
+        pattern = named_photograph(pattern, output)
         try:
             files = list_files(pattern, extensions, "photograph")
             if os.path.isdir(pattern):
@@ -48,16 +45,28 @@ def find_photographs(
     return list(paths), missing
 
 
+def named_photograph(name: str | os.PathLike, output: str | os.PathLike) -> str | os.PathLike:
+    """The file of a photograph that is known by its name, "astronaut"; of others the name itself.
+
+    It is the portrait in the public domain that comes with scikit-image, written into `output`.
+    """
+    if name != _ASTRONAUT or os.path.lexists(_ASTRONAUT):
+        return name
+    path = Path(output) / f"{_ASTRONAUT}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, skimage.data.astronaut())
+    return path
+
+
 def _without_results(files: Sequence[Path], folder: Path, output: Path) -> list[Path]:
-    """The files of a folder that no command has written into `output`.
+    """The files of a folder that no command has written.
 
     Raises:
       PhotographError: there is none.
     """
     folder, output = folder.resolve(), output.resolve()
-    if output == folder:
-        files = [file for file in files if file.parent.resolve() != output or not _is_result(file)]
-    elif output.is_relative_to(folder):
+    files = [file for file in files if not _is_result(file)]
+    if output != folder and output.is_relative_to(folder):
         files = [file for file in files if not file.parent.resolve().is_relative_to(output)]
     if not files:
         raise PhotographError(f"{folder}: there are results alone; give photographs")

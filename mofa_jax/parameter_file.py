@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from mofa_jax.face_models.load import load_face_model
 from mofa_jax.files import write_json
 from mofa_jax.params import NUM_BANDS, FaceParams
 
+_logger = logging.getLogger(__name__)
 _MAX_BYTES = 10_000_000  # a face has 20 kB
 _LARGEST = 1e6  # no number of a face is larger
 _UNITS = {
@@ -54,6 +56,7 @@ class SavedFace:
       face_model: what `load_face_model` takes: a path, or "open".
       face_model_name: what the face model is called.
       step: optimizer steps of the encoder's checkpoint.
+      face_model_checksum: the face model's `checksum`; None if it is not known.
     """
 
     params: FaceParams
@@ -64,6 +67,7 @@ class SavedFace:
     face_model: str
     face_model_name: str
     step: int
+    face_model_checksum: str | None = None
 
     def load_face_model(self, name: str | os.PathLike | None = None) -> FaceModel:
         """The face model that the code is of.
@@ -80,14 +84,24 @@ class SavedFace:
         return model
 
     def check_model(self, model: FaceModel) -> None:
-        """Raises ParameterFileError if `model` has another name, or other modes than the code."""
+        """Raises ParameterFileError if `model` has another name, or other modes than the code.
+
+        Warns if its arrays have changed since.
+        """
         params = self.params
         sizes = tuple(map(len, (params.shape, params.expression, params.reflectance)))
         if (self.face_model_name, sizes) != (model.name, model.code_sizes):
             raise ParameterFileError(
                 f"the parameters are of face model '{self.face_model_name}' with {sizes} shape, "
                 f"expression and reflectance modes, not of '{model.name}' with {model.code_sizes}; "
-                "give that face model (--face_model), or faces of one model."
+                "give that face model (--face_model), faces of one model, and with photographs an "
+                "encoder of that model (--workdir)."
+            )
+        if not (self.face_model_checksum is None or model.has_checksum(self.face_model_checksum)):
+            _logger.warning(
+                "The arrays of face model '%s' have changed since the face was reconstructed; it "
+                "may look otherwise.",
+                model.name,
             )
 
 
@@ -113,6 +127,7 @@ def save_parameters(path: str | os.PathLike, face: SavedFace) -> None:
             "camera": {name: np.asarray(value).tolist() for name, value in camera.items()},
             "face_model": face.face_model_name,
             "face_model_file": face.face_model,
+            "face_model_checksum": face.face_model_checksum,
             "checkpoint_step": face.step,
         },
     )
@@ -164,6 +179,7 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         face_model=str(content.get("face_model_file", "open")),
         face_model_name=str(content["face_model"]),
         step=int(content["checkpoint_step"]),
+        face_model_checksum=content.get("face_model_checksum"),
     )
 
 

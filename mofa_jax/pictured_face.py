@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import os
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
 from mofa_jax.parameter_file import SavedFace, load_parameters
 from mofa_jax.params import FaceParams
 
+_logger = logging.getLogger(__name__)
 _DRAWN_FACTOR = 4  # of the crop's size: a picture of a face whose photograph is gone
 
 
@@ -130,6 +132,12 @@ class FaceLoader:
         for place in (path.parent / file, path.parent / file.name):
             if place.is_file():
                 return PicturedFace(saved, read_photograph(place))
+        if saved.photograph is not None:
+            _logger.warning(
+                "%s: its photograph %s is not there any more; the face is drawn on white.",
+                path,
+                saved.photograph,
+            )
         return _drawn(saved, self._model)
 
 

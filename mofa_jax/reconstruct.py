@@ -87,7 +87,7 @@ def reconstruct_all(
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
     named = dict(zip(paths, unique_names(paths), strict=True))
-    videos = {path: name for path, name in named.items() if path.suffix.lower() in video.EXTENSIONS}
+    videos = {path: name for path, name in named.items() if _is_video(path)}
     photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
     counts = []  # faces of each photograph that has some; 0 if it failed
@@ -132,6 +132,10 @@ def reconstruct_all(
         + f"; {summary.skipped} skipped; {missing} paths name nothing."
     )
     return summary
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in video.EXTENSIONS
 
 
 def _unfinished(
@@ -214,9 +218,11 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("--resume: --same_person fits all photographs together; leave it out")
     of_photographs = (_MESH, _SAME_PERSON, *((_OUTPUT, _REFINE, _RESUME) if live else ()))
     unused = ", ".join(f"--{flag.name}" for flag in of_photographs if flag.present)
-    if unused and all(Path(name).suffix.lower() in video.EXTENSIONS for name in argv[1:]):
+    if unused and all(_is_video(Path(name)) for name in argv[1:]):
         source = "a camera" if live else "videos"
         raise app.UsageError(f"{unused}: {source} cannot be reconstructed so; leave it out")
+    if _SMOOTH.present and not live and not any(_is_video(Path(name)) for name in argv[1:]):
+        raise app.UsageError("--smooth and --nosmooth are of videos and a camera; leave it out")
     for flag in (_HOST, _PORT):
         if flag.present and not live:
             raise app.UsageError(f"--{flag.name} is of the page of a --camera; leave it out")

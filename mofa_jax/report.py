@@ -61,7 +61,7 @@ def write_report(folder: str | Path, face_model: str | None = None) -> tuple[Pat
         reason = f" ({failed[0][1]})" if failed else ""
         raise InputError(
             f"{folder}: no file of parameters of a face in this folder{reason}; give the --output "
-            "of `python -m mofa_jax.reconstruct`."
+            "of `python -m mofa_jax.reconstruct` with photographs."
         )
     legend = f"Pictures from left to right: {', '.join(PANELS)}; below, the face turning."
     counts = f"{len(sections)} faces" + (f"; {len(failed)} files failed" if failed else "")

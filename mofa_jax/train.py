@@ -19,9 +19,9 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import check_loss, is_trained
 from mofa_jax.camera import make_camera
-from mofa_jax.checkpoint import Checkpoints, check_face_model
+from mofa_jax.checkpoint import DECODERS_OF_SEMANTIC_CODES, Checkpoints, check_face_model
 from mofa_jax.data.feeds.device_batch import DeviceBatches
-from mofa_jax.data.feeds.pipeline import open_data
+from mofa_jax.data.feeds.pipeline import keep_places, open_data
 from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
@@ -68,6 +68,11 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     workdir = Path(workdir)
     begun = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
     config = config.copy_and_resolve_references()
+    if config.reconstruct and config.decoder.name not in DECODERS_OF_SEMANTIC_CODES:
+        raise InputError(
+            f"reconstruct is {config.reconstruct}, but with decoder.name {config.decoder.name} no "
+            "encoder of semantic codes is trained, and there is no face to draw; leave it out."
+        )
     started = config.decoder if config.decoder.name == "convolutional_fixed" else config.encoder
     if started is config.encoder:  # weights of a file are no run
         given = is_trained(started.pretrained)
@@ -125,6 +130,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     workdir.mkdir(parents=True, exist_ok=True)
     config = config.copy_and_resolve_references()
     config.face_model = lasting_name(config.face_model)
+    keep_places(config.data)
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
     check_loss(config.loss, cam)
     learner = make_learner(config, model, cam)

@@ -149,6 +149,10 @@ def test_an_autoencoder_is_trained_resumed_and_refused_where_codes_must_mean_som
 
     with pytest.raises(CheckpointError, match="no encoder of semantic codes"):
         mofa_jax.load_for_inference(tmp_path)
+    started = small(compact.get_config(), model_file, photographs)
+    started.encoder.pretrained = str(tmp_path)
+    with pytest.raises(CheckpointError, match="no encoder of semantic codes"):
+        run_experiment(started, tmp_path / "started")
     for arguments in (["evaluate"], ["reconstruct", "--output=out", "astronaut"]):
         command = [sys.executable, "-m", f"mofa_jax.{arguments[0]}", f"--workdir={tmp_path}"]
         ended = subprocess.run(

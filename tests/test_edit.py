@@ -120,6 +120,13 @@ def test_a_photograph_is_found_beside_its_parameters(saved, tmp_path, monkeypatc
         np.testing.assert_array_equal(FaceLoader().load(saved).photograph, pixels)
 
 
+def test_a_photograph_that_is_gone_is_said(saved, caplog):
+    face = mofa_jax.load_parameters(saved)
+    save_parameters(saved, dataclasses.replace(face, photograph="/gone/a.png"))
+    FaceLoader().load(saved)
+    assert "its photograph /gone/a.png is not there any more" in caplog.text
+
+
 def test_faces_of_two_models_do_not_meet(saved, tmp_path):
     from test_parameter_file import saved_face
 

@@ -1,5 +1,6 @@
 """Meshes for NoW and REALY: read back as their official evaluations read them."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -111,7 +112,8 @@ def test_now_gets_neutral_whole_meshes_and_seven_landmarks(
     assert export_benchmark(predict, "now", images, output, lines) == 2
     written = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.*"))
     stems = [line.removesuffix(".jpg") for line in LINES[:2]]
-    assert written == [f"{stem}{end}" for stem in stems for end in (".npy", ".obj")]
+    results = [f"{stem}{end}" for stem in stems for end in (".npy", ".obj")]
+    assert written == [*results, "settings.json"]
     value = mean_color((400, 10, 100, 100))
     vertices, triangles = read_obj(tmp_path / "out" / f"{stems[0]}.obj")
     expected = geometry(tiny_model, value, expression=False)
@@ -154,6 +156,16 @@ def test_the_same_command_again_writes_only_what_is_missing(now, predict, tmp_pa
     second.unlink()
     export_benchmark(predict, "now", images, tmp_path / "out", lines)
     assert first.read_text() == "kept" and read_obj(second)
+
+
+def test_meshes_of_another_encoder_or_fit_do_not_get_into_one_folder(now, predict, tmp_path):
+    images, lines = now
+    export_benchmark(predict, "now", images, tmp_path / "out", lines)
+    with pytest.raises(InputError, match="its meshes are of another refine_steps; give another"):
+        export_benchmark(predict, "now", images, tmp_path / "out", lines, refine_steps=1)
+    other = dataclasses.replace(predict, weights={"kernel": np.ones(3)})
+    with pytest.raises(InputError, match="its meshes are of another encoder"):
+        export_benchmark(other, "now", images, tmp_path / "out", lines)
 
 
 def test_realy_gets_one_topology_with_the_expression(predict, tiny_model, tmp_path):

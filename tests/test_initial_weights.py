@@ -10,9 +10,9 @@ import mofa_jax
 from configs import default
 from mofa_jax import train as training
 from mofa_jax.autoencoder import initial_weights
+from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.alexnet import AlexNet
-from mofa_jax.encoders.pretrained import PretrainedWeightsError
 from mofa_jax.encoders.vgg_face import VGGFace
 
 SLIM = 1 / 16
@@ -129,7 +129,7 @@ def test_unusable_weight_file_is_refused_before_the_photographs_are_looked_at(
         raise AssertionError("photographs were looked at first")
 
     monkeypatch.setattr(training, "open_data", no_photographs)
-    with pytest.raises(PretrainedWeightsError, match=r"missing\.caffemodel"):
+    with pytest.raises(CheckpointError, match=r"missing\.caffemodel: there is no such run"):
         training.train_and_evaluate(config, tmp_path / "run")
 
 

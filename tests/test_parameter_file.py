@@ -1,5 +1,6 @@
 """Files of parameters: every number comes back, whatever is wrong with them is one sentence."""
 
+import dataclasses
 import json
 
 import jax
@@ -76,6 +77,18 @@ def test_a_face_of_another_model_with_as_many_modes_is_refused(tiny_model):
     face.check_model(tiny_model)
     with pytest.raises(ParameterFileError, match=r"'analytic face' .* not of 'another' with"):
         face.check_model(tiny_model.replace(name="another"))
+
+
+def test_a_model_whose_arrays_have_changed_is_warned_of(tmp_path, tiny_model, caplog):
+    face = dataclasses.replace(
+        saved_face(tiny_model.code_sizes), face_model_checksum=tiny_model.checksum()
+    )
+    save_parameters(tmp_path / "face.json", face)
+    face = load_parameters(tmp_path / "face.json")
+    face.check_model(tiny_model)
+    assert not caplog.records
+    face.check_model(tiny_model.replace(mean_reflectance=0.9 * tiny_model.mean_reflectance))
+    assert "The arrays of face model 'analytic face' have changed" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,12 @@ def test_listing_is_sorted_distinct_and_skips_what_is_hidden(tmp_path):
     assert names == ["a.png", "b.JPG", "sub/deep/c.webp", "z.jpg"]
 
 
+def test_a_glob_does_not_name_the_landmarks_beside_photographs(tmp_path):
+    for name in ("a.jpg", "landmarks.json", "landmarks.npz"):
+        (tmp_path / name).touch()
+    assert list_photographs(tmp_path / "*") == [tmp_path / "a.jpg"]
+
+
 def test_names_with_brackets_are_not_globs(tmp_path):
     (tmp_path / "a[1].jpg").touch()
     assert list_photographs(tmp_path / "a[1].jpg") == [tmp_path / "a[1].jpg"]

@@ -9,11 +9,13 @@ import pytest
 import skimage.data
 
 import mofa_jax
+from configs import compact
 from mofa_jax import found_faces
-from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.data.faces.crop import Crop, transform_points
 from mofa_jax.errors import InputError
 from mofa_jax.figures import write_image
 from mofa_jax.found_faces import faces_of_one_person
+from mofa_jax.inference import Predictor, Reconstruction
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,6 +37,16 @@ def test_the_fit_takes_as_many_steps_as_are_asked_for(monkeypatch, steps):
     )
     assert list(faces_of_one_person(None, {}, steps)) == [[found]]
     assert taken == [steps]
+
+
+def test_a_model_without_landmarks_is_fitted_to_the_colors_alone(tiny_model):
+    bare = tiny_model.replace(landmarks=np.full_like(tiny_model.landmarks, -1))
+    cam = mofa_jax.Camera().scaled(1 / 4)
+    predict = Predictor(bare, cam, compact.get_config(), 0, None, None)
+    image = np.full((*cam.image_size, 3), 120, np.uint8)
+    face = Reconstruction(mofa_jax.FaceParams.neutral(bare), Crop(image, None, None), 0)
+    bright, dark = found_faces.with_one_identity([face, face], predict, 1)
+    np.testing.assert_array_equal(bright.params.shape, dark.params.shape)
 
 
 @pytest.mark.slow  # compiles the encoder, the fit and the pictures

@@ -106,3 +106,12 @@ def test_nan_and_empty_regions_are_one_sentence(estimate):
     nothing = np.zeros(len(vertices), bool)
     with pytest.raises(InputError, match="the region holds no true vertex"):
         scan_error(vertices, triangles, vertices, landmarks, landmarks, region=nothing)
+
+
+def test_indices_outside_are_one_sentence(estimate):
+    vertices, triangles, landmarks = estimate
+    for region in (np.ones(7, bool), np.array([len(vertices)]), np.ones(3)):
+        with pytest.raises(InputError, match=rf"the region is {region.dtype} \({len(region)},\)"):
+            scan_error(vertices, triangles, vertices, landmarks, landmarks, region=region)
+    with pytest.raises(InputError, match="corners outside"):
+        scan_error(vertices, triangles + len(vertices), vertices, landmarks, landmarks)

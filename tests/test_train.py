@@ -531,6 +531,33 @@ def test_a_decoder_that_is_not_there_is_not_trained_instead(config, tmp_path, mo
     assert begun == [tmp_path]
 
 
+def test_a_face_that_cannot_be_drawn_is_named_before_the_training(config, tmp_path):
+    config.decoder.name, config.reconstruct = "convolutional", "astronaut"
+    with pytest.raises(InputError, match=r"reconstruct is astronaut, but with decoder\.name conv"):
+        training.run_experiment(config, tmp_path)
+
+
+def test_another_face_model_with_as_many_modes_is_refused(config, tmp_path):
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path)
+    model = load_face_model(config.face_model)
+    model.replace(name="another", mean_shape=1.1 * model.mean_shape).save(tmp_path / "other.npz")
+    with pytest.raises(CheckpointError, match=r"of face model 'analytic face' .* but 'another'"):
+        mofa_jax.load_for_inference(tmp_path, tmp_path / "other.npz")
+
+
+def test_the_photographs_of_a_run_are_found_from_other_folders(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(config.data.path).parent)
+    config.num_steps, config.data.path = 1, Path(config.data.path).name
+    training.train_and_evaluate(config, tmp_path / "run")
+    command = [sys.executable, "-m", "mofa_jax.evaluate", f"--workdir={tmp_path / 'run'}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 0 and "faces, 0 failed" in done.stdout, done.stderr
+
+
 def test_a_face_models_file_is_found_from_other_folders(config, tmp_path, monkeypatch):
     config.num_steps = 1
     load_face_model(config.face_model).save(tmp_path / "mine.npz")

@@ -63,7 +63,8 @@ def scan_error(
       rounds: of the iterated closest points, at most; 0 aligns by the landmarks alone.
 
     Raises:
-      InputError: an array has another shape or holds NaN, or the region is empty.
+      InputError: an array has another shape, holds NaN or points to a vertex that there is not, or
+        the region is empty.
     """
     vertices, truth = _points("vertices", vertices), _points("true_vertices", true_vertices)
     source, target = _points("landmarks", landmarks), _points("true_landmarks", true_landmarks)
@@ -72,7 +73,13 @@ def scan_error(
             f"{len(source)} landmarks and {len(target)} true ones; give the same 3 or more of both."
         )
     triangles = np.asarray(triangles)
-    truth = truth if region is None else truth[region]
+    if triangles.ndim != 2 or triangles.shape[1] != 3 or not _within(triangles, len(vertices)):
+        raise InputError(
+            f"triangles have shape {triangles.shape}, or corners outside the {len(vertices)} "
+            "vertices; expected [F, 3] indices."
+        )
+    if region is not None:
+        truth = truth[_checked_region(np.asarray(region), len(truth))]
     if not len(truth):
         raise InputError("the region holds no true vertex; give at least one.")
     scale, rotation, _ = similarity(source, target)
@@ -85,6 +92,20 @@ def scan_error(
             break
     distances = nearest_on_surface(truth, None, aligned, triangles)[2]
     return ScanError(float(distances.mean()), distances, aligned)
+
+
+def _within(indices: np.ndarray, count: int) -> bool:
+    return indices.dtype.kind in "iu" and bool(((indices >= 0) & (indices < count)).all())
+
+
+def _checked_region(region: np.ndarray, count: int) -> np.ndarray:
+    is_mask = region.dtype == bool and region.shape == (count,)
+    if not (is_mask or (region.ndim == 1 and _within(region, count))):
+        raise InputError(
+            f"the region is {region.dtype} {region.shape}; expected indices of the {count} true "
+            f"vertices, or a mask of bool [{count}]."
+        )
+    return region
 
 
 def _closer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -63,6 +64,28 @@ class Data:
         """Says at the end of a run what was left out of it."""
         failed = self.train.num_failed, self.held_out.num_failed if self.held_out else 0
         logger.info("%s; unreadable records: %d in training, %d held out", self.summary, *failed)
+
+
+def keep_places(data: ConfigDict) -> None:
+    """Changes what `config.data` names to be found from other folders as well.
+
+    Raises:
+      FeedError: the mixture is not written as one.
+    """
+    for name in ("path", "cache", "landmarks"):
+        data[name] = _absolute(data[name])
+    data.synthetic.backgrounds = _absolute(data.synthetic.backgrounds)
+    if data.mixture:
+        weights = parse_mixture(data.mixture).items()
+        data.mixture = ",".join(f"{_absolute(folder)}={weight!r}" for folder, weight in weights)
+
+
+def _absolute(place: str) -> str:
+    """A folder, glob or `@list.txt`; an address stays as it is, and so does nothing."""
+    if not place or "://" in place:
+        return place
+    mark = "@" if place.startswith("@") else ""
+    return mark + os.path.abspath(place.removeprefix("@"))
 
 
 def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) -> Data:

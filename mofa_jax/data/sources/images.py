@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mofa_jax.data.sources.landmark_files import FILE_NAMES
 from mofa_jax.errors import InputError, one_line
 
 try:  # iPhones' photographs, where somebody has installed it
@@ -173,7 +174,7 @@ def list_files(
 
     A folder gives everything below it whose name ends in one of `extensions` (hidden ones and
     linked folders are left out); a file is taken as it is; anything else is a glob (`**` goes
-    down). `kind` is for the message.
+    down), which does not name landmark files. `kind` is for the message.
 
     Raises:
       PhotographError: a pattern names nothing.
@@ -182,7 +183,11 @@ def list_files(
         patterns = [patterns]
     found: set[Path] = set()
     for pattern in patterns:
-        matches = [pattern] if os.path.lexists(pattern) else glob.glob(str(pattern), recursive=True)
+        if os.path.lexists(pattern):
+            matches = [pattern]
+        else:
+            matches = glob.glob(str(pattern), recursive=True)
+            matches = [match for match in matches if Path(match).name not in FILE_NAMES]
         files = [file for match in matches for file in _files_of(Path(match), extensions)]
         if not files:
             raise PhotographError(
