@@ -26,6 +26,10 @@ def get_config() -> ConfigDict:
     config.loss.photometric_geometry = 0.0
     config.loss.patch_correlation = 0.3
     config.loss.area_photometric = 30.0
+    # What it draws it must find again: places and sizes are known there.
+    config.loss.loopback = 2.0
+    config.loss.loopback_code = 0.05
+    config.data.synthetic.update(config.start.data.synthetic)  # hair and glasses are drawn, too
     config.loss.regularizer = config.loss.regularizer_start = 1e-4
     config.loss.reflectance = 0.15
     config.loss.light = 60.0

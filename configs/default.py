@@ -80,6 +80,9 @@ def _loss() -> ConfigDict:
     loss.landmark = 0.0  # w_land, Eq. 7: 0 = unsupervised, no landmark is read; 1 = surrogate (P)
     loss.code = 0.0  # weight of the distance to the true code, where it is known: of rendered faces
     # (P: none); of pose and light only where the augmentation leaves them alone
+    loss.loopback = 0.0  # weight of Eq. 9 between predictions that are changed and drawn again,
+    # with the surroundings of data.synthetic, and what the encoder finds there (P: none)
+    loss.loopback_code = 0.0  # weight of the distance of their codes (P: none)
     loss.regularizer = 2.9e-5  # w_reg, Eq. 7 (P), from step `regularizer_steps` on
     loss.regularizer_start = 2.9e-5  # w_reg at step 0, from where it changes geometrically
     loss.regularizer_steps = 0  # steps of that change; 0 = none (P)

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,11 +41,13 @@ class Decoder:
       model: the face model.
       cam: the camera.
       patches: of the model's surface, [P, M], for the losses that compare patches.
+      ranges: the `SyntheticRanges` of what the loopback draws.
     """
 
     model: FaceModel
     cam: Camera
     patches: jax.Array | None = None
+    ranges: Any = None
 
     def render(self, params: FaceParams) -> Rendering:
         """The renderings of B faces; fields have B in front."""
@@ -212,6 +215,7 @@ def objective(
     encode: Callable,
     config: ConfigDict,
     axis_name: str | None = None,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
     """Eq. 7, averaged over a batch, and the terms it is made of.
 
@@ -224,6 +228,7 @@ def objective(
       encode: (weights, images [B, H, W, 3] in [0, 1]) -> codes [B, D].
       config: the default config's `loss`.
       axis_name: of the devices that share the batch, if any.
+      key: of this step, and of this device, for the loopback, which is left out without one.
 
     Returns:
       The loss; its terms by name, each with its weight, whose sum it is; and the metrics
@@ -241,6 +246,7 @@ def objective(
         "landmark": config.landmark * jnp.mean(landmark),
         **_alignment_terms(rendering, compared, decoder, config, axis_name),
         **_code_term(params, batch, decoder, config),
+        **_loopback_terms(key, params, weights, encode, decoder, config),
         **losses.prior_terms(params, config, regularizer_weight(config, step), axis_name),
     }
     errors = {
@@ -309,6 +315,33 @@ def _code_term(params: FaceParams, batch: dict, decoder: Decoder, config: Config
         return {}
     true = FaceParams.from_code(batch["code"], decoder.model)
     return {"code": config.code * jnp.mean(jax.vmap(losses.code_distance)(params, true))}
+
+
+def _loopback_terms(
+    key: jax.Array | None, params: FaceParams, weights: dict, encode: Callable, decoder, config
+) -> dict:
+    """How far the encoder is from predictions that are drawn again: their landmarks, as Eq. 9, and
+    their codes."""
+    if key is None or not (config.loopback or config.loopback_code):
+        return {}
+    from mofa_jax.loopback import loopback_examples
+
+    model, cam = decoder.model, decoder.cam
+    faces = loopback_examples(key, params, model, cam, decoder.ranges)
+    again = FaceParams.from_code(encode(weights, faces["image"]), model)
+    landmarks = landmark_model(model)
+
+    def distance(screen: jax.Array, points: jax.Array, confidence: jax.Array) -> jax.Array:
+        offset, weight = losses.landmark_offsets(screen, landmarks, points, confidence)
+        return losses.weighted_landmark_distance(offset, weight, cam)
+
+    screen = project_landmarks(again, landmarks, cam)
+    landmark = jax.vmap(distance)(screen, faces["landmarks"], faces["confidence"])
+    code = jax.vmap(losses.code_distance)(again, faces["params"])
+    return {
+        "loopback": config.loopback * jnp.mean(landmark),
+        "loopback_code": config.loopback_code * jnp.mean(code),
+    }
 
 
 def face_errors(

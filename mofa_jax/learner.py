@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import Decoder, initial_weights, objective, random_weights
 from mofa_jax.camera import Camera
+from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import make_errors_of
@@ -74,7 +75,9 @@ class FaceModelLearner:
         self.config = config
         self.encoder = encoder_from_config(config.encoder, code_size(model))
         patches = surface_patches(model) if config.loss.patch_correlation else None
-        self.decoder = Decoder(model, cam, patches)
+        loopback = config.loss.loopback or config.loss.loopback_code
+        ranges = ranges_from_config(config.data.synthetic) if loopback else None
+        self.decoder = Decoder(model, cam, patches, ranges)
         self.errors_of = make_errors_of(self.encoder.apply)
         self._encode = jax.jit(self.encoder.apply)
 
@@ -86,7 +89,10 @@ class FaceModelLearner:
 
     def objective(self, weights, batch, step, decoder, axis_name):
         encode, loss = self.encoder.apply, self.config.loss
-        return objective(weights, batch, step, decoder, encode, loss, axis_name)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), step)
+        if axis_name is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        return objective(weights, batch, step, decoder, encode, loss, axis_name, key)
 
     def picture(self, weights: dict, examples: dict[str, np.ndarray]) -> np.ndarray:
         """Photograph, overlay, geometry, reflectance and light of the faces, side by side."""

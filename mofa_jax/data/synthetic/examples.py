@@ -21,9 +21,11 @@ from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params
 from mofa_jax.data.synthetic.surroundings import fringe, head, occluders, put_on_glasses
 from mofa_jax.face_model import FaceModel
 from mofa_jax.numerics import product
+from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import render
 
+_NUM_KEYS = 6  # of an example
 SPLITS = {"train": 0, "eval": 1}
 
 
@@ -38,6 +40,29 @@ def synthetic_example(
 
     Args:
       key: a random key.
+      model, cam, ranges, background: as of `draw_example`.
+
+    Returns:
+      As of `draw_example`.
+    """
+    ranges = SyntheticRanges() if ranges is None else ranges
+    params = sample_params(random.split(key, _NUM_KEYS)[0], model, ranges)
+    return draw_example(key, params, model, cam, ranges, background)
+
+
+def draw_example(
+    key: jax.Array,
+    params: FaceParams,
+    model: FaceModel,
+    cam: Camera,
+    ranges: SyntheticRanges | None = None,
+    background: jax.Array | None = None,
+) -> dict[str, Any]:
+    """A face's picture, with what stands behind and before it (unbatched; vmap over the faces).
+
+    Args:
+      key: a random key.
+      params: the face's code.
       model: the face model.
       cam: the camera; its image size H, W is the picture's.
       ranges: of the distributions; the default ones if None.
@@ -50,8 +75,7 @@ def synthetic_example(
       params: the face's code; its light is that before the tone curve.
     """
     ranges = SyntheticRanges() if ranges is None else ranges
-    keys = random.split(key, 6)
-    params = sample_params(keys[0], model, ranges)
+    keys = random.split(key, _NUM_KEYS)  # the first is that of a random code
     rendering = render(params, model, cam)
     if background is None:
         background = procedural_background(keys[1], cam.image_size)
