@@ -53,7 +53,9 @@ def loopback_examples(
         random.split(changing, len(_CHANGES)), _CHANGES.items(), strict=True
     ):
         field = getattr(faces, name)
-        change = jnp.asarray(spread)[None] * random.normal(key, field.shape)
+        change = jnp.broadcast_to(jnp.asarray(spread), field.shape) * random.normal(
+            key, field.shape
+        )
         faces = faces.replace(**{name: field + change})
     draw = jax.vmap(draw_example, (0, 0, None, None, None))
     examples = draw(random.split(drawing, count), faces, model, cam, ranges)

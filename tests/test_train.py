@@ -106,8 +106,8 @@ def config(model_file, crops):
     return config
 
 
-def losses_of(workdir):
-    """Step -> loss, read from TensorBoard's files."""
+def losses_of(workdir, tag="train/loss"):
+    """Step -> loss, or another tag's value, read from TensorBoard's files."""
     from tensorboardX.proto import event_pb2
     from tensorboardX.record_writer import RecordWriter  # noqa: F401 the format's home
 
@@ -119,7 +119,7 @@ def losses_of(workdir):
             event = event_pb2.Event.FromString(data[12 : 12 + length])
             data = data[16 + length :]
             for value in event.summary.value:
-                if value.tag == "train/loss":
+                if value.tag == tag:
                     losses[event.step] = value.simple_value
     return losses
 
@@ -412,6 +412,17 @@ def test_four_devices_give_the_gradients_of_one(config, tiny_model):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), four_metrics, one_metrics
     )
+
+
+def test_a_training_with_the_loopback_goes_on_bit_for_bit(config, tmp_path):
+    config.loss.landmark, config.loss.loopback, config.loss.loopback_code = 0.0, 2.0, 0.1
+    config.num_steps = 1
+    training.train_and_evaluate(config, tmp_path / "interrupted")
+    config.num_steps = 2
+    training.train_and_evaluate(config, tmp_path / "interrupted")
+    training.train_and_evaluate(config, tmp_path / "whole")
+    assert_same(weights_of(tmp_path / "interrupted")[1], weights_of(tmp_path / "whole")[1])
+    assert losses_of(tmp_path / "whole", "train/loopback")[2] > 0
 
 
 def test_missing_data_path_is_one_clear_sentence(config, tmp_path):
