@@ -146,8 +146,8 @@ EXPERIMENTS = (
     Experiment(
         "Verification (LFW's pairs, view 2)",
         "Whether two photographs show one person, by the cosine of shape and reflectance codes; "
-        "ten folds. The paper's baseline is another 3DMM's codes. Ours are of every fifth pair, 1,200; "
-        "[the model card](model_card.md) has all 6,000.",
+        "ten folds. The paper's baseline is another 3DMM's codes. Ours are of every fifth pair, "
+        "1,200; [the model card](model_card.md) has all 6,000.",
         {"MoFA": {"verified": 77.0}, "baseline": {"verified": 75.0}},
         {
             "the encoder in the box": "likeness",
