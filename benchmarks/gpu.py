@@ -31,7 +31,7 @@ from absl import app, flags
 import mofa_jax
 from benchmarks.ours import codes_and_images, decoder_call, training
 from configs import default
-from mofa_jax.autoencoder import Decoder, objective, random_weights
+from mofa_jax.autoencoder import Decoder, objective
 from mofa_jax.camera import make_camera
 from mofa_jax.data.feeds.augment import Augmentation
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache
@@ -40,6 +40,7 @@ from mofa_jax.data.synthetic.distributions import SyntheticRanges
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.files import write_json
+from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
 from mofa_jax.provenance import provenance
 from mofa_jax.rasterizer import rasterize_ids

@@ -6,8 +6,9 @@ python main.py --config=configs/compact_unsupervised.py --workdir=runs/compact_u
 The rendered faces are those of compact_synthetic.py, in the workdir's folder start; the workdir of
 such a run that there is already is given by --config.encoder.pretrained=runs/compact_synthetic.
 
-Measured on 460 held-out photographs of LFW on 2 CPU cores, with photographs of LFW and All-Age-Faces
-(--config.data.kind=tfds --config.data.mixture=corpora/lfw=0.6,corpora/aaf=0.4): 5.24 px and 0.181
+Measured on 460 held-out photographs of LFW on 2 CPU cores, with photographs of LFW and
+All-Age-Faces (--config.data.kind=tfds
+--config.data.mixture=corpora/lfw=0.6,corpora/aaf=0.4): 5.24 px and 0.181
 after 26 minutes of rendered faces, 4.67 px and 0.166 after 18 more on photographs; 5.35 px and
 0.204 on lfpw_test. See docs/unsupervised.md.
 """

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from mofa_jax.autoencoder import Decoder, initial_weights, objective, random_weights
+from mofa_jax.autoencoder import Decoder, objective
 from mofa_jax.camera import Camera
 from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.encoders import encoder_from_config
@@ -17,6 +17,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import make_errors_of
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import panels_grid
+from mofa_jax.initial_weights import initial_weights, random_weights
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.patches import surface_patches
 

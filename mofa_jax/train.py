@@ -17,7 +17,7 @@ import optax
 from flax import struct
 from ml_collections import ConfigDict
 
-from mofa_jax.autoencoder import check_loss, is_trained
+from mofa_jax.autoencoder import check_loss
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import DECODERS_OF_SEMANTIC_CODES, Checkpoints, check_face_model
 from mofa_jax.data.feeds.device_batch import DeviceBatches
@@ -27,6 +27,7 @@ from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
 from mofa_jax.files import write_json
+from mofa_jax.initial_weights import is_trained
 from mofa_jax.learner import Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.processes import StopSignal, agree, initialize_processes

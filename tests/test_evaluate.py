@@ -22,7 +22,6 @@ from skimage.data import astronaut
 
 import mofa_jax
 from configs import compact
-from mofa_jax.autoencoder import random_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.data.faces.crop import crop_from_box
@@ -35,6 +34,7 @@ from mofa_jax.evaluation.photographs import CROPS, PhotographFaces, _crop_of
 from mofa_jax.evaluation.results import evaluate_encoder
 from mofa_jax.evaluation.statistics import by_pattern, by_yaw, describe
 from mofa_jax.inference import Predictor
+from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
 from mofa_jax.watch import Watch, logged_evaluations
 

@@ -17,13 +17,13 @@ from skimage.data import astronaut
 
 import mofa_jax
 from configs import compact
-from mofa_jax.autoencoder import random_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.export_benchmark import _face_box, export_benchmark
 from mofa_jax.inference import Predictor
+from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
 
 ROOT = Path(__file__).resolve().parents[1]

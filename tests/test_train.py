@@ -21,7 +21,6 @@ import mofa_jax.evaluation.errors as evaluation
 from configs import compact
 from mofa_jax import learner
 from mofa_jax import train as training
-from mofa_jax.autoencoder import random_weights
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.feeds import streamed
@@ -30,6 +29,7 @@ from mofa_jax.encoders.layers import code_layer
 from mofa_jax.encoders.trained import read_trained
 from mofa_jax.errors import InputError
 from mofa_jax.face_models.load import load_face_model
+from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
 from mofa_jax.train import make_train_steps
 
