@@ -21,8 +21,8 @@ from configs import compact, compact_synthetic
 def get_config() -> ConfigDict:
     config = compact.get_config()
     config.start = compact_synthetic.get_config()
-    config.start.num_steps = 2500
-    config.num_steps = 2000
+    config.start.num_steps = 1500
+    config.num_steps = 1500
     config.loss.landmark = 0.0
     # Eq. 8 draws faces too small: it teaches reflectance and light alone, the other two the rest.
     config.loss.photometric_geometry = 0.0

@@ -36,6 +36,7 @@ class Clip:
       cam: the camera of the crops.
       face_model: what `load_face_model` takes: a path, or "open".
       face_model_name: what the face model is called.
+      video: its file, or "" if it is not known.
     """
 
     params: FaceParams
@@ -46,6 +47,7 @@ class Clip:
     cam: Camera
     face_model: str
     face_model_name: str
+    video: str = ""
 
     def face(self, k: int) -> FaceParams:
         """The code in the k-th of its frames."""
@@ -126,4 +128,5 @@ def _clip(arrays: dict[str, np.ndarray]) -> Clip:
         ),
         face_model=str(arrays["face_model"]),
         face_model_name=str(arrays["face_model_name"]),
+        video=str(arrays.get("video", "")),
     )

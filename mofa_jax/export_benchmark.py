@@ -72,11 +72,12 @@ def export_benchmark(
     """
     images, output = Path(images), Path(output)
     lines = _lines(image_list) if image_list else []
-    _keep_settings(output / _SETTINGS, predict, refine_steps)
     if benchmark == "now":
         predictions = now_predictions(images, lines, output, predict.model)
     else:
         predictions = realy_predictions(images, lines, output)
+    _keep_settings(output, predictions, predict, refine_steps)
+    if benchmark == "realy":
         write_template(output, predict.model)
     missing = [prediction for prediction in predictions if not prediction.is_written]
     total, failed = len(predictions), []
@@ -94,28 +95,31 @@ def export_benchmark(
     return len(failed)
 
 
-def _keep_settings(file: Path, predict: Predictor, refine_steps: int) -> None:
-    """Writes what the meshes of a folder are made by; refuses a folder of others."""
+def _keep_settings(
+    output: Path, predictions: Sequence[Prediction], predict: Predictor, refine_steps: int
+) -> None:
+    """Writes what the meshes of a folder are made by; refuses a folder that has others."""
     settings = {
         "encoder": checksum_of(predict.weights),
         "face_model": predict.model.identity(),
         "refine_steps": refine_steps,
     }
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, settings)
-        return
-    try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{file}: cannot be read ({one_line(error)}); remove the folder."
-        ) from error
-    if changed := [name for name in settings if before.get(name) != settings[name]]:
-        raise InputError(
-            f"{file.parent}: its meshes are of another {' and '.join(changed)}; give another "
-            "--output, or remove the folder."
-        )
+    file = output / _SETTINGS
+    if any(prediction.is_written for prediction in predictions):
+        try:
+            before = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{file}: what the meshes here were made by cannot be read ({one_line(error)}); "
+                "give another --output, or remove the folder."
+            ) from error
+        if changed := [name for name in settings if before.get(name) != settings[name]]:
+            raise InputError(
+                f"{output}: its meshes are of another {' and '.join(changed)}; give another "
+                "--output, or remove the folder."
+            )
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(file, settings)
 
 
 def _lines(path: str | os.PathLike[str]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mofa_jax.clip import load_clip
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG
@@ -36,6 +37,9 @@ def finished_faces(path: Path, name: str, output: Path) -> list[tuple[str, np.nd
         return []
 
 
-def is_finished_video(name: str, output: Path) -> bool:
-    """Whether a video's results are there: the clip's file is written last."""
-    return (output / f"{name}.npz").exists()
+def is_finished_video(path: Path, name: str, output: Path) -> bool:
+    """Whether a video's results are there: the clip's file, which is written last, names it."""
+    try:
+        return load_clip(output / f"{name}.npz").video == os.path.abspath(path)
+    except InputError:
+        return False

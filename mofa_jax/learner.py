@@ -76,7 +76,7 @@ class FaceModelLearner:
         self.config = config
         self.encoder = encoder_from_config(config.encoder, code_size(model))
         patches = surface_patches(model) if config.loss.patch_correlation else None
-        loopback = config.loss.loopback or config.loss.loopback_code
+        loopback = any(config.loss.get(name) for name in ("loopback", "loopback_code"))
         ranges = ranges_from_config(config.data.synthetic) if loopback else None
         self.decoder = Decoder(model, cam, patches, ranges)
         self.errors_of = make_errors_of(self.encoder.apply)

@@ -29,7 +29,8 @@ def loopback_examples(
 ) -> dict:
     """Examples as of `draw_example` of half of B predictions, changed; none has a gradient.
 
-    Each has the reflectance of the one before and the light of the one before that.
+    Each has the reflectance of the one before and the light of the one before that, if B is 3 or
+    more.
 
     Args:
       key: a random key.
@@ -44,11 +45,12 @@ def loopback_examples(
     """
     count = max(1, params.rotation.shape[0] // 2)
     changing, drawing = random.split(key)
-    faces = jax.lax.stop_gradient(jax.tree.map(lambda field: field[:count], params))
+    faces = jax.lax.stop_gradient(params)
     faces = faces.replace(
         reflectance=jnp.roll(faces.reflectance, 1, axis=0),
         illumination=jnp.roll(faces.illumination, 2, axis=0),
     )
+    faces = jax.tree.map(lambda field: field[:count], faces)
     for key, (name, spread) in zip(
         random.split(changing, len(_CHANGES)), _CHANGES.items(), strict=True
     ):

@@ -81,13 +81,11 @@ class SavedFace:
         """
         model = load_face_model(name or self.face_model)
         self.check_model(model)
+        self.warn_of_changes(model)
         return model
 
     def check_model(self, model: FaceModel) -> None:
-        """Raises ParameterFileError if `model` has another name, or other modes than the code.
-
-        Warns if its arrays have changed since.
-        """
+        """Raises ParameterFileError if `model` has another name, or other modes than the code."""
         params = self.params
         sizes = tuple(map(len, (params.shape, params.expression, params.reflectance)))
         if (self.face_model_name, sizes) != (model.name, model.code_sizes):
@@ -97,6 +95,9 @@ class SavedFace:
                 "give that face model (--face_model), faces of one model, and with photographs an "
                 "encoder of that model (--workdir)."
             )
+
+    def warn_of_changes(self, model: FaceModel) -> None:
+        """Warns if the arrays of the code's face model are not what they were."""
         if not (self.face_model_checksum is None or model.has_checksum(self.face_model_checksum)):
             _logger.warning(
                 "The arrays of face model '%s' have changed since the face was reconstructed; it "
@@ -169,7 +170,7 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         field.name: jnp.asarray(_numbers(parameters, field.name, _FIXED_SHAPES.get(field.name)))
         for field in dataclasses.fields(FaceParams)
     }
-    photograph = content.get("photograph")
+    photograph, checksum = content.get("photograph"), content.get("face_model_checksum")
     return SavedFace(
         params=FaceParams(**{name: field.astype(jnp.float32) for name, field in fields.items()}),
         cam=cam,
@@ -179,7 +180,7 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         face_model=str(content.get("face_model_file", "open")),
         face_model_name=str(content["face_model"]),
         step=int(content["checkpoint_step"]),
-        face_model_checksum=content.get("face_model_checksum"),
+        face_model_checksum=None if checksum is None else str(checksum),
     )
 
 

@@ -13,6 +13,7 @@ from mofa_jax.camera import Camera
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
+from mofa_jax.face_models.load import load_face_model
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
 from mofa_jax.parameter_file import SavedFace, load_parameters
@@ -64,6 +65,7 @@ class FaceLoader:
         self._workdir, self._face_model = workdir, face_model
         self._refine_steps = refine_steps
         self._model: FaceModel | None = None
+        self._checksums: set[str | None] = set()  # of the model, that have been compared
 
     def load(self, path: str | os.PathLike, index: int = 0) -> PicturedFace:
         """A face of a photograph, or the one of a .json file.
@@ -126,8 +128,11 @@ class FaceLoader:
     def _from_parameters(self, path: Path) -> PicturedFace:
         saved = load_parameters(path)
         if self._model is None:
-            self._model = saved.load_face_model(self._face_model)
+            self._model = load_face_model(self._face_model or saved.face_model)
         saved.check_model(self._model)
+        if saved.face_model_checksum not in self._checksums:
+            self._checksums.add(saved.face_model_checksum)
+            saved.warn_of_changes(self._model)
         file = Path(saved.photograph or "")
         for place in (path.parent / file, path.parent / file.name):
             if place.is_file():

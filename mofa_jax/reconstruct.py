@@ -94,7 +94,11 @@ def reconstruct_all(
     videos_left, finished = videos, 0
     if resume:
         photographs, counts = _unfinished(photographs, Path(output), sheets)
-        videos_left = {p: n for p, n in videos.items() if not is_finished_video(n, Path(output))}
+        videos_left = {
+            path: name
+            for path, name in videos.items()
+            if not is_finished_video(path, name, Path(output))
+        }
         finished = len(counts) + len(videos) - len(videos_left)
     find = faces_of_one_person if same_person else found_faces
     write = functools.partial(
@@ -132,6 +136,10 @@ def reconstruct_all(
         + f"; {summary.skipped} skipped; {missing} paths name nothing."
     )
     return summary
+
+
+def _is_photograph(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS
 
 
 def _is_video(path: Path) -> bool:
@@ -221,7 +229,7 @@ def main(argv: Sequence[str]) -> None:
     if unused and all(_is_video(Path(name)) for name in argv[1:]):
         source = "a camera" if live else "videos"
         raise app.UsageError(f"{unused}: {source} cannot be reconstructed so; leave it out")
-    if _SMOOTH.present and not live and not any(_is_video(Path(name)) for name in argv[1:]):
+    if _SMOOTH.present and not live and all(_is_photograph(Path(name)) for name in argv[1:]):
         raise app.UsageError("--smooth and --nosmooth are of videos and a camera; leave it out")
     for flag in (_HOST, _PORT):
         if flag.present and not live:

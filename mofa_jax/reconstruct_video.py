@@ -149,6 +149,7 @@ def _followed(
         cam=predict.cam,
         face_model=predict.config.face_model,
         face_model_name=predict.model.name,
+        video=os.path.abspath(path),
     )
     return clip, keyframes.items(), number + 1
 

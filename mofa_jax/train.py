@@ -105,6 +105,7 @@ def _check_before_start(config: ConfigDict, workdir: Path) -> None:
     make_optimizer(config.optimizer, config.num_steps, model)
     _steps_at_once(config)
     config = config.copy_and_resolve_references()
+    keep_places(config.data)
     if config.data.device_cache in ("on", "auto"):
         config.data.device_cache = "off"  # nothing is filled yet
     open_data(config, model, cam, workdir).train.close()
@@ -131,16 +132,16 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     workdir.mkdir(parents=True, exist_ok=True)
     config = config.copy_and_resolve_references()
     config.face_model = lasting_name(config.face_model)
-    keep_places(config.data)
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
     check_loss(config.loss, cam)
     learner = make_learner(config, model, cam)
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     train_steps = make_train_steps(learner.objective, optimizer)
     at_once = _steps_at_once(config)
-    information = _run_information(config, model)
 
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+        keep_places(config.data, _data_before(checkpoints))
+        information = _run_information(config, model)
         # Before the photographs are looked for, which may take hours.
         state, place = _create_or_restore(checkpoints, learner, optimizer, model, config)
         data = open_data(config, model, cam, workdir)
@@ -322,6 +323,12 @@ def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:
     }
 
 
+def _data_before(checkpoints: Checkpoints) -> dict[str, Any] | None:
+    """`config.data` of the run that goes on, if one does."""
+    step = checkpoints.latest_step
+    return None if step is None else checkpoints.information(step)["config"]["data"]
+
+
 def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
     """Says in which settings a run goes on otherwise than it began."""
 
@@ -333,10 +340,17 @@ def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
                 yield prefix + key, value
 
     now = dict(fields(json.loads(json.dumps(config.to_dict()))))  # tuples as before: lists
+    then = dict(fields(before))
     changed = [
-        f"{key} {value} -> {now[key]}"
-        for key, value in fields(before)
-        if key in now and now[key] != value
+        f"{key} {then[key]} -> {value}"
+        for key, value in now.items()
+        if key in then and value != then[key]
+    ]
+    # Of what there was not when the run began, a loss that is on.
+    changed += [
+        f"{key} (new) {value}"
+        for key, value in now.items()
+        if key not in then and key.startswith("loss.") and value
     ]
     if changed:
         _logger.warning("Going on with other settings than before: %s.", ", ".join(changed))

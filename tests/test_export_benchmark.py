@@ -168,6 +168,23 @@ def test_meshes_of_another_encoder_or_fit_do_not_get_into_one_folder(now, predic
         export_benchmark(other, "now", images, tmp_path / "out", lines)
 
 
+def test_meshes_of_nobody_knows_what_are_not_mixed_with(now, predict, tmp_path):
+    images, lines = now
+    export_benchmark(predict, "now", images, tmp_path / "out", lines)
+    for content in (None, "[1, 2]", "{"):
+        (tmp_path / "out" / "settings.json").unlink(missing_ok=True)
+        if content is not None:
+            (tmp_path / "out" / "settings.json").write_text(content)
+        with pytest.raises(InputError, match="what the meshes here were made by cannot be read"):
+            export_benchmark(predict, "now", images, tmp_path / "out", lines)
+
+
+def test_settings_of_a_call_that_wrote_no_mesh_bind_nobody(now, predict, tmp_path):
+    images, lines = now
+    export_benchmark(predict, "now", tmp_path / "nowhere", tmp_path / "out", lines)
+    assert export_benchmark(predict, "now", images, tmp_path / "out", lines, refine_steps=1) == 2
+
+
 def test_realy_gets_one_topology_with_the_expression(predict, tiny_model, tmp_path):
     images = tmp_path / "REALY_image"
     images.mkdir()

@@ -58,7 +58,7 @@ def test_half_of_the_faces_are_drawn_where_their_changed_codes_say(drawn, codes,
     for k in range(3):
         params = jax.tree.map(lambda field, k=k: field[k], faces["params"])
         np.testing.assert_allclose(faces["landmarks"][k], projected(params, tiny_model), atol=0.01)
-        np.testing.assert_array_equal(params.illumination, before.illumination[(k - 2) % 3])
+        np.testing.assert_array_equal(params.illumination, before.illumination[(k - 2) % 6])
         np.testing.assert_array_equal(params.expression, before.expression[k])
         change = params.rotation - before.rotation[k]
         assert 0 < np.abs(change).max() < 0.6

@@ -13,9 +13,11 @@ from skimage.data import astronaut
 from configs import default
 from mofa_jax.camera import Camera
 from mofa_jax.data.corpora.record import SPLITS, Corpus, corpus_features, open_corpus
-from mofa_jax.data.feeds.pipeline import open_data, open_split
+from mofa_jax.data.feeds.mixture import parse_mixture
+from mofa_jax.data.feeds.pipeline import keep_places, open_data, open_split
 from mofa_jax.data.feeds.resident import ResidentFeed
 from mofa_jax.data.feeds.streamed import StreamedFeed
+from mofa_jax.data.sources.images import list_photographs
 
 SIZES = {"train": 12, "eval": 5}
 CAM = Camera()
@@ -291,3 +293,20 @@ def test_batch_that_two_processes_cannot_share_is_refused(
     cam = CAM.scaled(0.1) if kind == "synthetic" else CAM
     with pytest.raises(ValueError, match="a batch of 5 photographs cannot be divided among 2"):
         next(open_data(config, tiny_model, cam, tmp_path).train)
+
+
+def test_places_are_kept_by_names_that_are_good_elsewhere(tmp_path, monkeypatch):
+    here = tmp_path / "p [2020]"
+    (here / "corpora" / "a").mkdir(parents=True)
+    (here / "photo.jpg").touch()
+    monkeypatch.chdir(here)
+    data = default.get_config().data
+    data.path, data.landmarks, data.cache = "*.jpg", "@photo.jpg", "not_there_yet"
+    data.mixture = "corpora/a=0.6,mofa_faces:1.0.0=0.4"  # the second is TFDS's name
+    data.synthetic.backgrounds = "corpora"
+    keep_places(data)
+    monkeypatch.chdir("/")
+    assert list_photographs(data.path) == [here / "photo.jpg"]
+    assert data.landmarks == f"@{here / 'photo.jpg'}" and data.cache == str(here / "not_there_yet")
+    assert parse_mixture(data.mixture) == {str(here / "corpora/a"): 0.6, "mofa_faces:1.0.0": 0.4}
+    assert data.synthetic.backgrounds == str(here / "corpora")

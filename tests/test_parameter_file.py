@@ -85,9 +85,9 @@ def test_a_model_whose_arrays_have_changed_is_warned_of(tmp_path, tiny_model, ca
     )
     save_parameters(tmp_path / "face.json", face)
     face = load_parameters(tmp_path / "face.json")
-    face.check_model(tiny_model)
+    face.warn_of_changes(tiny_model)
     assert not caplog.records
-    face.check_model(tiny_model.replace(mean_reflectance=0.9 * tiny_model.mean_reflectance))
+    face.warn_of_changes(tiny_model.replace(mean_reflectance=0.9 * tiny_model.mean_reflectance))
     assert "The arrays of face model 'analytic face' have changed" in caplog.text
 
 

@@ -24,6 +24,7 @@ from mofa_jax import train as training
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.feeds import streamed
+from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders.layers import code_layer
 from mofa_jax.encoders.trained import read_trained
@@ -567,6 +568,40 @@ def test_the_photographs_of_a_run_are_found_from_other_folders(config, tmp_path,
         command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
     )
     assert done.returncode == 0 and "faces, 0 failed" in done.stdout, done.stderr
+
+
+def test_a_relative_folder_is_prepared_once_for_start_run_and_evaluation(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(Path(config.data.path).parent)
+    config.num_steps, config.data.path = 1, Path(config.data.path).name
+    config.start = config.copy_and_resolve_references()
+    config.start.data.kind = "synthetic"
+    training.run_experiment(config, tmp_path)
+    monkeypatch.chdir("/")
+    resolved = mofa_jax.load_for_inference(tmp_path).config
+    open_data(resolved, load_face_model(config.face_model), make_camera(config.camera), tmp_path)
+    assert len([*(tmp_path / "corpus").glob("faces-*/")]) == 1
+
+
+def test_a_run_that_was_begun_with_a_relative_path_keeps_it(config, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(Path(config.data.path).parent)
+    config.num_steps, config.data.path = 1, Path(config.data.path).name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "keep_places", lambda *_: None)  # a run of before
+        training.train_and_evaluate(config, tmp_path)
+    config.num_steps = 2
+    training.train_and_evaluate(config, tmp_path)
+    assert "data.path" not in caplog.text
+    assert len([*(tmp_path / "corpus").glob("faces-*/")]) == 1
+
+
+def test_a_loss_that_a_run_did_not_begin_with_is_named(caplog):
+    before, config = compact.get_config().to_dict(), compact.get_config()
+    del before["loss"]["loopback"], before["loss"]["loopback_code"]
+    config.loss.loopback = 2.0
+    training._warn_of_changes(before, config)
+    assert "loss.loopback (new) 2.0." in caplog.text
 
 
 def test_a_face_models_file_is_found_from_other_folders(config, tmp_path, monkeypatch):

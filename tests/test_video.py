@@ -24,6 +24,7 @@ from mofa_jax.data.faces.crop import Crop, crop_from_box, resample, transform_po
 from mofa_jax.data.faces.detectors import FaceDetector
 from mofa_jax.errors import InputError
 from mofa_jax.export.video import video_writer
+from mofa_jax.finished import is_finished_video
 from mofa_jax.head_motion import animation, placed, places, smoothed
 from mofa_jax.inference import Reconstruction
 from mofa_jax.live import LiveFace, show_camera
@@ -284,6 +285,7 @@ def test_a_finished_video_is_left_as_it_is(results, capsys):
     assert summary.videos == 1 and summary.skipped == 0
     assert "a face in 1 of 1 videos" in capsys.readouterr().out
     assert (output / "clip.npz").stat().st_mtime_ns == before
+    assert not is_finished_video(Path("elsewhere/clip.mp4"), "clip", output)
 
 
 @pytest.mark.slow

@@ -70,8 +70,9 @@ def video_writer(
         stream = container.add_stream("libx264")
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options, stream.codec_context.time_base = _QUALITY, _TICK
-        sound = iter(()) if sound_of is None else _copy_sound(container, sound_of)
-        heard, start = next(sound, math.inf), 0.0 if sound_of is None else _video_start(sound_of)
+        begin, start = (0.0, 0.0) if sound_of is None else _starts(sound_of)
+        sound = iter(()) if sound_of is None else _copy_sound(container, sound_of, begin)
+        heard = next(sound, math.inf)
 
         def append(frame: np.ndarray, time: float) -> None:
             nonlocal heard
@@ -89,17 +90,20 @@ def video_writer(
             pass
 
 
-def _video_start(path: str | os.PathLike) -> float:
-    """When a file's first frame is shown, s after the beginning; 0 where it does not say."""
+def _starts(path: str | os.PathLike) -> tuple[float, float]:
+    """When a file begins by its own clock, s, and how long after that its first frame is shown; 0
+    where it does not say, or has no sound."""
     with contextlib.suppress(av.FFmpegError), av.open(os.fspath(path)) as source:
-        for track in source.streams.video[:1]:
-            return float(max(track.start_time or 0, 0) * track.time_base)
-    return 0.0
+        if source.streams.audio and source.streams.video:
+            track, begin = source.streams.video[0], (source.start_time or 0) / av.time_base
+            first = float((track.start_time or 0) * track.time_base)
+            return begin, max(first - begin, 0.0)
+    return 0.0, 0.0
 
 
-def _copy_sound(container: Any, path: str | os.PathLike) -> Iterator[float]:
+def _copy_sound(container: Any, path: str | os.PathLike, begin: float) -> Iterator[float]:
     """Copies the first sound track of a file to a container piece by piece; yields how far it is,
-    s. It ends where the track ends, or is damaged."""
+    s after the file's `begin`. It ends where the track ends, or is damaged."""
     try:
         with av.open(os.fspath(path)) as source:
             if not source.streams.audio:
@@ -110,6 +114,8 @@ def _copy_sound(container: Any, path: str | os.PathLike) -> Iterator[float]:
             yield 0.0
             with contextlib.suppress(av.FFmpegError):  # where it is damaged
                 for frame in source.decode(track):
+                    if frame.pts is not None:
+                        frame.pts -= round(begin / frame.time_base)
                     container.mux(stream.encode(frame))
                     yield frame.time or 0.0
             container.mux(stream.encode(None))

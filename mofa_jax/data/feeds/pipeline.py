@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import grain
 import numpy as np
@@ -66,26 +68,41 @@ class Data:
         logger.info("%s; unreadable records: %d in training, %d held out", self.summary, *failed)
 
 
-def keep_places(data: ConfigDict) -> None:
+def keep_places(data: ConfigDict, before: Mapping[str, Any] | None = None) -> None:
     """Changes what `config.data` names to be found from other folders as well.
+
+    Names of TFDS's data folder, and what is not there, stay as they are.
+
+    Args:
+      data: the config's.
+      before: that of the run that goes on. What is spelled as it was stays so: a corpus is known by
+        its spelling.
 
     Raises:
       FeedError: the mixture is not written as one.
     """
-    for name in ("path", "cache", "landmarks"):
-        data[name] = _absolute(data[name])
-    data.synthetic.backgrounds = _absolute(data.synthetic.backgrounds)
+    kept = {name: _lasting(data[name]) for name in ("path", "landmarks")}
+    kept["cache"] = data.cache and os.path.abspath(data.cache)
     if data.mixture:
         weights = parse_mixture(data.mixture).items()
-        data.mixture = ",".join(f"{_absolute(folder)}={weight!r}" for folder, weight in weights)
+        kept["mixture"] = ",".join(f"{_lasting(folder)}={weight!r}" for folder, weight in weights)
+        if kept["mixture"].count(",") >= len(weights):  # a comma in a folder's name
+            del kept["mixture"]
+    for name, value in kept.items():
+        if before is None or before.get(name) != data[name]:
+            data[name] = value
+    data.synthetic.backgrounds = _lasting(data.synthetic.backgrounds)
 
 
-def _absolute(place: str) -> str:
-    """A folder, glob or `@list.txt`; an address stays as it is, and so does nothing."""
-    if not place or "://" in place:
-        return place
+def _lasting(place: str) -> str:
+    """A file, a folder, a glob or `@list.txt`, by a name that is good in other folders, too."""
     mark = "@" if place.startswith("@") else ""
-    return mark + os.path.abspath(place.removeprefix("@"))
+    name = place.removeprefix(mark)
+    if os.path.lexists(name):
+        return mark + os.path.abspath(name)
+    if glob.has_magic(name):
+        return os.path.join(glob.escape(os.getcwd()), name)
+    return place
 
 
 def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) -> Data:
