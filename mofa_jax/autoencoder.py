@@ -134,7 +134,7 @@ def objective(
     compared = blurred(images, pyramid_level(config, step), config.pyramid_levels)
     photometric = _photometric(rendering, params, compared, decoder, config)
     share = jnp.mean(rendering.front_facing, axis=-1)
-    landmark, distance, _ = _landmark_terms(rendering, batch, decoder)
+    landmark, distance, _ = _landmark_terms(rendering.screen, decoder.model, batch, decoder.cam)
     terms = {  # Eq. 7
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
@@ -224,13 +224,8 @@ def _loopback_terms(
     faces = loopback_examples(key, params, model, cam, decoder.ranges)
     again = FaceParams.from_code(encode(weights, faces["image"]), model)
     landmarks = landmark_model(model)
-
-    def distance(screen: jax.Array, points: jax.Array, confidence: jax.Array) -> jax.Array:
-        offset, weight = losses.landmark_offsets(screen, landmarks, points, confidence)
-        return losses.weighted_landmark_distance(offset, weight, cam)
-
     screen = project_landmarks(again, landmarks, cam)
-    landmark = jax.vmap(distance)(screen, faces["landmarks"], faces["confidence"])
+    landmark, _, _ = _landmark_terms(screen, landmarks, faces, cam)
     code = jax.vmap(losses.code_distance)(again, faces["params"])
     return {
         "loopback": config.loopback * jnp.mean(landmark),
@@ -251,7 +246,7 @@ def face_errors(
       that it should have is not finite.
     """
     rendering = decoder.render(params)
-    _, distance, annotated = _landmark_terms(rendering, batch, decoder)
+    _, distance, annotated = _landmark_terms(rendering.screen, decoder.model, batch, decoder.cam)
     scale, offset = jax.vmap(metrics.landmark_bias, (0, None, 0, 0))(
         rendering.screen, decoder.model, batch["landmarks"], batch["confidence"]
     )
@@ -273,14 +268,15 @@ def face_errors(
     return {**errors, "annotated": annotated, "failed": failed}
 
 
-def _landmark_terms(rendering: Rendering, batch: dict[str, jax.Array], decoder: Decoder):
-    """Eq. 9, the landmark error (NaN without landmarks) and whether there are any, of B faces."""
+def _landmark_terms(screen: jax.Array, model: FaceModel, batch: dict[str, jax.Array], cam: Camera):
+    """Eq. 9, the landmark error (NaN without landmarks) and whether there are any, of B faces whose
+    vertices are drawn at `screen` [B, N, 2]."""
 
     def of_one(screen: jax.Array, points: jax.Array, confidence: jax.Array):
-        offset, weight = losses.landmark_offsets(screen, decoder.model, points, confidence)
+        offset, weight = losses.landmark_offsets(screen, model, points, confidence)
         error = jax.lax.stop_gradient(losses.mean_landmark_distance(offset, weight))
-        error *= REFERENCE_SIZE / decoder.cam.image_size[1]
-        loss = losses.weighted_landmark_distance(offset, weight, decoder.cam)
+        error *= REFERENCE_SIZE / cam.image_size[1]
+        loss = losses.weighted_landmark_distance(offset, weight, cam)
         return loss, error, jnp.any(weight > 0)
 
-    return jax.vmap(of_one)(rendering.screen, batch["landmarks"], batch["confidence"])
+    return jax.vmap(of_one)(screen, batch["landmarks"], batch["confidence"])

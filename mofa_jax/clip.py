@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -57,6 +58,11 @@ class Clip:
     def most_frontal(self) -> int:
         """The place in `frames` of the one in which the head is turned least."""
         return int(np.argmin(np.linalg.norm(self.params.rotation, axis=1)))
+
+
+def stacked(codes: Sequence[FaceParams]) -> FaceParams:
+    """T codes as one, whose fields, NumPy's, have T in front."""
+    return jax.tree.map(lambda *fields: np.stack(fields), *codes)
 
 
 def save_clip(path: str | os.PathLike, clip: Clip) -> None:

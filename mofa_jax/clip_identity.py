@@ -1,13 +1,13 @@
 """Whose face a clip shows: one shape and reflectance for all of its frames."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 import jax
 import numpy as np
 
-from mofa_jax.clip import SHARED, Clip
+from mofa_jax.clip import SHARED, Clip, stacked
 from mofa_jax.found_faces import with_one_identity
 from mofa_jax.inference import Predictor, Reconstruction
 from mofa_jax.params import FaceParams
@@ -30,11 +30,10 @@ class EvenlySpread(Generic[T]):
     def add(self, item: T) -> None:
         """The next one."""
         if self._seen % self._stride == 0:
-            if len(self._held) == 2 * self._count:
-                self._stride *= 2
-                self._held = {k: x for k, x in self._held.items() if k % self._stride == 0}
-            if self._seen % self._stride == 0:
-                self._held[self._seen] = item
+            self._held[self._seen] = item
+        if len(self._held) > 2 * self._count:
+            self._stride *= 2
+            self._held = {k: x for k, x in self._held.items() if k % self._stride == 0}
         self._seen += 1
 
     def items(self) -> dict[int, T]:
@@ -68,8 +67,8 @@ def with_fitted_identity(
       num_steps: of `fit_person`.
     """
     places, faces = list(keyframes), list(keyframes.values())
-    fitted = _stacked([face.params for face in with_one_identity(faces, predict, num_steps)])
-    encoded = _stacked([face.params for face in faces])
+    fitted = stacked([face.params for face in with_one_identity(faces, predict, num_steps)])
+    encoded = stacked([face.params for face in faces])
     times, known = clip.times, clip.times[places]
 
     def corrected(values: np.ndarray, change: np.ndarray) -> np.ndarray:
@@ -89,7 +88,3 @@ def _with_identity(params: FaceParams, identity: Mapping[str, np.ndarray]) -> Fa
     return params.replace(
         **{name: np.broadcast_to(value, (count, *value.shape)) for name, value in identity.items()}
     )
-
-
-def _stacked(codes: Sequence[FaceParams]) -> FaceParams:
-    return jax.tree.map(lambda *fields: np.stack([np.asarray(field) for field in fields]), *codes)

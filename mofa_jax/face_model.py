@@ -1,5 +1,6 @@
 """The parametric face model (paper, Sec. 4): arrays, their checks, loading and saving."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
@@ -130,6 +131,10 @@ class FaceModel:
 
     def checksum(self) -> str:
         """SHA-256 over all arrays: whether a model is the one that a checkpoint was made with."""
+        return self._checksum
+
+    @functools.cached_property
+    def _checksum(self) -> str:
         digest = hashlib.sha256()
         for key, array in sorted(self.to_arrays().items()):
             if key not in _TEXTS.values():

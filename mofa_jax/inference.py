@@ -220,17 +220,13 @@ class Predictor:
             face_model=self.config.face_model,
             face_model_name=self.model.name,
             step=self.step,
-            face_model_checksum=self._model_checksum,
+            face_model_checksum=self.model.checksum(),
         )
 
     @functools.cached_property
     def decoder(self) -> Decoder:
         """The decoder of the face model and the camera, as training uses it."""
         return Decoder(self.model, self.cam)
-
-    @functools.cached_property
-    def _model_checksum(self) -> str:
-        return self.model.checksum()
 
     @functools.cached_property
     def _landmark_model(self) -> FaceModel:

@@ -8,7 +8,7 @@ import time
 import jax
 import numpy as np
 
-from mofa_jax.clip import Clip
+from mofa_jax.clip import SHARED, Clip
 from mofa_jax.data.sources.video import read_camera
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.head_motion import SMOOTHNESS, decimeter, signals, with_signals
@@ -99,9 +99,7 @@ class LiveFace:
     def _smoothed(self, clip: Clip, seconds: float) -> Clip:
         if not self._states:
             self._unit = decimeter(clip)
-        identity = {
-            name: np.asarray(getattr(clip.params, name)) for name in ("shape", "reflectance")
-        }
+        identity = {name: np.asarray(getattr(clip.params, name)) for name in SHARED}
         for name, rows in (signals(clip, self._unit) | identity).items():
             self._states[name] = smoothed_further(
                 self._states.get(name), rows, seconds, SMOOTHNESS.get(name, _IDENTITY)

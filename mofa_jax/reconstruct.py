@@ -91,15 +91,14 @@ def reconstruct_all(
     photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
     counts = []  # faces of each photograph that has some; 0 if it failed
-    videos_left, finished = videos, 0
+    photographs_left, videos_left = photographs, videos
     if resume:
-        photographs, counts = _unfinished(photographs, Path(output), sheets)
+        photographs_left, counts = _unfinished(photographs, Path(output), sheets)
         videos_left = {
             path: name
             for path, name in videos.items()
             if not is_finished_video(path, name, Path(output))
         }
-        finished = len(counts) + len(videos) - len(videos_left)
     find = faces_of_one_person if same_person else found_faces
     write = functools.partial(
         _write_photograph, predict=predict, output=Path(output), meshes=writer
@@ -113,7 +112,7 @@ def reconstruct_all(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         written = iter(())  # of the chunk before, while the next one is found
         try:
-            for chunk in find(predict, photographs, refine_steps):
+            for chunk in find(predict, photographs_left, refine_steps):
                 collect(written)
                 written = pool.map(write, chunk)
         finally:  # at Ctrl-C, too
@@ -125,14 +124,14 @@ def reconstruct_all(
     failed = counts.count(0) + broken
     summary = Summary(sum(counts), done, len(paths) - done - followed, missing, followed, failed)
     found = []
-    if len(videos) < len(paths) or not videos:
-        count = len(paths) - len(videos)
-        found.append(f"{summary.faces} faces in {done} of {count} photographs")
+    if photographs or not videos:
+        found.append(f"{summary.faces} faces in {done} of {len(photographs)} photographs")
     if videos:
         found.append(f"a face in {followed} of {len(videos)} videos")
+    before = len(named) - len(photographs_left) - len(videos_left)
     print(
         f"{' and '.join(found)} reconstructed into {output}"
-        + (f" ({finished} of them before)" if resume else "")
+        + (f" ({before} of them before)" if resume else "")
         + f"; {summary.skipped} skipped; {missing} paths name nothing."
     )
     return summary

@@ -9,18 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
-from mofa_jax.clip import Clip, save_clip
+from mofa_jax.clip import Clip, save_clip, stacked
 from mofa_jax.clip_identity import (
     KEYFRAMES,
     EvenlySpread,
     with_fitted_identity,
     with_median_identity,
 )
-from mofa_jax.data.sources.video import Frame, VideoError, read_facts, read_frames
+from mofa_jax.data.sources.video import Frame, VideoError, count_frames, read_frames
 from mofa_jax.errors import InputError, report_failure
 from mofa_jax.export.faces import write_animated_mesh
 from mofa_jax.export.video import check_writer, video_writer
@@ -96,7 +95,7 @@ def reconstruct_video(
       VideoWriteError: see `check_writer`.
     """
     check_writer()
-    clip, keyframes, count = _followed(predict, path, read_facts(path).count)
+    clip, keyframes, count = _followed(predict, path, count_frames(path))
     if refine_steps:
         clip = with_fitted_identity(clip, keyframes, predict, refine_steps)
     else:
@@ -141,7 +140,7 @@ def _followed(
             f"{path}: no face found in its {number + 1} frames; give one that shows a face"
         )
     clip = Clip(
-        params=jax.tree.map(lambda *fields: np.stack(fields), *codes),
+        params=stacked(codes),
         frames=np.array(numbers),
         times=np.array(times),
         crop_to_photograph=np.stack(affines),

@@ -140,10 +140,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     at_once = _steps_at_once(config)
 
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        keep_places(config.data, _data_before(checkpoints))
+        newest = checkpoints.latest_step
+        before = None if newest is None else checkpoints.information(newest)
+        keep_places(config.data, before and before["config"]["data"])
         information = _run_information(config, model)
         # Before the photographs are looked for, which may take hours.
-        state, place = _create_or_restore(checkpoints, learner, optimizer, model, config)
+        state, place = _create_or_restore(checkpoints, before, learner, optimizer, model, config)
         data = open_data(config, model, cam, workdir)
         with closing(data.train) as batches, StopSignal() as stop:
             if place is not None:
@@ -323,12 +325,6 @@ def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:
     }
 
 
-def _data_before(checkpoints: Checkpoints) -> dict[str, Any] | None:
-    """`config.data` of the run that goes on, if one does."""
-    step = checkpoints.latest_step
-    return None if step is None else checkpoints.information(step)["config"]["data"]
-
-
 def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
     """Says in which settings a run goes on otherwise than it began."""
 
@@ -357,18 +353,24 @@ def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
 
 
 def _create_or_restore(
-    checkpoints: Checkpoints, learner: Learner, optimizer, model: FaceModel, config: ConfigDict
+    checkpoints: Checkpoints,
+    information: dict[str, Any] | None,
+    learner: Learner,
+    optimizer,
+    model: FaceModel,
+    config: ConfigDict,
 ) -> tuple[TrainState, dict[str, Any] | None]:
     """The state to go on from, and the place in the data, None at the start of a run.
+
+    `information`: of the newest checkpoint, if there is one.
 
     Raises:
       CheckpointError, PretrainedWeightsError: what there is does not fit the config.
     """
-    step = checkpoints.latest_step
-    if step is None:
+    if information is None:
         weights = learner.initial_weights()
         return TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights)), None
-    information = checkpoints.information(step)
+    step = checkpoints.latest_step
     check_face_model(information["face_model"], model)
     weights = learner.random_weights()
     target = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,45 +27,34 @@ class Frame(NamedTuple):
     image: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class VideoFacts:
-    """What a video's file says of itself.
-
-    rate: frames a second, as it says; 25 where it does not.
-    count: how many frames there are, about; None where it does not say.
-    """
-
-    rate: float
-    count: int | None
-
-
-def read_facts(path: str | Path) -> VideoFacts:
-    """What a video's file says of itself; nothing if it is none."""
+def count_frames(path: str | Path) -> int | None:
+    """About how many frames a video has; None where its file does not say, or is none."""
     capture = cv2.VideoCapture(str(path))
     try:
-        rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         capture.release()
-    return VideoFacts(rate if 1 <= rate <= 1000 else 25.0, count if count > 0 else None)
+    return count if count > 0 else None
 
 
 def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
     """Yield every `every`-th frame, one at a time.
 
-    Their times rise, evenly or not: where the file gives none, by its rate.
+    Their times rise, evenly or not: where the file gives none, by its rate, or 25 frames a second.
 
     Raises:
       VideoError: the file is missing, or not one frame of it can be read.
     """
     if not Path(path).is_file():
         raise VideoError(f"{path}: there is no such file; check the path")
-    rate = read_facts(path).rate
     capture = cv2.VideoCapture(str(path))
     try:
-        number, time = 0, -1 / rate
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        period = 1 / rate if 1 <= rate <= 1000 else 1 / 25
+        number, time = 0, -period
         while capture.grab():
             given = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            time = given if given > time else time + 1 / rate
+            time = given if given > time else time + period
             if number % every == 0:
                 readable, image = capture.retrieve()
                 if readable:

@@ -45,7 +45,6 @@ def synthetic_example(
     Returns:
       As of `draw_example`.
     """
-    ranges = SyntheticRanges() if ranges is None else ranges
     params = sample_params(random.split(key, _NUM_KEYS)[0], model, ranges)
     return draw_example(key, params, model, cam, ranges, background)
 
