@@ -175,12 +175,14 @@ def test_one_pass_fills_the_last_batch_and_marks_it(n):
 
 
 @pytest.mark.parametrize("num_threads", [0, 3])
-def test_unreadable_records_are_replaced_named_once_and_counted(num_threads):
+def test_unreadable_records_are_replaced_named_once_counted_and_not_evaluated(num_threads):
     lines: list[str] = []
     source = ForgivingSource(Numbers(10, broken=(3, 4, 9)), lines.append)
     for _ in range(2):
         found = names(eval_batches(source, 5, num_threads))
         assert found == ["n0", "n1", "n2", "n5", "n5", "n5", "n6", "n7", "n8", "n0"]
+        valid = np.concatenate([batch["valid"] for batch in eval_batches(source, 5, num_threads)])
+        assert np.flatnonzero(valid).tolist() == [0, 1, 2, 5, 6, 7, 8]
     assert source.num_failed == 3
     assert len(lines) == 3
     assert {line.split(":")[0] for line in lines} == {"record 3", "record 4", "record 9"}

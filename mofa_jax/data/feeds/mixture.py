@@ -38,7 +38,8 @@ class ExampleSource(Protocol):
 class ForgivingSource:
     """A source whose unreadable records are replaced by the next readable one.
 
-    `log` is told of each of them once; `num_failed` counts them.
+    Every example says by `replacement`, bool, whether it stands in for another. `log` is told of
+    each that is replaced once; `num_failed` counts them.
     """
 
     def __init__(self, source: ExampleSource, log: Callable[[str], None] = _logger.warning):
@@ -59,7 +60,7 @@ class ForgivingSource:
         for k in range(min(count, _MAX_REPLACEMENTS)):
             index = (int(i) + k) % count
             try:
-                return self._source[index]
+                return {**self._source[index], "replacement": k > 0}
             except Exception as error:  # whatever a decoder raises, the run goes on
                 self._note(index, error)
         raise FeedError(

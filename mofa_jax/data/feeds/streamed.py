@@ -123,12 +123,16 @@ def eval_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """All examples of a source once, in its order, every key [B, ...].
 
-    The last batch is filled up with the first examples, whose `valid` bool [B] is False, so that
-    all batches have one shape.
+    `valid` bool [B] is False of the first examples, which fill up the last batch, so that all
+    batches have one shape, and of those that stand in for unreadable ones (`ForgivingSource`).
     """
     count = len(source)
-    examples = grain.MapDataset.source(source).repeat()
-    examples = examples.map_with_index(lambda i, example: {**example, "valid": i < count})
+
+    def marked(i: int, example: Example) -> Example:
+        replacement = example.get("replacement", False)
+        return {**example, "valid": i < count and not replacement}
+
+    examples = grain.MapDataset.source(source).repeat().map_with_index(marked)
     batches = examples[: -(-count // batch_size) * batch_size].batch(batch_size)
     with closing(iter(read_ahead(batches, num_threads))) as iterator:
         yield from iterator
