@@ -1,7 +1,8 @@
-"""What an interrupted reconstruction has done already."""
+"""What a reconstruction has done already, and what an earlier one left behind."""
 
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,24 @@ import numpy as np
 from mofa_jax.clip import load_clip
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
+from mofa_jax.export.faces import MESHES
 from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG
 from mofa_jax.parameter_file import load_parameters
 
 
-def finished_faces(path: Path, name: str, output: Path) -> list[tuple[str, np.ndarray]]:
+def finished_faces(
+    path: Path, name: str, output: Path, step: int, meshes: Sequence[str]
+) -> list[tuple[str, np.ndarray]]:
     """The names and panels of a photograph's faces, if all of its results are there: the overlay,
-    which is written last, and parameters that name the photograph; else none.
+    which is written last, parameters that name the photograph and the encoder's step, and meshes;
+    else none.
 
     Args:
       path: the photograph.
       name: what its results are called.
       output: their folder.
+      step: optimizer steps of the encoder's checkpoint.
+      meshes: the kinds of meshes that are wanted.
     """
     if not (output / f"{name}{OVERLAY_JPG}").exists():
         return []
@@ -30,11 +37,25 @@ def finished_faces(path: Path, name: str, output: Path) -> list[tuple[str, np.nd
             stem = f"{name}.{k}"
             if not (output / f"{stem}.json").exists():
                 return shown
-            if load_parameters(output / f"{stem}.json").photograph != os.path.abspath(path):
+            saved = load_parameters(output / f"{stem}.json")
+            if (saved.photograph, saved.step) != (os.path.abspath(path), step):
+                return []
+            if not all((output / f"{stem}.{kind}").exists() for kind in meshes):
                 return []
             shown.append((stem, read_photograph(output / f"{stem}{PANELS_JPG}")))
     except InputError:  # damaged, or gone: it is done again
         return []
+
+
+def remove_faces(name: str, output: Path, first: int) -> None:
+    """Removes what an earlier reconstruction of a photograph has written of the faces from the
+    number `first` on, so that nobody takes them for those of this one."""
+    for k in itertools.count(first):
+        stem = f"{name}.{k}"
+        if not (output / f"{stem}.json").exists():
+            return
+        for ending in (".json", PANELS_JPG, *(f".{kind}" for kind in MESHES)):
+            (output / f"{stem}{ending}").unlink(missing_ok=True)
 
 
 def is_finished_video(path: Path, name: str, output: Path) -> bool:

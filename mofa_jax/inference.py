@@ -336,7 +336,8 @@ def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:
     if all(isinstance(photograph, np.ndarray) for photograph in photographs):
         yield from enumerate(photographs)
         return
-    for path in list_photographs(photographs):
+    paths = dict.fromkeys(path for name in photographs for path in list_photographs(name))
+    for path in paths:
         try:
             yield str(path), read_photograph(path)
         except PhotographError as error:

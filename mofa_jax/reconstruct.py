@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
-from mofa_jax.finished import finished_faces, is_finished_video
+from mofa_jax.finished import finished_faces, is_finished_video, remove_faces
 from mofa_jax.found_faces import PERSON_STEPS, FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
 from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG, find_photographs, unique_names
@@ -93,7 +93,10 @@ def reconstruct_all(
     counts = []  # faces of each photograph that has some; 0 if it failed
     photographs_left, videos_left = photographs, videos
     if resume:
-        photographs_left, counts = _unfinished(photographs, Path(output), sheets)
+        finished = functools.partial(
+            finished_faces, output=Path(output), step=predict.step, meshes=writer.kinds
+        )
+        photographs_left, counts = _unfinished(photographs, finished, sheets)
         videos_left = {
             path: name
             for path, name in videos.items()
@@ -146,13 +149,13 @@ def _is_video(path: Path) -> bool:
 
 
 def _unfinished(
-    photographs: Mapping[Path, str], output: Path, sheets: ContactSheets
+    photographs: Mapping[Path, str], finished: Callable, sheets: ContactSheets
 ) -> tuple[dict[Path, str], list[int]]:
     """The photographs that have no results yet, and how many faces each of the others has, which
     are put on the sheets."""
     left, counts = {}, []
     for path, name in tqdm(photographs.items(), "Looking for results", unit="photo"):
-        if shown := finished_faces(path, name, output):
+        if shown := finished(path, name):
             counts.append(len(shown))
             sheets.add(shown)
         else:
@@ -171,6 +174,7 @@ def _write_photograph(
     path, name, photograph, faces = found
     overlay, shown = photograph, []
     try:
+        (output / f"{name}{OVERLAY_JPG}").unlink(missing_ok=True)  # it is written last
         for k, face in enumerate(faces):
             overlay = overlay_on_photograph(
                 overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
@@ -179,6 +183,7 @@ def _write_photograph(
             save_parameters(f"{stem}.json", predict.saved(face, path))
             panels = _write_face(stem, face, photograph, predict, meshes)
             shown.append((f"{name}.{k}", panels))
+        remove_faces(name, output, len(faces))
         write_image(f"{output / name}{OVERLAY_JPG}", overlay)
     except Exception as error:  # one photograph does not end the others
         report_failure(path, error)

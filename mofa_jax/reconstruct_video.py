@@ -95,6 +95,7 @@ def reconstruct_video(
       VideoWriteError: see `check_writer`.
     """
     check_writer()
+    Path(f"{stem}.npz").unlink(missing_ok=True)  # it is written last
     clip, keyframes, count = _followed(predict, path, count_frames(path))
     if refine_steps:
         clip = with_fitted_identity(clip, keyframes, predict, refine_steps)

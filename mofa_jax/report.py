@@ -70,7 +70,7 @@ def write_report(folder: str | Path, face_model: str | None = None) -> tuple[Pat
         f"Faces of {folder.resolve().name}", paragraph(f"{counts}. {legend}"), *sections, last
     )
     with atomic_write(folder / "report.html") as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
     return folder / "report.html", len(sections), len(failed)
 
 

@@ -1,5 +1,6 @@
 """The Python of the how-to pages runs as it stands there."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def test_textures(follow, folder):
 def test_back_to_the_original_image(follow, folder):
     names = follow("original_image.md")
     photograph, depth, points = (names[name] for name in ("photograph", "depth", "points"))
+    assert not depth[0].any()  # the crop's upper edge cuts the face's, and is not drawn out
     assert read_photograph(folder / "overlay.png").shape == photograph.shape
     x, y, width, height = names["saved"].box
     assert (abs(points[names["model"].landmarks[30]] - [x + width / 2, y + height / 2]) < 15).all()
@@ -88,3 +90,11 @@ def test_codes_of_many_photographs(follow, folder):
     with np.load(folder / "part.npz") as saved:
         params = mofa_jax.FaceParams.from_code(saved["codes"], names["predict"].model)
         assert params.rotation.shape == (3, 3) and "monday" in saved["source"][0]
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in DOCS.glob("*.md"))])
+def test_commands_that_go_on_in_the_next_line_can_be_pasted(page):
+    path = DOCS.parent / page if page == "README.md" else DOCS / page
+    for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL):
+        for line, following in itertools.pairwise(block.splitlines()):
+            assert line.endswith("\\") or not re.match(r"\s+-", following), (line, following)

@@ -245,6 +245,7 @@ def test_an_interrupted_command_goes_on_where_it_was(run, tmp_path):
     (output / "c.0.json").write_text((output / "c.0.json").read_text()[:500])  # damaged
     other = (output / "d.0.json").read_text().replace("d.png", "elsewhere.png")
     (output / "d.0.json").write_text(other)  # another photograph's
+    (output / "b.1.json").write_text((output / "b.0.json").read_text())  # of an earlier command
     before = (output / "a.0.panels.jpg").stat().st_mtime_ns
     command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}", "--refine=0"]
     command += ["--resume", f"--output={output}", str(folder)]
@@ -252,12 +253,23 @@ def test_an_interrupted_command_goes_on_where_it_was(run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "4 faces in 4 of 4 photographs" in done.stdout and "(1 of them before)" in done.stdout
     assert (output / "a.0.panels.jpg").stat().st_mtime_ns == before
-    assert (output / "b.overlay.jpg").exists()
+    assert (output / "b.overlay.jpg").exists() and not (output / "b.1.json").exists()
     for name in "cd":
         saved = mofa_jax.load_parameters(output / f"{name}.0.json")
         assert saved.photograph == str(folder / f"{name}.png")
     sheet = cv2.imread(str(output / "contact_sheet-1.jpg"))
     assert sheet.shape == whole.shape and np.abs(sheet.astype(float) - whole).mean() < 2
+
+
+def test_what_another_command_has_written_is_not_taken_for_finished(run, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), skimage.data.astronaut()[..., ::-1])
+    predict, output = mofa_jax.load_for_inference(run), tmp_path / "out"
+    later = dataclasses.replace(predict, step=predict.step + 1)
+    reconstruct.reconstruct_all(predict, [tmp_path / "a.png"], output)
+    reconstruct.reconstruct_all(predict, [tmp_path / "a.png"], output, meshes=["ply"], resume=True)
+    assert (output / "a.0.ply").exists()
+    reconstruct.reconstruct_all(later, [tmp_path / "a.png"], output, resume=True)
+    assert mofa_jax.load_parameters(output / "a.0.json").step == later.step
 
 
 def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, monkeypatch):
@@ -286,6 +298,11 @@ def test_a_notebook_goes_from_files_to_codes_in_one_line(run, tmp_path, caplog):
     predict = mofa_jax.load_for_inference(run)
     (face,) = predict.photographs(tmp_path)
     assert face.source == str(tmp_path / "one.png")
+    again = tmp_path / "again.png"
+    cv2.imwrite(str(again), astronaut[..., ::-1])
+    in_order = [face.source for face in predict.photographs([tmp_path / "one.png", again])]
+    assert in_order == [str(tmp_path / "one.png"), str(again)]
+    again.unlink()
     assert "text.png" in caplog.text and "gray.png: no face found" in caplog.text
     (same,) = predict.photographs([astronaut])
     assert same.source == 0

@@ -308,6 +308,7 @@ def test_photographs_without_a_face_are_one_sentence(tmp_path):
         ({"source.group_pattern": "("}, ValueError, "no regular expression"),
         ({"source.group_pattern": "a"}, ValueError, "0 groups"),
         ({"source.group_file": "nothing.txt"}, SourceError, "nothing.txt"),
+        ({"source.group_pattern": "(no such name)"}, SourceError, "both sides of the split"),
         ({"crop": "face"}, InputError, "crop is 'face'"),
         ({"encoding": "gif"}, RecipeError, "choose one of jpeg, png"),
         ({"eval_count": 3}, RecipeError, "set one of them"),

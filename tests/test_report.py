@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import os
 import re
 import subprocess
 import sys
@@ -70,6 +71,16 @@ def test_the_page_holds_pictures_that_turn(folder, done):
     picture = Image.open(io.BytesIO(files[0]))
     assert picture.n_frames == NUM_VIEWS and picture.size == (120, 60)
     assert html.count("image/jpeg;base64,") == 2
+
+
+@pytest.mark.slow
+def test_a_name_that_is_not_utf8_does_not_end_the_page(folder, tmp_path):
+    saved = mofa_jax.load_parameters(folder / "photo.0.json")
+    odd = os.fsdecode(b"caf\xe9")
+    photograph = dataclasses.replace(saved, photograph=str(tmp_path / f"{odd}.png"))
+    save_parameters(tmp_path / f"{odd}.0.json", photograph)
+    path, shown, failed = write_report(tmp_path)
+    assert (shown, failed) == (1, 0) and "caf\\udce9" in path.read_text()
 
 
 def test_a_folder_without_faces_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -90,8 +90,8 @@ class Item:
 
     path: the file as bytes (names need not be UTF-8), or the TFDS data set's folder.
     name: its name below the source, valid text, unique. group: see `Source`.
-    stamp: sizes and modification times, ns, of the file and of its annotations, that tell changed
-    ones. record: its number, -1 for a file.
+    stamp: sizes and modification times, ns, of the file and of its annotations, or of the data
+    set's files, that tell changed ones. record: its number, -1 for a file.
     """
 
     path: bytes
@@ -121,7 +121,8 @@ def list_items(source: Source) -> list[Item]:
     """Return everything that a source names, sorted by name.
 
     Raises:
-      SourceError, PhotographError: it names nothing. ValueError: the group_pattern is wrong.
+      SourceError, PhotographError: it names nothing, or its groups name nobody. ValueError: the
+        group_pattern is wrong.
     """
     return _list_records(source) if source.kind == "tfds" else _list_files(source)
 
@@ -169,6 +170,13 @@ def _list_files(source: Source) -> list[Item]:
     for path in sorted({*paths, *gone}, key=str):
         name = _text(os.path.relpath(path, root)).replace(os.sep, "/")
         items.append(Item(os.fsencode(path), name, group_of(name), _stamp(path, source.kind)))
+    if (source.group_file or source.group_pattern) and all(i.group == i.name for i in items):
+        setting = "group_file" if source.group_file else "group_pattern"
+        raise SourceError(
+            f"source.{setting} {getattr(source, setting)!r} says of none of the {len(items)} files "
+            f"who is shown, such as of {items[0].name!r}: people would be on both sides of the "
+            "split; correct it, or leave it out"
+        )
     return items
 
 
@@ -207,8 +215,12 @@ def _stamp(path: Path, kind: str) -> tuple[int, ...]:
     annotations = _annotations_of(path)
     if kind == "videos":
         annotations = sorted(_frame_annotation(path, 0).parent.glob("*.pts"))
+    return _stamps((path, *annotations))
+
+
+def _stamps(files: Iterable[Path]) -> tuple[int, ...]:
     stamp: tuple[int, ...] = ()
-    for file in (path, *annotations):
+    for file in files:
         try:
             status = os.stat(file)
             stamp += (status.st_size, status.st_mtime_ns)
@@ -273,8 +285,9 @@ def _list_records(source: Source) -> list[Item]:
                 f"{', '.join(sorted(information.features))}; choose one of these"
             )
     label = Path(source.path).name if os.path.isdir(source.path) else source.path
+    stamp = _stamps(sorted(Path(information.data_dir).iterdir()))
     return [
-        Item(os.fsencode(source.path), name, name, record=i)
+        Item(os.fsencode(source.path), name, name, stamp, record=i)
         for i in range(len(records))
         for name in [f"{label}/{source.split}/{i:07d}"]
     ]
