@@ -1,6 +1,6 @@
-"""Where a config's loss leads each photograph by itself: its optimum from an encoder's codes.
+r"""Where a config's loss leads each photograph by itself: its optimum from an encoder's codes.
 
-    python -m benchmarks.loss_optimum --config=configs/compact_unsupervised.py --workdir=RUN
+    python -m benchmarks.loss_optimum --config=configs/compact_unsupervised.py --workdir=RUN \
         --corpus=corpora/lfw --config.loss.area_photometric=30
 
 The codes themselves are free, no network stands between: what a training with this loss can teach

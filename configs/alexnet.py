@@ -1,7 +1,7 @@
-"""The paper's recipe with AlexNet: no landmark, AdaDelta, 200,000 steps of five photographs.
+r"""The paper's recipe with AlexNet: no landmark, AdaDelta, 200,000 steps of five photographs.
 
-    python main.py --config=configs/alexnet.py --workdir=runs/alexnet --config.data.path=PHOTOGRAPHS
-        --config.encoder.pretrained=bvlc_alexnet.caffemodel
+    python main.py --config=configs/alexnet.py --workdir=runs/alexnet \
+        --config.data.path=PHOTOGRAPHS --config.encoder.pretrained=bvlc_alexnet.caffemodel
 
 The paper starts from ImageNet weights; without them the encoder starts from He initialization, and
 configs/compact_unsupervised.py is the better recipe from scratch. On LFW from He initialization,

@@ -1,6 +1,6 @@
-"""AlexNet with the surrogate loss: the paper's recipe and w_land = 1 (Eq. 9).
+r"""AlexNet with the surrogate loss: the paper's recipe and w_land = 1 (Eq. 9).
 
-    python main.py --config=configs/alexnet_landmarks.py --workdir=runs/alexnet_landmarks
+    python main.py --config=configs/alexnet_landmarks.py --workdir=runs/alexnet_landmarks \
         --config.data.path=PHOTOGRAPHS --config.encoder.pretrained=bvlc_alexnet.caffemodel
 
 Needs landmarks beside the photographs: landmarks.json, landmarks.npz or .pts files.

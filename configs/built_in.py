@@ -1,16 +1,16 @@
-"""The encoder in the box (`mofa_jax.load_for_inference()`): faces of all kinds, cut anyhow.
+r"""The encoder in the box (`mofa_jax.load_for_inference()`): faces of all kinds, cut anyhow.
 
 Needs four prepared corpora:
 
     P=FOLDER_OF_PHOTOGRAPHS
-    python -m mofa_jax.prepare_corpus --config=configs/corpora/lfw.py --output=corpora/lfw
+    python -m mofa_jax.prepare_corpus --config=configs/corpora/lfw.py --output=corpora/lfw \
         --config.source.path=$P/lfw --config.landmarks.file=$P/lfw_landmarks.npz
-    python -m mofa_jax.prepare_corpus --config=configs/corpora/w300.py --output=corpora/w300
+    python -m mofa_jax.prepare_corpus --config=configs/corpora/w300.py --output=corpora/w300 \
         --config.source.path=$P/w300 --config.landmarks.file=$P/w300/landmarks.json
-    python -m mofa_jax.prepare_corpus --config=configs/corpora/folder.py --output=corpora/aaf
+    python -m mofa_jax.prepare_corpus --config=configs/corpora/folder.py --output=corpora/aaf \
         --config.source.path=$P/aaf
-    python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/rendered
-        --count=3000 --eval_count=300 --config.data.synthetic.yaw=25
+    python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/rendered \
+        --count=3000 --eval_count=300 --config.data.synthetic.yaw=25 \
         --config.data.synthetic.roll=10
     python main.py --config=configs/built_in.py --workdir=runs/built_in
     python -m tools.export_encoder --workdir=runs/built_in
@@ -20,10 +20,10 @@ Three minutes on one H100, which another training used too; ten hours or more on
 The encoder in the box is taught further, on corpora of your own as well, by starting from it. So it
 learned the prior on light that it has now (14 minutes on two CPU cores that did other work, too):
 
-    python main.py --config=configs/built_in.py --workdir=runs/further
-        --config.encoder.pretrained=open --config.batch_size=16 --config.num_steps=1500
-        --config.optimizer.learning_rate=1.5e-4 --config.optimizer.warmup_steps=100
-        --config.optimizer.factors.reflectance=5 --config.optimizer.factors.illumination=5
+    python main.py --config=configs/built_in.py --workdir=runs/further \
+        --config.encoder.pretrained=open --config.batch_size=16 --config.num_steps=1500 \
+        --config.optimizer.learning_rate=1.5e-4 --config.optimizer.warmup_steps=100 \
+        --config.optimizer.factors.reflectance=5 --config.optimizer.factors.illumination=5 \
         --config.data.mixture=corpora/lfw=0.45,corpora/w300=0.15,corpora/aaf=0.2,corpora/rendered=0.2
 
 Scores: docs/model_card.md.

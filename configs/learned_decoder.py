@@ -1,6 +1,6 @@
-"""The baseline of the paper's Fig. 14: an encoder learned through a decoder that was learned.
+r"""The baseline of the paper's Fig. 14: an encoder learned through a decoder that was learned.
 
-python main.py --config=configs/learned_decoder.py --workdir=runs/learned_decoder
+python main.py --config=configs/learned_decoder.py --workdir=runs/learned_decoder \
     --config.data.path=PHOTOGRAPHS
 
 The decoder is learned first, from rendered faces and their codes, in the workdir's folder start,

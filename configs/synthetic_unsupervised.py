@@ -1,6 +1,6 @@
-"""The paper's Fig. 10: learning without labels on rendered faces, whose truth measures.
+r"""The paper's Fig. 10: learning without labels on rendered faces, whose truth measures.
 
-    python -m mofa_jax.render_corpus --config=configs/synthetic_unsupervised.py
+    python -m mofa_jax.render_corpus --config=configs/synthetic_unsupervised.py \
         --output=corpora/truth --count=12000 --eval_count=1000
     python main.py --config=configs/synthetic_unsupervised.py --workdir=runs/truth
 

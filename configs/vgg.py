@@ -1,6 +1,6 @@
-"""The paper's recipe with VGG-Face: no landmark, AdaDelta, 200,000 steps of five photographs.
+r"""The paper's recipe with VGG-Face: no landmark, AdaDelta, 200,000 steps of five photographs.
 
-python main.py --config=configs/vgg.py --workdir=runs/vgg --config.data.path=PHOTOGRAPHS
+python main.py --config=configs/vgg.py --workdir=runs/vgg --config.data.path=PHOTOGRAPHS \
     --config.encoder.pretrained=VGG_FACE.caffemodel
 """
 

@@ -1,6 +1,6 @@
-"""VGG-Face with the surrogate loss: the paper's recipe and w_land = 1 (Eq. 9).
+r"""VGG-Face with the surrogate loss: the paper's recipe and w_land = 1 (Eq. 9).
 
-    python main.py --config=configs/vgg_landmarks.py --workdir=runs/vgg_landmarks
+    python main.py --config=configs/vgg_landmarks.py --workdir=runs/vgg_landmarks \
         --config.data.path=PHOTOGRAPHS --config.encoder.pretrained=VGG_FACE.caffemodel
 
 Needs landmarks beside the photographs: landmarks.json, landmarks.npz or .pts files.

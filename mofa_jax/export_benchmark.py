@@ -1,6 +1,6 @@
-"""Meshes of a benchmark's photographs, in the layout that the benchmark's own evaluation reads.
+r"""Meshes of a benchmark's photographs, in the layout that the benchmark's own evaluation reads.
 
-python -m mofa_jax.export_benchmark --benchmark=now --output=OUT
+python -m mofa_jax.export_benchmark --benchmark=now --output=OUT \
     --images=NoW_Dataset/final_release_version --list=imagepathsvalidation.txt
 python -m mofa_jax.export_benchmark --benchmark=realy --output=OUT --images=REALY_image
 

@@ -1,5 +1,6 @@
 """The Python of the how-to pages runs as it stands there."""
 
+import ast
 import itertools
 import re
 from pathlib import Path
@@ -92,9 +93,24 @@ def test_codes_of_many_photographs(follow, folder):
         assert params.rotation.shape == (3, 3) and "monday" in saved["source"][0]
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in DOCS.glob("*.md"))])
-def test_commands_that_go_on_in_the_next_line_can_be_pasted(page):
-    path = DOCS.parent / page if page == "README.md" else DOCS / page
-    for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL):
-        for line, following in itertools.pairwise(block.splitlines()):
+def commands(path: Path) -> list[str]:
+    """What a page, or the docstring of a module, gives to be pasted into a shell."""
+    text = path.read_text()
+    if path.suffix == ".md":
+        return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return re.findall(r"^ *python .*(?:\n +-.*)*", ast.get_docstring(ast.parse(text)), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        DOCS.parent / "README.md",
+        *sorted(DOCS.rglob("*.md")),
+        *sorted((DOCS.parent / "configs").rglob("*.py")),
+    ],
+    ids=lambda path: str(path.relative_to(DOCS.parent)),
+)
+def test_commands_that_go_on_in_the_next_line_can_be_pasted(path):
+    for command in commands(path):
+        for line, following in itertools.pairwise(command.splitlines()):
             assert line.endswith("\\") or not re.match(r"\s+-", following), (line, following)

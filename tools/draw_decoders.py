@@ -1,6 +1,6 @@
-"""Faces as the paper's decoder and the learned ones draw them, for the docs.
+r"""Faces as the paper's decoder and the learned ones draw them, for the docs.
 
-python -m tools.draw_decoders --cae=runs/cae --learned=runs/learned_decoder
+python -m tools.draw_decoders --cae=runs/cae --learned=runs/learned_decoder \
     --output=docs/images/decoders.jpg photo.jpg more/*.jpg
 """
 

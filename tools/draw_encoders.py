@@ -1,6 +1,6 @@
-"""The same faces by several encoders side by side, as overlay and geometry, for the docs.
+r"""The same faces by several encoders side by side, as overlay and geometry, for the docs.
 
-python -m tools.draw_encoders --run="without landmarks=runs/unsupervised"
+python -m tools.draw_encoders --run="without landmarks=runs/unsupervised" \
     --run="with landmarks=" --output=docs/images/surrogate.jpg photo.jpg more/*.jpg
 
 A run is a name and a workdir; without a workdir it is the encoder in the box, by whose squares the

@@ -1,6 +1,6 @@
-"""CelebA, its folder of aligned or unaligned photographs, with its table of identities.
+r"""CelebA, its folder of aligned or unaligned photographs, with its table of identities.
 
-python -m mofa_jax.prepare_corpus --config=configs/corpora/celeba.py --output=corpora/celeba
+python -m mofa_jax.prepare_corpus --config=configs/corpora/celeba.py --output=corpora/celeba \
     --config.source.path=img_celeba --config.source.group_file=identity_CelebA.txt
 """
 

@@ -1,6 +1,6 @@
-"""FaceWarehouse's photographs: `Tester_1/TrainingPose/pose_0.png`.
+r"""FaceWarehouse's photographs: `Tester_1/TrainingPose/pose_0.png`.
 
-python -m mofa_jax.prepare_corpus --config=configs/corpora/facewarehouse.py
+python -m mofa_jax.prepare_corpus --config=configs/corpora/facewarehouse.py \
     --output=corpora/facewarehouse --config.source.path=FaceWarehouse
 """
 

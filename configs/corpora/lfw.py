@@ -1,6 +1,6 @@
-"""Labeled Faces in the Wild, its folder: `First_Last/First_Last_0001.jpg`, or all files in one.
+r"""Labeled Faces in the Wild, its folder: `First_Last/First_Last_0001.jpg`, or all files in one.
 
-python -m mofa_jax.prepare_corpus --config=configs/corpora/lfw.py --output=corpora/lfw
+python -m mofa_jax.prepare_corpus --config=configs/corpora/lfw.py --output=corpora/lfw \
     --config.source.path=lfw-deepfunneled
 """
 

@@ -1,6 +1,6 @@
-"""A folder of videos: every tenth frame, faces that hardly move left out; a video is one group.
+r"""A folder of videos: every tenth frame, faces that hardly move left out; a video is one group.
 
-python -m mofa_jax.prepare_corpus --config=configs/corpora/videos.py --output=corpora/videos
+python -m mofa_jax.prepare_corpus --config=configs/corpora/videos.py --output=corpora/videos \
     --config.source.path=FOLDER
 """
 

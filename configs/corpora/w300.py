@@ -1,6 +1,6 @@
-"""300-W's photographs with the landmarks that people corrected: `.pts` beside them, or a table.
+r"""300-W's photographs with the landmarks that people corrected: `.pts` beside them, or a table.
 
-python -m mofa_jax.prepare_corpus --config=configs/corpora/w300.py --output=corpora/w300
+python -m mofa_jax.prepare_corpus --config=configs/corpora/w300.py --output=corpora/w300 \
     --config.source.path=FOLDER --config.landmarks.file=landmarks.json
 """
 
