@@ -16,17 +16,16 @@ from mofa_jax.parameter_file import load_parameters
 
 
 def finished_faces(
-    path: Path, name: str, output: Path, step: int, meshes: Sequence[str]
+    path: Path, name: str, output: Path, steps: tuple[int, int], meshes: Sequence[str]
 ) -> list[tuple[str, np.ndarray]]:
     """The names and panels of a photograph's faces, if all of its results are there: the overlay,
-    which is written last, parameters that name the photograph and the encoder's step, and meshes;
-    else none.
+    which is written last, parameters that name the photograph and the steps, and meshes; else none.
 
     Args:
       path: the photograph.
       name: what its results are called.
       output: their folder.
-      step: optimizer steps of the encoder's checkpoint.
+      steps: optimizer steps of the encoder's checkpoint, and of the fit that follows it.
       meshes: the kinds of meshes that are wanted.
     """
     if not (output / f"{name}{OVERLAY_JPG}").exists():
@@ -38,7 +37,9 @@ def finished_faces(
             if not (output / f"{stem}.json").exists():
                 return shown
             saved = load_parameters(output / f"{stem}.json")
-            if (saved.photograph, saved.step) != (os.path.abspath(path), step):
+            if saved.photograph != os.path.abspath(path):
+                return []
+            if (saved.step, saved.refine_steps) != steps:
                 return []
             if not all((output / f"{stem}.{kind}").exists() for kind in meshes):
                 return []

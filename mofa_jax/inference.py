@@ -53,11 +53,13 @@ class Reconstruction:
       crop: the square that the code describes, and the map back into the photograph; its box is the
         detector's.
       source: the photograph's path, or its place in the list of arrays.
+      refine_steps: of the fit to the photograph that followed the encoder.
     """
 
     params: FaceParams
     crop: Crop
     source: str | int
+    refine_steps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Predictor:
         found = [[] for _ in photographs]
         for i, code, crop in zip(owners, codes, crops, strict=True):
             params = FaceParams.from_code(jnp.asarray(code), self.model)
-            found[i].append(Reconstruction(params, crop, i))
+            found[i].append(Reconstruction(params, crop, i, refine_steps))
         return found
 
     def settled(
@@ -221,6 +223,7 @@ class Predictor:
             face_model_name=self.model.name,
             step=self.step,
             face_model_checksum=self.model.checksum(),
+            refine_steps=face.refine_steps,
         )
 
     @functools.cached_property

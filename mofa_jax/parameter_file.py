@@ -57,6 +57,7 @@ class SavedFace:
       face_model_name: what the face model is called.
       step: optimizer steps of the encoder's checkpoint.
       face_model_checksum: the face model's `checksum`; None if it is not known.
+      refine_steps: of the fit that followed the encoder; None if they are not known.
     """
 
     params: FaceParams
@@ -68,6 +69,7 @@ class SavedFace:
     face_model_name: str
     step: int
     face_model_checksum: str | None = None
+    refine_steps: int | None = None
 
     def load_face_model(self, name: str | os.PathLike | None = None) -> FaceModel:
         """The face model that the code is of.
@@ -130,6 +132,7 @@ def save_parameters(path: str | os.PathLike, face: SavedFace) -> None:
             "face_model_file": face.face_model,
             "face_model_checksum": face.face_model_checksum,
             "checkpoint_step": face.step,
+            "refine_steps": face.refine_steps,
         },
     )
 
@@ -171,6 +174,7 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         for field in dataclasses.fields(FaceParams)
     }
     photograph, checksum = content.get("photograph"), content.get("face_model_checksum")
+    refine_steps = content.get("refine_steps")
     return SavedFace(
         params=FaceParams(**{name: field.astype(jnp.float32) for name, field in fields.items()}),
         cam=cam,
@@ -181,6 +185,7 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         face_model_name=str(content["face_model"]),
         step=int(content["checkpoint_step"]),
         face_model_checksum=None if checksum is None else str(checksum),
+        refine_steps=None if refine_steps is None else int(refine_steps),
     )
 
 

@@ -93,8 +93,9 @@ def reconstruct_all(
     counts = []  # faces of each photograph that has some; 0 if it failed
     photographs_left, videos_left = photographs, videos
     if resume:
+        steps = predict.step, refine_steps
         finished = functools.partial(
-            finished_faces, output=Path(output), step=predict.step, meshes=writer.kinds
+            finished_faces, output=Path(output), steps=steps, meshes=writer.kinds
         )
         photographs_left, counts = _unfinished(photographs, finished, sheets)
         videos_left = {

@@ -270,6 +270,8 @@ def test_what_another_command_has_written_is_not_taken_for_finished(run, tmp_pat
     assert (output / "a.0.ply").exists()
     reconstruct.reconstruct_all(later, [tmp_path / "a.png"], output, resume=True)
     assert mofa_jax.load_parameters(output / "a.0.json").step == later.step
+    reconstruct.reconstruct_all(later, [tmp_path / "a.png"], output, 1, resume=True)
+    assert mofa_jax.load_parameters(output / "a.0.json").refine_steps == 1
 
 
 def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, monkeypatch):
