@@ -524,6 +524,16 @@ def test_tfds_data_sets_are_sources(lfw_set, tmp_path):
     assert {r["group"].decode() for r in found} == {f"person {i}" for i in range(4)}
 
 
+def test_a_tfds_data_set_that_was_prepared_anew_is_another_source(lfw_set, tmp_path):
+    copied = shutil.copytree(lfw_set, tmp_path / "lfw" / "1.0.0")
+    source = Source(path=str(copied), kind="tfds")
+    before = list_items(source)
+    assert list_items(source) == before
+    (file,) = copied.glob("*array_record*")
+    os.utime(file, (1, 1))
+    assert not {item.stamp for item in list_items(source)} & {item.stamp for item in before}
+
+
 def test_a_damaged_record_is_counted_and_ends_nothing(lfw_set, tmp_path):
     damaged = shutil.copytree(lfw_set, tmp_path / "lfw" / "1.0.0")
     (file,) = damaged.glob("*array_record*")
