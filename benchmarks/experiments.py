@@ -35,10 +35,8 @@ RUNS = {
         "--config=configs/compact_unsupervised.py",
         "--config.batch_size=64",
         "--config.num_steps=5000",
-        "--config.optimizer.learning_rate=6e-4",
         "--config.start.batch_size=64",
         "--config.start.num_steps=6000",
-        "--config.start.optimizer.learning_rate=6e-4",
     ],
 }
 _RUN = flags.DEFINE_enum("run", None, list(RUNS), "Which.", required=True)

@@ -1,4 +1,4 @@
-"""The small encoder on rendered faces: what compact_unsupervised.py starts from, by half as many.
+"""The small encoder on rendered faces: compact_unsupervised.py starts from two thirds of them.
 
 python main.py --config=configs/compact_synthetic.py --workdir=runs/compact_synthetic
 

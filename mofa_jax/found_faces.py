@@ -95,10 +95,13 @@ def with_one_identity(
         init=FaceParams.from_code(codes, predict.model),
         num_steps=num_steps,
     ).params
-    codes_of = [jax.tree.map(lambda field, k=k: field[k], fitted) for k in range(len(faces))]
     return [
-        dataclasses.replace(face, params=params, refine_steps=num_steps)
-        for face, params in zip(faces, codes_of, strict=True)
+        dataclasses.replace(
+            face,
+            params=jax.tree.map(lambda field, k=k: field[k], fitted),
+            refine_steps=num_steps,
+        )
+        for k, face in enumerate(faces)
     ]
 
 

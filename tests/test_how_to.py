@@ -1,4 +1,4 @@
-"""The Python of the how-to pages runs as it stands there."""
+"""The Python of the how-to pages runs as it stands there, and commands can be pasted."""
 
 import ast
 import itertools

@@ -8,7 +8,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -90,8 +90,8 @@ class Item:
 
     path: the file as bytes (names need not be UTF-8), or the TFDS data set's folder.
     name: its name below the source, valid text, unique. group: see `Source`.
-    stamp: sizes and modification times, ns, of the file and of its annotations, or of the data
-    set's files, that tell changed ones. record: its number, -1 for a file.
+    stamp: sizes and modification times, ns, of the file and of its annotations, or their sums over
+    the data set's files, that tell changed ones. record: its number, -1 for a file.
     """
 
     path: bytes
@@ -215,12 +215,8 @@ def _stamp(path: Path, kind: str) -> tuple[int, ...]:
     annotations = _annotations_of(path)
     if kind == "videos":
         annotations = sorted(_frame_annotation(path, 0).parent.glob("*.pts"))
-    return _stamps((path, *annotations))
-
-
-def _stamps(files: Iterable[Path]) -> tuple[int, ...]:
     stamp: tuple[int, ...] = ()
-    for file in files:
+    for file in (path, *annotations):
         try:
             status = os.stat(file)
             stamp += (status.st_size, status.st_mtime_ns)
@@ -285,7 +281,8 @@ def _list_records(source: Source) -> list[Item]:
                 f"{', '.join(sorted(information.features))}; choose one of these"
             )
     label = Path(source.path).name if os.path.isdir(source.path) else source.path
-    stamp = _stamps(sorted(Path(information.data_dir).iterdir()))
+    files = [file.stat() for file in Path(information.data_dir).iterdir()]
+    stamp = sum(file.st_size for file in files), sum(file.st_mtime_ns for file in files)
     return [
         Item(os.fsencode(source.path), name, name, stamp, record=i)
         for i in range(len(records))
