@@ -5,6 +5,7 @@ import dataclasses
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_the_page_holds_pictures_that_turn(folder, done):
 def test_a_name_that_is_not_utf8_does_not_end_the_page(folder, tmp_path):
     saved = mofa_jax.load_parameters(folder / "photo.0.json")
     odd = os.fsdecode(b"caf\xe9")
+    shutil.copy(folder / "photo.png", tmp_path / f"{odd}.png")
     photograph = dataclasses.replace(saved, photograph=str(tmp_path / f"{odd}.png"))
     save_parameters(tmp_path / f"{odd}.0.json", photograph)
     path, shown, failed = write_report(tmp_path)
