@@ -17,6 +17,7 @@ from mofa_jax.params import NUM_BANDS, FaceParams
 
 SHARED = ("shape", "reflectance")
 """What all frames share."""
+_HISTORY = {"step": int, "refine_steps": int, "smooth": bool}  # what made the clip
 
 
 class ClipFileError(InputError):
@@ -38,6 +39,9 @@ class Clip:
       face_model: what `load_face_model` takes: a path, or "open".
       face_model_name: what the face model is called.
       video: its file, or "" if it is not known.
+      step: optimizer steps of the encoder's checkpoint; None: not known, as with the next two.
+      refine_steps: of the fit that gave all frames one identity; 0: the encoder's.
+      smooth: whether pose, expression and light were smoothed over time.
     """
 
     params: FaceParams
@@ -49,6 +53,9 @@ class Clip:
     face_model: str
     face_model_name: str
     video: str = ""
+    step: int | None = None
+    refine_steps: int | None = None
+    smooth: bool | None = None
 
     def face(self, k: int) -> FaceParams:
         """The code in the k-th of its frames."""
@@ -67,12 +74,13 @@ def stacked(codes: Sequence[FaceParams]) -> FaceParams:
 
 def save_clip(path: str | os.PathLike, clip: Clip) -> None:
     """Writes a clip as npz: the fields of `Clip` and of its codes by their names, units as in
-    docs/conventions.md; shape [S] and reflectance [R] once. Raises OSError as `atomic_write`."""
+    docs/conventions.md; shape [S] and reflectance [R] once; what is None is left out.
+    Raises OSError as `atomic_write`."""
     codes = {
         f.name: np.asarray(getattr(clip.params, f.name)) for f in dataclasses.fields(FaceParams)
     }
     codes |= {name: codes[name][0] for name in SHARED}
-    fields = {f.name: getattr(clip, f.name) for f in dataclasses.fields(clip)}
+    fields = {name: value for name, value in vars(clip).items() if value is not None}
     fields |= {
         f"camera_{name}": value for name, value in dataclasses.asdict(fields.pop("cam")).items()
     }
@@ -135,4 +143,5 @@ def _clip(arrays: dict[str, np.ndarray]) -> Clip:
         face_model=str(arrays["face_model"]),
         face_model_name=str(arrays["face_model_name"]),
         video=str(arrays.get("video", "")),
+        **{n: kind(arrays[n]) for n, kind in _HISTORY.items() if n in arrays},
     )

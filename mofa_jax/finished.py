@@ -59,9 +59,14 @@ def remove_faces(name: str, output: Path, first: int) -> None:
             (output / f"{stem}{ending}").unlink(missing_ok=True)
 
 
-def is_finished_video(path: Path, name: str, output: Path) -> bool:
-    """Whether a video's results are there: the clip's file, which is written last, names it."""
+def is_finished_video(
+    path: Path, name: str, output: Path, steps: tuple[int, int], smooth: bool
+) -> bool:
+    """Whether a video's results are there: the clip's file, which is written last, names the video,
+    the steps (see `finished_faces`) and whether it was smoothed."""
     try:
-        return load_clip(output / f"{name}.npz").video == os.path.abspath(path)
+        clip = load_clip(output / f"{name}.npz")
     except InputError:
         return False
+    made = clip.video, clip.step, clip.refine_steps, clip.smooth
+    return made == (os.path.abspath(path), *steps, smooth)

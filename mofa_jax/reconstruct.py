@@ -101,7 +101,7 @@ def reconstruct_all(
         videos_left = {
             path: name
             for path, name in videos.items()
-            if not is_finished_video(path, name, Path(output))
+            if not is_finished_video(path, name, Path(output), steps, smooth)
         }
     find = faces_of_one_person if same_person else found_faces
     write = functools.partial(

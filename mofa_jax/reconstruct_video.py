@@ -1,5 +1,6 @@
 """The face of a video, reconstructed: an overlay video, an animated mesh, a file of parameters."""
 
+import dataclasses
 import itertools
 import os
 import sys
@@ -115,6 +116,7 @@ def reconstruct_video(
             clip.cam,
             animation(clip),
         )
+    clip = dataclasses.replace(clip, refine_steps=refine_steps, smooth=smooth)
     save_clip(f"{stem}.npz", clip)
     return clip, count
 
@@ -150,6 +152,7 @@ def _followed(
         face_model=predict.config.face_model,
         face_model_name=predict.model.name,
         video=os.path.abspath(path),
+        step=predict.step,
     )
     return clip, keyframes.items(), number + 1
 

@@ -26,7 +26,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.export.video import video_writer
 from mofa_jax.finished import is_finished_video
 from mofa_jax.head_motion import animation, placed, places, smoothed
-from mofa_jax.inference import Reconstruction
+from mofa_jax.inference import REFINE_STEPS, Reconstruction
 from mofa_jax.live import LiveFace, show_camera
 from mofa_jax.renderer import compiled_render
 from mofa_jax.smoothing import Smoothness, smoothed_further, smoothed_without_lag
@@ -186,7 +186,8 @@ def test_keyframes_show_a_still_camera_what_the_crops_show(tiny_model):
 
 def test_a_clip_comes_back_from_its_file(tiny_model, tmp_path):
     clip = random_clip(tiny_model)
-    clip = Clip(**{**vars(clip), "params": with_median_identity(clip).params})
+    made = {"video": "/clip.mp4", "step": 30, "refine_steps": 0, "smooth": False}
+    clip = dataclasses.replace(with_median_identity(clip), **made)
     save_clip(tmp_path / "clip.npz", clip)
     back = load_clip(tmp_path / "clip.npz")
     for name, value in vars(clip).items():
@@ -279,13 +280,17 @@ def test_a_broken_video_is_one_sentence_and_the_others_go_on(results):
 def test_a_finished_video_is_left_as_it_is(results, capsys):
     _, output, path = results
     before = (output / "clip.npz").stat().st_mtime_ns
-    summary = reconstruct.reconstruct_all(
-        mofa_jax.load_for_inference(), [path], output, resume=True
-    )
+    predict = mofa_jax.load_for_inference()
+    summary = reconstruct.reconstruct_all(predict, [path], output, REFINE_STEPS, resume=True)
     assert summary.videos == 1 and summary.skipped == 0
     assert "a face in 1 of 1 videos" in capsys.readouterr().out
     assert (output / "clip.npz").stat().st_mtime_ns == before
-    assert not is_finished_video(Path("elsewhere/clip.mp4"), "clip", output)
+    steps = predict.step, REFINE_STEPS
+    assert is_finished_video(Path(path), "clip", output, steps, True)
+    assert not is_finished_video(Path("elsewhere/clip.mp4"), "clip", output, steps, True)
+    assert not is_finished_video(Path(path), "clip", output, (predict.step + 1, REFINE_STEPS), True)
+    assert not is_finished_video(Path(path), "clip", output, (predict.step, 0), True)
+    assert not is_finished_video(Path(path), "clip", output, steps, False)
 
 
 @pytest.mark.slow
