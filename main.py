@@ -5,7 +5,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from mofa_jax.errors import errors_as_sentences
+from mofa_jax.errors import errors_as_sentences, parse_flags
 from mofa_jax.processes import configure_logging, keep_compiled_programs, use_huge_pages
 from mofa_jax.reconstruct import reconstruct_after_training
 from mofa_jax.train import TrainingDivergedError, run_experiment
@@ -31,4 +31,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     use_huge_pages()
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

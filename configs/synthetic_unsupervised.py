@@ -17,6 +17,8 @@ _RECIPES = {"alexnet": alexnet, "compact": compact}
 
 
 def get_config(encoder: str = "compact") -> ConfigDict:
+    if encoder not in _RECIPES:
+        raise ValueError(f"there is no recipe {encoder!r}; choose {' or '.join(_RECIPES)}.")
     config = _RECIPES[encoder].get_config()
     config.data.kind = "tfds"
     config.data.path = "corpora/truth"

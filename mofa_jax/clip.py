@@ -17,7 +17,12 @@ from mofa_jax.params import NUM_BANDS, FaceParams
 
 SHARED = ("shape", "reflectance")
 """What all frames share."""
-_HISTORY = {"step": int, "refine_steps": int, "smooth": bool}  # what made the clip
+_MADE_BY = {  # what a clip's file may say of it
+    "face_model_checksum": str,
+    "encoder_checksum": str,
+    "refine_steps": int,
+    "smooth": bool,
+}
 
 
 class ClipFileError(InputError):
@@ -39,7 +44,8 @@ class Clip:
       face_model: what `load_face_model` takes: a path, or "open".
       face_model_name: what the face model is called.
       video: its file, or "" if it is not known.
-      step: optimizer steps of the encoder's checkpoint; None: not known, as with the next two.
+      face_model_checksum: of the face model; None: not known, as with the next three.
+      encoder_checksum: of the encoder's weights.
       refine_steps: of the fit that gave all frames one identity; 0: the encoder's.
       smooth: whether pose, expression and light were smoothed over time.
     """
@@ -53,7 +59,8 @@ class Clip:
     face_model: str
     face_model_name: str
     video: str = ""
-    step: int | None = None
+    face_model_checksum: str | None = None
+    encoder_checksum: str | None = None
     refine_steps: int | None = None
     smooth: bool | None = None
 
@@ -143,5 +150,5 @@ def _clip(arrays: dict[str, np.ndarray]) -> Clip:
         face_model=str(arrays["face_model"]),
         face_model_name=str(arrays["face_model_name"]),
         video=str(arrays.get("video", "")),
-        **{n: kind(arrays[n]) for n, kind in _HISTORY.items() if n in arrays},
+        **{n: kind(arrays[n]) for n, kind in _MADE_BY.items() if n in arrays},
     )

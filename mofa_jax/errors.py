@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from absl import app
 from tqdm import tqdm
 
 
@@ -27,6 +28,15 @@ def report_failure(path: str | os.PathLike, error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         raise error
     tqdm.write(f"failed: {os.fspath(path)}: {one_line(error)}", file=sys.stderr)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's own way, for `app.run`; a field that a config lacks is one sentence, too."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except AttributeError as error:  # of ml_collections: the field's name between quotes
+        field = str(error).strip("\"'")
+        sys.exit(f"error: --config has no field '{field}'; see configs/default.py.")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
-from mofa_jax.checkpoint import checksum_of
 from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box
 from mofa_jax.data.faces.detectors import TwoDetectors
 from mofa_jax.data.sources.images import read_photograph
@@ -100,7 +99,7 @@ def _keep_settings(
 ) -> None:
     """Writes what the meshes of a folder are made by; refuses a folder that has others."""
     settings = {
-        "encoder": checksum_of(predict.weights),
+        "encoder": predict.encoder_checksum,
         "face_model": predict.model.identity(),
         "refine_steps": refine_steps,
     }

@@ -7,25 +7,33 @@ from pathlib import Path
 
 import numpy as np
 
-from mofa_jax.clip import load_clip
+from mofa_jax.clip import Clip, load_clip
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
+from mofa_jax.inference import Predictor
 from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG
-from mofa_jax.parameter_file import load_parameters
+from mofa_jax.parameter_file import SavedFace, load_parameters
 
 
 def finished_faces(
-    path: Path, name: str, output: Path, steps: tuple[int, int], meshes: Sequence[str]
+    path: Path,
+    name: str,
+    output: Path,
+    predict: Predictor,
+    refine_steps: int,
+    meshes: Sequence[str],
 ) -> list[tuple[str, np.ndarray]]:
     """The names and panels of a photograph's faces, if all of its results are there: the overlay,
-    which is written last, parameters that name the photograph and the steps, and meshes; else none.
+    which is written last, parameters that name the photograph, the encoder, the face model and the
+    steps of the fit, and meshes that were written after these; else none.
 
     Args:
       path: the photograph.
       name: what its results are called.
       output: their folder.
-      steps: optimizer steps of the encoder's checkpoint, and of the fit that follows it.
+      predict: the encoder.
+      refine_steps: of the fit that follows it.
       meshes: the kinds of meshes that are wanted.
     """
     if not (output / f"{name}{OVERLAY_JPG}").exists():
@@ -34,14 +42,15 @@ def finished_faces(
     try:
         for k in itertools.count():
             stem = f"{name}.{k}"
-            if not (output / f"{stem}.json").exists():
+            parameters = output / f"{stem}.json"
+            if not parameters.exists():
                 return shown
-            saved = load_parameters(output / f"{stem}.json")
+            saved = load_parameters(parameters)
             if saved.photograph != os.path.abspath(path):
                 return []
-            if (saved.step, saved.refine_steps) != steps:
+            if not _is_made_by(saved, predict, refine_steps):
                 return []
-            if not all((output / f"{stem}.{kind}").exists() for kind in meshes):
+            if not all(_is_newer(output / f"{stem}.{kind}", parameters) for kind in meshes):
                 return []
             shown.append((stem, read_photograph(output / f"{stem}{PANELS_JPG}")))
     except InputError:  # damaged, or gone: it is done again
@@ -59,14 +68,23 @@ def remove_faces(name: str, output: Path, first: int) -> None:
             (output / f"{stem}{ending}").unlink(missing_ok=True)
 
 
+def _is_made_by(result: SavedFace | Clip, predict: Predictor, refine_steps: int) -> bool:
+    made = result.encoder_checksum, result.face_model_checksum, result.refine_steps
+    return made == (predict.encoder_checksum, predict.model.checksum(), refine_steps)
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
+
+
 def is_finished_video(
-    path: Path, name: str, output: Path, steps: tuple[int, int], smooth: bool
+    path: Path, name: str, output: Path, predict: Predictor, refine_steps: int, smooth: bool
 ) -> bool:
     """Whether a video's results are there: the clip's file, which is written last, names the video,
-    the steps (see `finished_faces`) and whether it was smoothed."""
+    the encoder, the face model, the steps of the fit and whether it was smoothed."""
     try:
         clip = load_clip(output / f"{name}.npz")
     except InputError:
         return False
-    made = clip.video, clip.step, clip.refine_steps, clip.smooth
-    return made == (os.path.abspath(path), *steps, smooth)
+    same = (clip.video, clip.smooth) == (os.path.abspath(path), smooth)
+    return same and _is_made_by(clip, predict, refine_steps)

@@ -50,7 +50,7 @@ def _bands(x: jax.Array, y: jax.Array, z: jax.Array) -> tuple[jax.Array, ...]:
 
 def with_ambient(illumination: jax.Array) -> jax.Array:
     """gamma [9, 3] plus the constant ambient light: the zero code is lit by it alone."""
-    return illumination.at[0].add(AMBIENT)
+    return jnp.asarray(illumination).at[0].add(AMBIENT)
 
 
 def irradiance(normals: jax.Array, illumination: jax.Array) -> jax.Array:

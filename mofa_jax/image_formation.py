@@ -104,14 +104,15 @@ def _forward(vertices, reflectance, rotation, translation, illumination, topolog
     image, areas = _formed_face_by_face(
         vertices, reflectance, rotation, translation, illumination, topology, cam
     )
-    arguments = vertices, reflectance, rotation, illumination, topology, cam
+    arguments = vertices, reflectance, rotation, translation, illumination, topology, cam
     return image, (*arguments, image.vertices, areas)
 
 
 @face_by_face
 def _gradient(residuals, at: VertexImage):
     """The gradient at the arguments of `form_image` of the one at its image."""
-    vertices, reflectance, rotation, illumination, topology, cam, vertices_cam, areas = residuals
+    *arguments, topology, cam, vertices_cam, areas = residuals
+    vertices, reflectance, rotation, _, illumination = arguments
     normals, _, inverse_length = normalize_columns(areas)
     at_reflectance = at.color * irradiance(normals, illumination)  # Eq. 4
     at_irradiance = materialize(at.color * reflectance)
@@ -123,7 +124,7 @@ def _gradient(residuals, at: VertexImage):
     at_areas += (at_normals - radial[None, :] * normals) * inverse_length[None, :]
     at_areas = materialize(at_areas)
     around = area_normals_vjp(as_rows(vertices), as_rows(turn(rotation, at_areas)), topology)
-    return (
+    gradient = (
         turn(rotation, at_position) + around,
         at_reflectance,
         sum_of_outer_products(vertices, at_position)
@@ -131,6 +132,9 @@ def _gradient(residuals, at: VertexImage):
         -jnp.sum(at_position, axis=1),
         at_illumination,
         at_cam,
+    )
+    return jax.tree.map(
+        lambda at, argument: at.astype(jnp.result_type(argument)), gradient, (*arguments, cam)
     )
 
 
@@ -153,7 +157,6 @@ def _projection_gradient(vertices, areas, cam, at: VertexImage):
         principal_point=(jnp.sum(at_u), jnp.sum(at_v)),
         distance=-jnp.sum(at_position[2]),
     )
-    at_cam = jax.tree.map(lambda x, primal: x.astype(jnp.result_type(primal)), at_cam, cam)
     return materialize(at_position), -per_facing[None, :] * vertices, at_cam
 
 

@@ -14,7 +14,13 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import Decoder, landmark_model, project_landmarks
 from mofa_jax.camera import Camera, make_camera
-from mofa_jax.checkpoint import Checkpoints, check_codes, check_face_model, on_first_device
+from mofa_jax.checkpoint import (
+    Checkpoints,
+    check_codes,
+    check_face_model,
+    checksum_of,
+    on_first_device,
+)
 from mofa_jax.data.faces.crop import (
     Crop,
     FaceError,
@@ -224,7 +230,13 @@ class Predictor:
             step=self.step,
             face_model_checksum=self.model.checksum(),
             refine_steps=face.refine_steps,
+            encoder_checksum=self.encoder_checksum,
         )
+
+    @functools.cached_property
+    def encoder_checksum(self) -> str:
+        """Of the weights: two runs may end at the same step."""
+        return checksum_of(self.weights)
 
     @functools.cached_property
     def decoder(self) -> Decoder:

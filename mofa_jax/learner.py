@@ -77,6 +77,13 @@ class FaceModelLearner:
         self.encoder = encoder_from_config(config.encoder, code_size(model))
         patches = surface_patches(model) if config.loss.patch_correlation else None
         loopback = any(config.loss.get(name) for name in ("loopback", "loopback_code"))
+        if loopback and config.data.synthetic.backgrounds:
+            raise InputError(
+                "loss.loopback draws faces before random shapes alone; leave "
+                "data.synthetic.backgrounds empty (those of an experiment's start are "
+                "config.start.data.synthetic.backgrounds), or set loss.loopback and "
+                "loss.loopback_code to 0."
+            )
         ranges = ranges_from_config(config.data.synthetic) if loopback else None
         self.decoder = Decoder(model, cam, patches, ranges)
         self.errors_of = make_errors_of(self.encoder.apply)

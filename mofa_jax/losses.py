@@ -55,7 +55,7 @@ def photometric(rendering: Rendering, image: jax.Array) -> jax.Array:
       image: [H, W, 3], RGB in [0, 1].
 
     Raises:
-      ValueError: the image is not [H, W, 3].
+      ValueError: the image is not [H, W, 3], or not of floats.
     """
     residuals = photometric_residuals(rendering, image)
     return jnp.sum(residuals) / residuals.shape[0]
@@ -66,9 +66,15 @@ def photometric_residuals(rendering: Rendering, image: jax.Array) -> jax.Array:
     return jnp.where(rendering.front_facing, _color_distances(rendering, image), 0.0)
 
 
-def _color_distances(rendering: Rendering, image: jax.Array) -> jax.Array:
+def _check_image(image: jax.Array) -> None:
     if image.ndim != 3 or image.shape[-1] != 3:
         raise ValueError(f"image has shape {image.shape}, expected [H, W, 3].")
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"image is {image.dtype}, expected floats in [0, 1]: divide by 255.")
+
+
+def _color_distances(rendering: Rendering, image: jax.Array) -> jax.Array:
+    _check_image(image)
     difference = sample_bilinear(image, rendering.screen) - rendering.color
     return normalize_columns(difference.T)[1]
 
@@ -91,7 +97,7 @@ def area_photometric(
       threshold: tau.
 
     Raises:
-      ValueError: the image is not [H, W, 3].
+      ValueError: the image is not [H, W, 3], or not of floats.
     """
     distance = jnp.minimum(_color_distances(rendering, image), threshold)
     return jnp.sum(rendering.area * (distance - threshold)) / (image.shape[0] * image.shape[1])
@@ -109,10 +115,9 @@ def patch_correlation(rendering: Rendering, image: jax.Array, patches: jax.Array
       patches: [P, M] int32, the vertices of each patch.
 
     Raises:
-      ValueError: the image is not [H, W, 3].
+      ValueError: the image is not [H, W, 3], or not of floats.
     """
-    if image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(f"image has shape {image.shape}, expected [H, W, 3].")
+    _check_image(image)
     screen = rendering.screen[patches.ravel()]
     seen = jnp.mean(sample_bilinear(image, screen), axis=-1).reshape(patches.shape)
     drawn = jnp.mean(rendering.color[patches], axis=-1)

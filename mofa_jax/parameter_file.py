@@ -58,6 +58,7 @@ class SavedFace:
       step: optimizer steps of the encoder's checkpoint.
       face_model_checksum: the face model's `checksum`; None if it is not known.
       refine_steps: of the fit that followed the encoder; None if they are not known.
+      encoder_checksum: of the encoder's weights; None if it is not known.
     """
 
     params: FaceParams
@@ -70,6 +71,7 @@ class SavedFace:
     step: int
     face_model_checksum: str | None = None
     refine_steps: int | None = None
+    encoder_checksum: str | None = None
 
     def load_face_model(self, name: str | os.PathLike | None = None) -> FaceModel:
         """The face model that the code is of.
@@ -132,6 +134,7 @@ def save_parameters(path: str | os.PathLike, face: SavedFace) -> None:
             "face_model_file": face.face_model,
             "face_model_checksum": face.face_model_checksum,
             "checkpoint_step": face.step,
+            "encoder_checksum": face.encoder_checksum,
             "refine_steps": face.refine_steps,
         },
     )
@@ -173,8 +176,9 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         field.name: jnp.asarray(_numbers(parameters, field.name, _FIXED_SHAPES.get(field.name)))
         for field in dataclasses.fields(FaceParams)
     }
-    photograph, checksum = content.get("photograph"), content.get("face_model_checksum")
-    refine_steps = content.get("refine_steps")
+    photograph, refine_steps = content.get("photograph"), content.get("refine_steps")
+    checksums = [content.get(f"{of}_checksum") for of in ("face_model", "encoder")]
+    model_checksum, encoder_checksum = (None if text is None else str(text) for text in checksums)
     return SavedFace(
         params=FaceParams(**{name: field.astype(jnp.float32) for name, field in fields.items()}),
         cam=cam,
@@ -184,8 +188,9 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         face_model=str(content.get("face_model_file", "open")),
         face_model_name=str(content["face_model"]),
         step=int(content["checkpoint_step"]),
-        face_model_checksum=None if checksum is None else str(checksum),
+        face_model_checksum=model_checksum,
         refine_steps=None if refine_steps is None else int(refine_steps),
+        encoder_checksum=encoder_checksum,
     )
 
 

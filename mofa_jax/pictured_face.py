@@ -123,7 +123,7 @@ class FaceLoader:
         code, image = np.asarray(face.params.to_code()), face.crop.image
         (code,) = self._predict.refined(code[None], image[None], self._refine_steps)
         params = FaceParams.from_code(jnp.asarray(code), self._predict.model)
-        return dataclasses.replace(face, params=params)
+        return dataclasses.replace(face, params=params, refine_steps=self._refine_steps)
 
     def _from_parameters(self, path: Path) -> PicturedFace:
         saved = load_parameters(path)

@@ -93,15 +93,13 @@ def reconstruct_all(
     counts = []  # faces of each photograph that has some; 0 if it failed
     photographs_left, videos_left = photographs, videos
     if resume:
-        steps = predict.step, refine_steps
-        finished = functools.partial(
-            finished_faces, output=Path(output), steps=steps, meshes=writer.kinds
-        )
+        made_by = {"output": Path(output), "predict": predict, "refine_steps": refine_steps}
+        finished = functools.partial(finished_faces, **made_by, meshes=writer.kinds)
         photographs_left, counts = _unfinished(photographs, finished, sheets)
         videos_left = {
             path: name
             for path, name in videos.items()
-            if not is_finished_video(path, name, Path(output), steps, smooth)
+            if not is_finished_video(path, name, **made_by, smooth=smooth)
         }
     find = faces_of_one_person if same_person else found_faces
     write = functools.partial(

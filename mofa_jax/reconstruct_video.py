@@ -152,7 +152,8 @@ def _followed(
         face_model=predict.config.face_model,
         face_model_name=predict.model.name,
         video=os.path.abspath(path),
-        step=predict.step,
+        face_model_checksum=predict.model.checksum(),
+        encoder_checksum=predict.encoder_checksum,
     )
     return clip, keyframes.items(), number + 1
 

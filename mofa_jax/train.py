@@ -22,18 +22,21 @@ from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import DECODERS_OF_SEMANTIC_CODES, Checkpoints, check_face_model
 from mofa_jax.data.feeds.device_batch import DeviceBatches
 from mofa_jax.data.feeds.pipeline import keep_places, open_data
+from mofa_jax.encoders import encoder_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
 from mofa_jax.files import write_json
-from mofa_jax.initial_weights import is_trained
+from mofa_jax.initial_weights import initial_weights, is_trained
 from mofa_jax.learner import Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
+from mofa_jax.params import code_size
 from mofa_jax.processes import StopSignal, agree, initialize_processes
 from mofa_jax.watch import Watch
 
 _STEPS_AT_ONCE = 100  # of an accelerator at most
+_FIXED = "convolutional_fixed"  # the decoder that an experiment's start learns
 _logger = logging.getLogger(__name__)
 
 
@@ -69,23 +72,23 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     workdir = Path(workdir)
     begun = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
     config = config.copy_and_resolve_references()
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"seed is {config.seed}; give a whole number from 0 to 2^32 - 1.")
     if config.reconstruct and config.decoder.name not in DECODERS_OF_SEMANTIC_CODES:
         raise InputError(
             f"reconstruct is {config.reconstruct}, but with decoder.name {config.decoder.name} no "
             "encoder of semantic codes is trained, and there is no face to draw; leave it out."
         )
-    started = config.decoder if config.decoder.name == "convolutional_fixed" else config.encoder
-    if started is config.encoder:  # weights of a file are no run
-        given = is_trained(started.pretrained)
-    else:
-        given = bool(started.pretrained)
+    shared = ["seed", "face_model", "camera"]
+    if config.decoder.name == _FIXED:
+        started, given = config.decoder, bool(config.decoder.pretrained)
+    else:  # weights of a file are no run
+        started, given = config.encoder, is_trained(config.encoder.pretrained)
+        shared.append("encoder")
     if config.start and not given:
         start = config.start.copy_and_resolve_references()
-        for shared in ("seed", "face_model", "camera"):
-            start[shared] = config[shared]
-        if started is config.encoder:
-            for shared in ("name", "variant", "dtype", "pretrained"):
-                start.encoder[shared] = config.encoder[shared]
+        for name in shared:
+            start[name] = config[name]
         if not begun:
             _check_before_start(config, workdir)
             if train_and_evaluate(start, workdir / "start") is None:
@@ -102,6 +105,10 @@ def _check_before_start(config: ConfigDict, workdir: Path) -> None:
     """
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
     check_loss(config.loss, cam)
+    if config.decoder.name == _FIXED:  # which is still to be learned
+        initial_weights(encoder_from_config(config.encoder, code_size(model)), config, model, cam)
+    else:
+        make_learner(config, model, cam)
     make_optimizer(config.optimizer, config.num_steps, model)
     _steps_at_once(config)
     config = config.copy_and_resolve_references()

@@ -187,6 +187,22 @@ def test_gradient_by_hand_equals_the_derived_one(tiny_model, float64, monkeypatc
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8), *found)
 
 
+def test_a_gradient_has_the_types_of_a_mixed_code(tiny_model, float64):
+    params = mofa_jax.FaceParams.neutral(tiny_model).replace(
+        illumination=jnp.ones((9, 3)), translation=jnp.array([0.1, 0.2, 0.3])
+    )  # doubles, beside single precision
+
+    @jax.grad
+    def gradient(params, forward_mode):
+        out = mofa_jax.render(params, tiny_model, CAM, forward_mode=forward_mode)
+        return jnp.sum(out.color * out.screen[:, :1])
+
+    found = gradient(params, False)
+    assert jax.tree.map(jnp.result_type, found) == jax.tree.map(jnp.result_type, params)
+    for a, b in zip(*map(jax.tree.leaves, (found, gradient(params, True))), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * float(jnp.abs(b).max()))
+
+
 def test_forward_mode_and_second_derivatives_equal_finite_differences(tiny_model, float64):
     model, image = as_dtype(tiny_model, np.float64), jnp.asarray(random_image(2))
     code, rng = jnp.asarray(random_code(model, 5)), np.random.default_rng(8)

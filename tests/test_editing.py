@@ -107,6 +107,12 @@ def test_a_relit_face_is_as_bright_and_of_the_color_that_it_was(two):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
 
 
+def test_a_code_of_a_clip_which_is_numpys_is_relit(two):
+    light = editing.named_light("left")
+    relit = editing.relight(jax.tree.map(np.asarray, two[0]), light)
+    np.testing.assert_array_equal(relit.illumination, editing.relight(two[0], light).illumination)
+
+
 def test_an_unknown_light_is_refused_with_those_that_there_are():
     with pytest.raises(InputError, match="'disco'; choose one of ambient, front"):
         editing.named_light("disco")

@@ -264,13 +264,19 @@ def test_an_interrupted_command_goes_on_where_it_was(run, tmp_path):
 def test_what_another_command_has_written_is_not_taken_for_finished(run, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), skimage.data.astronaut()[..., ::-1])
     predict, output = mofa_jax.load_for_inference(run), tmp_path / "out"
-    later = dataclasses.replace(predict, step=predict.step + 1)
+    mesh = output / f"a.0.{'obj' if predict.model.uv is None else 'glb'}"
+    weights = jax.tree.map(lambda leaf: 1.01 * leaf, predict.weights)
+    other = dataclasses.replace(predict, weights=weights)  # of the same step
     reconstruct.reconstruct_all(predict, [tmp_path / "a.png"], output)
     reconstruct.reconstruct_all(predict, [tmp_path / "a.png"], output, meshes=["ply"], resume=True)
     assert (output / "a.0.ply").exists()
-    reconstruct.reconstruct_all(later, [tmp_path / "a.png"], output, resume=True)
-    assert mofa_jax.load_parameters(output / "a.0.json").step == later.step
-    reconstruct.reconstruct_all(later, [tmp_path / "a.png"], output, 1, resume=True)
+    reconstruct.reconstruct_all(other, [tmp_path / "a.png"], output, meshes=["ply"], resume=True)
+    saved = mofa_jax.load_parameters(output / "a.0.json")
+    assert saved.encoder_checksum == other.encoder_checksum != predict.encoder_checksum
+    before = mesh.stat().st_mtime_ns  # the first encoder's mesh, beside the other's parameters
+    reconstruct.reconstruct_all(other, [tmp_path / "a.png"], output, resume=True)
+    assert mesh.stat().st_mtime_ns > before
+    reconstruct.reconstruct_all(other, [tmp_path / "a.png"], output, 1, resume=True)
     assert mofa_jax.load_parameters(output / "a.0.json").refine_steps == 1
 
 

@@ -8,9 +8,11 @@ import pytest
 from jax import random
 
 import mofa_jax
-from configs import compact
+from configs import compact, compact_unsupervised
 from mofa_jax.autoencoder import Decoder, objective
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params
+from mofa_jax.errors import InputError
+from mofa_jax.learner import make_learner
 from mofa_jax.loopback import loopback_examples
 from mofa_jax.losses import CODE_SPREAD
 from mofa_jax.params import code_size
@@ -105,6 +107,13 @@ def test_the_terms_are_the_distances_from_what_was_drawn(drawn, codes, tiny_mode
     ]
     mean = np.concatenate([part.ravel() for part in squares]).mean()
     np.testing.assert_allclose(terms["loopback_code"], 0.5 * mean, rtol=1e-4)
+
+
+def test_photographs_that_it_would_not_draw_are_refused(tiny_model):
+    config = compact_unsupervised.get_config()
+    config.data.synthetic.backgrounds = "photographs"
+    with pytest.raises(InputError, match=r"loss\.loopback draws faces before random shapes alone"):
+        make_learner(config, tiny_model, CAM)
 
 
 def test_without_a_key_there_is_no_loopback(codes, tiny_model):

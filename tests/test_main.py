@@ -1,6 +1,9 @@
 """What the command does after training: reconstructs, stops, or says what is wrong."""
 
 import errno
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -44,3 +47,13 @@ def test_what_is_wrong_is_one_sentence_and_a_failure(monkeypatch, drawn, error, 
     with pytest.raises(SystemExit, match=f"^{sentence}"):
         main.main(["main.py"])
     assert not drawn
+
+
+@pytest.mark.slow
+def test_a_field_that_the_config_lacks_is_one_sentence(tmp_path):
+    command = [sys.executable, "main.py", "--config=configs/compact.py", "--config.lr=1"]
+    command.append(f"--workdir={tmp_path}")
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: --config has no field 'lr'; see configs/default.py.\n"

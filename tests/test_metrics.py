@@ -87,6 +87,13 @@ def test_image_of_a_wrong_shape_is_refused(tiny_model):
         losses.photometric(out, jnp.zeros((1, 8, 8, 3)))
 
 
+def test_a_photograph_in_bytes_is_refused(tiny_model):
+    out = rendering_at(tiny_model, jnp.zeros((tiny_model.num_vertices, 2)))
+    for measure in (losses.photometric, losses.area_photometric, metrics.photometric_error):
+        with pytest.raises(ValueError, match="uint8, expected floats"):
+            measure(out, jnp.zeros((8, 8, 3), jnp.uint8))
+
+
 def test_light_of_the_mean_costs_nothing_and_each_spread_one(tiny_model):
     mean = np.zeros((9, 3))
     mean[0], mean[1] = 0.7, 0.7 * 0.42

@@ -14,7 +14,7 @@ from configs import default
 from mofa_jax.camera import Camera
 from mofa_jax.data.corpora.record import SPLITS, Corpus, corpus_features, open_corpus
 from mofa_jax.data.feeds.mixture import parse_mixture
-from mofa_jax.data.feeds.pipeline import keep_places, open_data, open_split
+from mofa_jax.data.feeds.pipeline import OF_PHOTOGRAPHS, keep_places, open_data, open_split
 from mofa_jax.data.feeds.resident import ResidentFeed
 from mofa_jax.data.feeds.streamed import StreamedFeed
 from mofa_jax.data.sources.images import list_photographs
@@ -221,9 +221,10 @@ def test_squares_that_reconstruction_would_not_cut_are_named(
 def test_fields_without_effect_on_a_corpus_are_named(config, tmp_path, caplog):
     open_data(config, None, CAM, tmp_path).train.close()
     assert "Without effect" not in caplog.text
-    config.data.require_landmarks = True
+    config.data.require_landmarks, config.data.faces = True, "central"
     open_data(config, None, CAM, tmp_path).train.close()
-    assert "Without effect" in caplog.text and "data.require_landmarks." in caplog.text
+    assert "Without effect" in caplog.text and "data.require_landmarks, data.faces." in caplog.text
+    assert {key: default.get_config().data[key] for key in OF_PHOTOGRAPHS} == OF_PHOTOGRAPHS
 
 
 def test_unsupervised_training_asks_for_no_landmark(config, corpora, tmp_path):

@@ -47,7 +47,9 @@ def test_every_number_comes_back_to_the_last_bit(tmp_path):
     assert loaded.cam == face.cam
     np.testing.assert_array_equal(loaded.crop_to_photograph, face.crop_to_photograph)
     np.testing.assert_array_equal(loaded.box, face.box)
-    for name in ("photograph", "face_model", "face_model_name", "step", "refine_steps"):
+    for name in ("photograph", "face_model", "face_model_name", "step"):
+        assert getattr(loaded, name) == getattr(face, name)
+    for name in ("refine_steps", "encoder_checksum"):
         assert getattr(loaded, name) == getattr(face, name)
 
 

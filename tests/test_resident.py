@@ -189,6 +189,9 @@ def test_state_of_another_kind_of_feed_is_refused(cache):
         cached.set_state(read.get_state())
     with pytest.raises(FeedError, match="device_cache=on"):
         read.set_state(cached.get_state())
+    for feed in (cached, read):
+        with pytest.raises(FeedError, match=r"data\.kind=synthetic"):
+            feed.set_state({"number": 3})  # of rendered faces
     read.close()
 
 

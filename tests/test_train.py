@@ -507,6 +507,9 @@ def test_unusable_photographs_are_named_before_the_start(config, tmp_path, monke
         ("data.augmentation.flip", 2.0, "flip"),
         ("loss.code", 1.0, "loss.code is 1"),
         ("batch_size", 3, "batch"),
+        ("seed", -1, "seed is -1"),
+        ("encoder.name", "resnet", "no encoder"),
+        ("decoder.name", "convolutionl", "decoder.name is"),
     ],
 )
 def test_unusable_settings_are_named_before_the_start(
@@ -517,6 +520,28 @@ def test_unusable_settings_are_named_before_the_start(
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=reason):
         training.run_experiment(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("field", ["name", "dtype", "pretrained"])
+def test_an_unusable_encoder_is_named_before_its_decoder_is_learned(
+    config, tmp_path, monkeypatch, field
+):
+    config.start = config.copy_and_resolve_references()
+    monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
+    config.decoder.name, config.encoder[field] = "convolutional_fixed", "nothing"
+    with pytest.raises(InputError, match="nothing"):
+        training.run_experiment(config, tmp_path / "run")
+
+
+def test_the_start_has_the_whole_encoder(config, tmp_path, monkeypatch):
+    config.start = config.copy_and_resolve_references()
+    config.encoder.update({"name": "compact", "widths": (8, 8, 16, 16, 16), "num_hidden": 24})
+    begun = []
+    monkeypatch.setattr(
+        training, "train_and_evaluate", lambda config, _: begun.append(config.encoder) or {}
+    )
+    training.run_experiment(config, tmp_path)
+    assert (begun[0].widths, begun[0].num_hidden) == (begun[1].widths, 24)
 
 
 def test_the_start_begins_with_the_weights_of_a_file(config, tmp_path, monkeypatch):

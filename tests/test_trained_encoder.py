@@ -141,7 +141,7 @@ def test_of_several_faces_only_the_one_that_is_asked_for_is_refined(predict, mon
 
     monkeypatch.setattr(Predictor, "refined", counted)
     face = FaceLoader(refine_steps=2).find(two, index=1)
-    assert sizes == [1]
+    assert sizes == [1] and face.saved.refine_steps == 2
     expected = predict.faces([two], 2)[0][1]
     np.testing.assert_allclose(face.params.to_code(), expected.params.to_code(), atol=1e-4)
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mofa_jax.camera import Camera
@@ -113,7 +114,7 @@ def expression_morphs(params: FaceParams, model: FaceModel) -> tuple[np.ndarray,
       the coefficients.
     """
     count = min(_MORPHS, len(params.expression))
-    resting = params.replace(expression=params.expression.at[:count].set(0.0))
+    resting = params.replace(expression=jnp.asarray(params.expression).at[:count].set(0.0))
     first = model.num_shape_modes
     offsets = np.swapaxes(np.asarray(model.geometry_modes[first : first + count]), 1, 2)
     names = tuple(f"expression_{k:02}" for k in range(1, count + 1))

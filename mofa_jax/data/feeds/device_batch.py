@@ -13,6 +13,24 @@ from mofa_jax.data.feeds.mixture import FeedError
 KEYS = ("image", "landmarks", "confidence")
 
 
+_KINDS = {  # a key of the place in the data that a kind of feed gives, and how that kind is had
+    "number": "--config.data.kind=synthetic",
+    "batches": "--config.data.device_cache=on",
+}
+
+
+def check_place(place: Mapping[str, object], own: Mapping[str, object]) -> None:
+    """Raises FeedError if a checkpoint's place in the data is not of the kind of a feed's `own`."""
+    if place.keys() == own.keys():
+        return
+    began = [how for key, how in _KINDS.items() if key in place]
+    how = began[0] if began else "photographs and --config.data.device_cache=off"
+    raise FeedError(
+        f"the checkpoint's place in the data is of another kind of feed; go on with {how}, as the "
+        "run began, or give another workdir"
+    )
+
+
 def keys_of(example: Mapping[str, object]) -> tuple[str, ...]:
     """What of an example goes to the devices: `KEYS`, and the true `code` if it comes with one."""
     return (*KEYS, "code") if "code" in example else KEYS

@@ -239,12 +239,24 @@ def _corpus_folders(config: ConfigDict, cam: Camera, workdir: Path) -> dict[str,
     return {config.path: prepare_folder(config, cache, image_size=height, log=_logger.info)}
 
 
+OF_PHOTOGRAPHS = {
+    "cache": "",
+    "landmarks": "",
+    "pixel_centers": "integer",
+    "only_clean": False,
+    "require_landmarks": False,
+    "faces": "all",
+    "group_pattern": "",
+    "eval_fraction": 0.04,
+}
+"""Fields of `data` that say how photographs are prepared, and what they are by default."""
+
+
 def _warn_of_preparation(data: ConfigDict, corpora: Mapping[str, Corpus]) -> None:
     """Says which fields of `data` do nothing, or not what they say, for prepared corpora."""
     if data.kind != "tfds":
         return
-    of_photographs = ("landmarks", "only_clean", "require_landmarks", "group_pattern", "cache")
-    unused = [key for key in of_photographs if data[key]]
+    unused = [key for key, usual in OF_PHOTOGRAPHS.items() if data[key] != usual]
     if unused:
         _logger.warning(
             "Without effect on prepared corpora, which keep all of their faces: data.%s.",

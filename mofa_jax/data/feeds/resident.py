@@ -18,7 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from mofa_jax.data.feeds.augment import Augmentation, augment
-from mofa_jax.data.feeds.device_batch import DeviceBatches, keys_of, local_sharding, part_of_batch
+from mofa_jax.data.feeds.device_batch import (
+    DeviceBatches,
+    check_place,
+    keys_of,
+    local_sharding,
+    part_of_batch,
+)
 from mofa_jax.data.feeds.mixture import (
     ExampleSource,
     FeedError,
@@ -107,11 +113,7 @@ class ResidentFeed:
         Raises:
           FeedError: the state is that of another kind of feed.
         """
-        if "batches" not in state:
-            raise FeedError(
-                "the checkpoint's place in the data is not that of a device cache; go on with "
-                "--config.data.device_cache=off, as the run began"
-            )
+        check_place(state, self.get_state())
         self._number = state["batches"]
 
     def close(self) -> None:

@@ -12,11 +12,16 @@ import jax
 import numpy as np
 
 from mofa_jax.data.feeds.augment import Augmentation, augment
-from mofa_jax.data.feeds.device_batch import DeviceBatches, keys_of, part_of_batch, shard
+from mofa_jax.data.feeds.device_batch import (
+    DeviceBatches,
+    check_place,
+    keys_of,
+    part_of_batch,
+    shard,
+)
 from mofa_jax.data.feeds.mixture import (
     Example,
     ExampleSource,
-    FeedError,
     ForgivingSource,
     Mixture,
     as_mixture,
@@ -84,11 +89,7 @@ class StreamedFeed:
         Raises:
           FeedError: the state is that of another kind of feed.
         """
-        if state.keys() != self.get_state().keys():
-            raise FeedError(
-                "the checkpoint's place in the data is not that of a feed from files; go on with "
-                "--config.data.device_cache=on, as the run began"
-            )
+        check_place(state, self.get_state())
         self._iterator.set_state(state)
 
     def close(self) -> None:

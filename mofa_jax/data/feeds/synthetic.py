@@ -11,8 +11,7 @@ import numpy as np
 
 from mofa_jax.camera import Camera
 from mofa_jax.data.feeds.augment import Augmentation, augment
-from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, part_of_batch, shard
-from mofa_jax.data.feeds.mixture import FeedError
+from mofa_jax.data.feeds.device_batch import KEYS, DeviceBatches, check_place, part_of_batch, shard
 from mofa_jax.data.synthetic.distributions import SyntheticRanges
 from mofa_jax.data.synthetic.examples import (
     SPLITS,
@@ -76,11 +75,7 @@ class SyntheticFeed:
         Raises:
           FeedError: the state is that of another kind of feed.
         """
-        if "number" not in state:
-            raise FeedError(
-                "the checkpoint's place in the data is not that of synthetic faces; go on with the "
-                "config.data.kind that the run began with, or give another workdir"
-            )
+        check_place(state, self.get_state())
         self._number = state["number"]
 
     def close(self) -> None:
