@@ -153,7 +153,7 @@ def test_batches_taken_together_are_those_taken_one_by_one(tiny_model, cam):
 
 
 def test_state_of_another_kind_of_feed_is_refused(tiny_model, cam):
-    with pytest.raises(FeedError, match="photographs and .*=off"):
+    with pytest.raises(FeedError, match="device_cache=off"):
         SyntheticFeed(tiny_model, cam, 4, CLEAR, None, 0).set_state({"next_index": 3})
 
 
