@@ -282,7 +282,11 @@ if __name__ == "__main__":
     _FACE = flags.DEFINE_integer(
         "face", 0, "Which of a photograph's faces; 0 is the largest.", lower_bound=0
     )
-    _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
+    _OUTPUT = flags.DEFINE_string(
+        "output",
+        "out",
+        "Folder for the results; an earlier edit of a photograph is replaced.",
+    )
     _REFINE = flags.DEFINE_integer(
         "refine",
         REFINE_STEPS,

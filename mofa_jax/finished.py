@@ -26,7 +26,7 @@ def finished_faces(
 ) -> list[tuple[str, np.ndarray]]:
     """The names and panels of a photograph's faces, if all of its results are there: the overlay,
     which is written last, parameters that name the photograph, the encoder, the face model and the
-    steps of the fit, and meshes that were written after these; else none.
+    steps of the fit, and meshes; else none.
 
     Args:
       path: the photograph.
@@ -50,11 +50,25 @@ def finished_faces(
                 return []
             if not _is_made_by(saved, predict, refine_steps):
                 return []
-            if not all(_is_newer(output / f"{stem}.{kind}", parameters) for kind in meshes):
+            if not all((output / f"{stem}.{kind}").exists() for kind in meshes):
                 return []
             shown.append((stem, read_photograph(output / f"{stem}{PANELS_JPG}")))
     except InputError:  # damaged, or gone: it is done again
         return []
+
+
+def remove_other_meshes(stem: str, face: SavedFace) -> None:
+    """Removes the meshes of a face that stand beside other parameters than `face`, so that nobody
+    takes them for those of the new ones; of which kinds they are does not matter."""
+    try:
+        before = load_parameters(f"{stem}.json")
+        same = before.photograph == face.photograph and np.array_equal(before.box, face.box)
+        same = same and _maker(before) == _maker(face)
+    except InputError:
+        same = False
+    if not same:
+        for kind in MESHES:
+            Path(f"{stem}.{kind}").unlink(missing_ok=True)
 
 
 def remove_faces(name: str, output: Path, first: int) -> None:
@@ -68,13 +82,12 @@ def remove_faces(name: str, output: Path, first: int) -> None:
             (output / f"{stem}{ending}").unlink(missing_ok=True)
 
 
+def _maker(result: SavedFace | Clip) -> tuple[str | None, str | None, int | None]:
+    return result.encoder_checksum, result.face_model_checksum, result.refine_steps
+
+
 def _is_made_by(result: SavedFace | Clip, predict: Predictor, refine_steps: int) -> bool:
-    made = result.encoder_checksum, result.face_model_checksum, result.refine_steps
-    return made == (predict.encoder_checksum, predict.model.checksum(), refine_steps)
-
-
-def _is_newer(path: Path, other: Path) -> bool:
-    return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
+    return _maker(result) == (predict.encoder_checksum, predict.model.checksum(), refine_steps)
 
 
 def is_finished_video(

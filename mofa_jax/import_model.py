@@ -1,6 +1,7 @@
 """Imports a published face model: `python -m mofa_jax.import_model KIND SOURCE OUTPUT.npz`."""
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,6 +134,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     options = parser.parse_args(arguments)
     if options.output.suffix != ".npz":
         parser.error(f"OUTPUT must end in .npz, not '{options.output.name}'")
+    if os.path.realpath(options.output) == os.path.realpath(options.source):
+        parser.error("OUTPUT is SOURCE, which would be lost; give another name")
     if options.expression is not None and options.kind != "bfm2009":
         parser.error(f"--expression is of kind bfm2009; a model of kind {options.kind} has its own")
     given = [flag for flag in _OF_ARRAYS if getattr(options, flag) != parser.get_default(flag)]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from mofa_jax.autoencoder import Decoder, landmark_model, project_landmarks
 from mofa_jax.camera import Camera, make_camera
@@ -96,7 +97,7 @@ class Predictor:
         """
         height, width = self.cam.image_size
         images = np.asarray(images)
-        if images.ndim != 4 or images.shape[1:] != (height, width, 3):
+        if images.ndim != 4 or images.shape[1:] != (height, width, 3) or not len(images):
             raise ValueError(
                 f"images have shape {images.shape}, expected [B, {height}, {width}, 3]: crop the "
                 "faces with mofa_jax.data.faces.crop first, or use `photographs`."
@@ -116,12 +117,13 @@ class Predictor:
         """All faces of some photographs, those of one photograph from the largest to the smallest.
 
         Args:
-          photographs: files, folders and globs, or arrays uint8 [H, W, 3] RGB. A file that cannot
-            be read, or shows no face, is named in a warning and left out.
+          photographs: files, folders and globs, or arrays uint8 [H, W, 3] RGB and PIL's images. A
+            file that cannot be read, or shows no face, is named in a warning and left out.
           refine_steps: see `faces`.
 
         Raises:
           PhotographError: a path names nothing.
+          ValueError: an array of another shape or type, or names and arrays together.
         """
         reconstructions = []
         for chunk in in_chunks(_each(photographs)):
@@ -334,7 +336,7 @@ def in_chunks(
     chunk, pixels = [], 0
     for key, photograph in photographs:
         chunk.append((key, photograph))
-        pixels += photograph.shape[0] * photograph.shape[1]
+        pixels += photograph.size // 3
         if len(chunk) >= _BATCH or pixels >= _CHUNK_PIXELS:
             yield chunk
             chunk, pixels = [], 0
@@ -344,13 +346,18 @@ def in_chunks(
 
 def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:
     """The arrays with their places, or the photographs of the files that can be read."""
-    one_array = isinstance(photographs, np.ndarray) and photographs.ndim == 3
-    if one_array or isinstance(photographs, (str, os.PathLike)):
+    pictures = (np.ndarray, jax.Array, Image.Image)
+    one_array = isinstance(photographs, pictures[:2]) and photographs.ndim <= 3
+    if one_array or isinstance(photographs, (str, os.PathLike, Image.Image)):
         photographs = [photographs]
     photographs = list(photographs)
-    if all(isinstance(photograph, np.ndarray) for photograph in photographs):
-        yield from enumerate(photographs)
+    if all(isinstance(photograph, pictures) for photograph in photographs):
+        for i, photograph in enumerate(photographs):
+            is_pil = isinstance(photograph, Image.Image)
+            yield i, np.asarray(photograph.convert("RGB") if is_pil else photograph)
         return
+    if any(isinstance(photograph, pictures) for photograph in photographs):
+        raise ValueError("photographs are names of files and arrays; give either of them alone.")
     paths = dict.fromkeys(path for name in photographs for path in list_photographs(name))
     for path in paths:
         try:

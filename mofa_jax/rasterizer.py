@@ -46,6 +46,8 @@ def rasterize(
 ) -> tuple[jax.Array, jax.Array]:
     """The picture of a rendered face, its vertex colors interpolated on the surface.
 
+    The colors alone have a gradient, the vertices' places none.
+
     Args:
       rendering: of `model`, seen by `cam`.
       model: gives the triangles.

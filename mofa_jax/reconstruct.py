@@ -24,7 +24,12 @@ from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
-from mofa_jax.finished import finished_faces, is_finished_video, remove_faces
+from mofa_jax.finished import (
+    finished_faces,
+    is_finished_video,
+    remove_faces,
+    remove_other_meshes,
+)
 from mofa_jax.found_faces import PERSON_STEPS, FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
 from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG, find_photographs, unique_names
@@ -179,7 +184,9 @@ def _write_photograph(
                 overlay, face.crop.to_photograph, face.params, predict.model, predict.cam
             )
             stem = f"{output / name}.{k}"
-            save_parameters(f"{stem}.json", predict.saved(face, path))
+            saved = predict.saved(face, path)
+            remove_other_meshes(stem, saved)
+            save_parameters(f"{stem}.json", saved)
             panels = _write_face(stem, face, photograph, predict, meshes)
             shown.append((f"{name}.{k}", panels))
         remove_faces(name, output, len(faces))

@@ -23,7 +23,7 @@ from mofa_jax.data.synthetic.corpus import (
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
-from mofa_jax.errors import errors_as_sentences
+from mofa_jax.errors import errors_as_sentences, parse_flags
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
 
@@ -116,4 +116,4 @@ if __name__ == "__main__":
     _ENCODING = flags.DEFINE_enum("encoding", "jpeg", ENCODINGS, "Of the pictures.")
     _VERTICES = flags.DEFINE_bool("vertices", False, "Store the true vertices too (150 kB a face).")
     flags.mark_flags_as_required(["config", "output"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

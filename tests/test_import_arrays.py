@@ -110,6 +110,9 @@ def test_what_does_not_fit_is_one_sentence(tmp_path, face):
         s=[1.0, 2.0],
     )
     refused("no array s; it holds", ArrayFormat(deviations={"shape_basis": "s"}))
+    refused("none is 'landmark'; choose among", ArrayFormat(keys={"landmark": "landmarks"}))
+    refused("none is 'expresion_basis'", ArrayFormat(deviations={"expresion_basis": "s"}))
+    refused("no array lmk; it holds", ArrayFormat(keys={"landmarks": "lmk"}))
     refused("has mean_reflectance alone", reflectance_basis=None)
     refused("landmarks has shape", landmarks=np.arange(5))
     path.write_text("not a zip")

@@ -140,6 +140,7 @@ def test_help_names_every_kind(capsys):
         (["out.npz", "--expression=shapes"], "--expression is of kind bfm2009"),
         (["out.npz", "--subdivide=-1"], "--subdivide is -1"),
         (["out.npz", "--num-shape=-3"], "--num-shape is -3"),
+        (["./mine.npz"], "OUTPUT is SOURCE, which would be lost"),
     ],
 )
 def test_flags_that_cannot_be_followed_are_refused_before_anything_is_read(
@@ -237,6 +238,7 @@ BAD = {
     },
     r"shape_basis has shape \(9, 3, 5\), expected \(441, 3, 5\)": {"shape_basis": FACE.shape[:9]},
     r"mean_reflectance has shape \(7, 3\), expected": {"mean_reflectance": FACE.color[:7]},
+    r"uv has shape \(500, 2\), expected \(441, 2\)": {"uv": np.zeros((500, 2), np.float32)},
     "triangles name vertices 1 to 441, expected 0 to 440; .* count from one": {
         "triangles": FACE.triangles + 1
     },

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import mofa_jax
 from mofa_jax.data.sources.landmark_files import (
     LandmarkFileError,
     find_landmark_file,
@@ -17,6 +18,11 @@ from mofa_jax.data.sources.landmark_files import (
 
 def points(seed: int = 0, n: int = 2) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 240, (n, 68, 2)).round(3)
+
+
+def rotation(degrees: float) -> np.ndarray:
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[cosine, sine], [-sine, cosine]])
 
 
 def write_pts(path, values) -> None:
@@ -61,6 +67,27 @@ def test_table_gives_continuous_pixels(tmp_path, kind, pixel_centers, shift):
     np.testing.assert_allclose(face.points, values[1] + shift, atol=1e-4)
     np.testing.assert_allclose(face.centroid, values[1].mean(0) + shift, atol=1e-3)
     assert not table.has_clean and face.clean
+
+
+@pytest.mark.parametrize(
+    ("change", "warned"),
+    [
+        (lambda p: p, False),
+        (lambda p: p[..., ::-1], True),
+        (lambda p: p * [1, -1], True),
+        (lambda p: p * [-1, 1], True),
+        (lambda p: p[:, ::-1], True),
+        (lambda p: p * np.nan, False),
+    ],
+    ids=["right", "y before x", "y upwards", "mirrored", "another order", "none"],
+)
+def test_faces_that_lie_are_named(tmp_path, caplog, change, warned):
+    model = mofa_jax.load_face_model("open")
+    front = np.asarray(model.mean_shape)[model.landmarks, :2] * [100, -100] + 120
+    tilted = [front @ rotation(angle) for angle in (-30, 0, 30)]
+    np.savez(tmp_path / "l.npz", files=["a", "b", "c"], landmarks=change(np.array(tilted)))
+    read_landmark_file(tmp_path / "l.npz")
+    assert ("eyes (36 to 47) are not above the mouth" in caplog.text) == warned
 
 
 def test_missing_points_have_no_confidence(tmp_path):

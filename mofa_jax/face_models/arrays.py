@@ -46,6 +46,11 @@ def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
       FaceModelError: an array is missing or has another shape.
     """
     names = {key: how.keys.get(key, key) for key in (*_REQUIRED, *_OPTIONAL)}
+    if unknown := [key for key in {**how.keys, **how.deviations} if key not in names]:
+        raise FaceModelError(
+            f"{path}: --key and --deviations give our name first, and none is '{unknown[0]}'; "
+            f"choose among {', '.join(names)}."
+        )
     try:
         found = read_npz(
             path,
@@ -57,6 +62,8 @@ def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
         raise FaceModelError(
             f"{error} It holds: {_listing(path)}; name them with --key."
         ) from error
+    if absent := [name for name in how.keys.values() if name not in found]:
+        raise FaceModelError(f"{path}: no array {absent[0]}; it holds: {_listing(path)}.")
     data = {key: found[name] for key, name in names.items() if name in found}
     mean = data["mean_shape"].astype(np.float64).reshape(-1, 3)
     turn = axes_matrix(how.axes) * UNITS[how.unit]

@@ -9,6 +9,14 @@ from mofa_jax.face_models.surface import without_degenerate, without_non_manifol
 _FEW = 1e-3  # the part of the triangles that may be dropped to mend a surface
 _MOST_MOTION = 0.5  # dm: no mode of a face moves it further at one standard deviation (r.m.s.)
 _LEAST_MOTION = 1e-4  # dm: and the strongest mode not less
+_DIMENSIONS = {  # of a vertex
+    "mean_shape": (3,),
+    "shape_basis": (3,),
+    "expression_basis": (3,),
+    "mean_reflectance": (3,),
+    "reflectance_basis": (3,),
+    "uv": (2,),
+}
 _EYE_DISTANCE = (0.7, 1.1)  # dm between the outer eye corners of an average adult
 
 
@@ -19,17 +27,13 @@ def check_arrays(model: RawModel, source: str) -> None:
       FaceModelError: the first thing that is wrong.
     """
     count = model.num_vertices
-    for key in (
-        "mean_shape",
-        "shape_basis",
-        "expression_basis",
-        "mean_reflectance",
-        "reflectance_basis",
-    ):
+    for key, dimensions in _DIMENSIONS.items():
         values = getattr(model, key)
         if values is None:
             continue
-        expected = (count, 3) if key.startswith("mean") else (count, 3, values.shape[-1])
+        expected = (count, *dimensions)
+        if key.endswith("_basis"):
+            expected += values.shape[-1:]
         if values.shape != expected:
             raise FaceModelError(
                 f"{source}: {key} has shape {values.shape}, expected {expected}; its vertices are "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import json
+import logging
 import os
 from pathlib import Path, PurePath
 
@@ -22,6 +23,7 @@ from mofa_jax.npz import NpzError, read_npz
 NUM_LANDMARKS = 68
 PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
 FILE_NAMES = ("landmarks.json", "landmarks.npz")
+_logger = logging.getLogger(__name__)
 _KEYS = ("files", "landmarks", "confidence", "clean")
 _POINTS, _POSE = "pt3d_68", "Pose_Para"  # of AFLW2000-3D
 _FARTHEST = 1e6  # px, of its points
@@ -191,7 +193,23 @@ def _check(path: Path, arrays: dict[str, np.ndarray]):
             raise LandmarkFileError(
                 f"{path}: '{key}' has the shape {list(array.shape)}, expected {list(shape)}"
             )
+    _warn_of_lying_faces(path, arrays["landmarks"])
     return arrays["files"], arrays["landmarks"], np.nan_to_num(confidence), clean
+
+
+def _warn_of_lying_faces(path: Path, points: np.ndarray) -> None:
+    """Points [n, 68, 2] may have x and y exchanged, or another direction or order."""
+    eyes, mouth = points[:, 36:48].mean(axis=1), points[:, 48:].mean(axis=1)
+    x, y = (mouth - eyes).T
+    lying = np.abs(x) > np.maximum(y, 0)  # not so of NaN, and of faces without extent
+    mirrored = points[:, 36, 0] > points[:, 45, 0]
+    if np.mean(lying | (y < 0) | mirrored) > 0.5:
+        _logger.warning(
+            "%s: in most faces the eyes (36 to 47) are not above the mouth (48 to 67), the right "
+            "one to the left of the other; x goes before y, y downwards, and the 68 points have "
+            "the order of 300-W.",
+            path,
+        )
 
 
 def read_aflw2000(path: Path) -> FaceLandmarks | None:
