@@ -24,6 +24,7 @@ from mofa_jax.errors import InputError, errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
+from mofa_jax.finished import remove_meshes
 from mofa_jax.illumination import environment_light
 from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.input_files import (
@@ -127,6 +128,7 @@ def edit_face(
     write_image(file, picture)
     write_image(f"{stem}.edited{PANELS_JPG}", _panels(face, after, picture, model))
     saved = dataclasses.replace(face.saved, params=after, photograph=os.path.abspath(file))
+    remove_meshes(f"{stem}.edited")  # of an earlier edit
     save_parameters(f"{stem}.edited.json", saved)
     meshes.write(f"{stem}.edited", after, picture, face.crop_to_photograph, face.cam)
 

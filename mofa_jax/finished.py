@@ -59,7 +59,7 @@ def finished_faces(
 
 def remove_other_meshes(stem: str, face: SavedFace) -> None:
     """Removes the meshes of a face that stand beside other parameters than `face`, so that nobody
-    takes them for those of the new ones; of which kinds they are does not matter."""
+    takes them for those of the new ones."""
     try:
         before = load_parameters(f"{stem}.json")
         same = before.photograph == face.photograph and np.array_equal(before.box, face.box)
@@ -67,8 +67,13 @@ def remove_other_meshes(stem: str, face: SavedFace) -> None:
     except InputError:
         same = False
     if not same:
-        for kind in MESHES:
-            Path(f"{stem}.{kind}").unlink(missing_ok=True)
+        remove_meshes(stem)
+
+
+def remove_meshes(stem: str) -> None:
+    """Removes a face's meshes of all kinds."""
+    for kind in MESHES:
+        Path(f"{stem}.{kind}").unlink(missing_ok=True)
 
 
 def remove_faces(name: str, output: Path, first: int) -> None:
@@ -78,7 +83,8 @@ def remove_faces(name: str, output: Path, first: int) -> None:
         stem = f"{name}.{k}"
         if not (output / f"{stem}.json").exists():
             return
-        for ending in (".json", PANELS_JPG, *(f".{kind}" for kind in MESHES)):
+        remove_meshes(f"{output / stem}")
+        for ending in (".json", PANELS_JPG):
             (output / f"{stem}{ending}").unlink(missing_ok=True)
 
 

@@ -106,6 +106,9 @@ def test_parameters_alone_are_edited_and_drawn(saved, tmp_path):
         picture[100:140, 100:140] < 250
     ).any()  # alone on white
     assert (tmp_path / "out" / "face.edited.ply").exists()
+    assert edit_all(loader, Edits(shape=2.0), [saved], tmp_path / "out", meshes=["obj"])
+    meshes = {path.suffix for path in (tmp_path / "out").glob("face.edited.*")}
+    assert ".obj" in meshes and ".ply" not in meshes  # which was of another edit
 
 
 def test_a_photograph_is_found_beside_its_parameters(saved, tmp_path, monkeypatch):
