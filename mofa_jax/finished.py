@@ -26,7 +26,7 @@ def finished_faces(
 ) -> list[tuple[str, np.ndarray]]:
     """The names and panels of a photograph's faces, if all of its results are there: the overlay,
     which is written last, parameters that name the photograph, the encoder, the face model and the
-    steps of the fit, and meshes; else none.
+    steps of the fit, and meshes; else none. A photograph that was changed since then has none.
 
     Args:
       path: the photograph.
@@ -46,7 +46,7 @@ def finished_faces(
             if not parameters.exists():
                 return shown
             saved = load_parameters(parameters)
-            if saved.photograph != os.path.abspath(path):
+            if saved.photograph != os.path.abspath(path) or _is_newer(path, parameters):
                 return []
             if not _is_made_by(saved, predict, refine_steps):
                 return []
@@ -88,6 +88,10 @@ def remove_faces(name: str, output: Path, first: int) -> None:
             (output / f"{stem}{ending}").unlink(missing_ok=True)
 
 
+def _is_newer(path: Path, result: Path) -> bool:
+    return path.stat().st_mtime_ns > result.stat().st_mtime_ns
+
+
 def _maker(result: SavedFace | Clip) -> tuple[str | None, str | None, int | None]:
     return result.encoder_checksum, result.face_model_checksum, result.refine_steps
 
@@ -100,10 +104,11 @@ def is_finished_video(
     path: Path, name: str, output: Path, predict: Predictor, refine_steps: int, smooth: bool
 ) -> bool:
     """Whether a video's results are there: the clip's file, which is written last, names the video,
-    the encoder, the face model, the steps of the fit and whether it was smoothed."""
+    the encoder, the face model, the steps of the fit and whether it was smoothed, and is newer."""
+    result = output / f"{name}.npz"
     try:
-        clip = load_clip(output / f"{name}.npz")
+        clip = load_clip(result)
     except InputError:
         return False
     same = (clip.video, clip.smooth) == (os.path.abspath(path), smooth)
-    return same and _is_made_by(clip, predict, refine_steps)
+    return same and _is_made_by(clip, predict, refine_steps) and not _is_newer(path, result)

@@ -281,6 +281,12 @@ def test_what_another_command_has_written_is_not_taken_for_finished(run, tmp_pat
     assert mesh.exists() and (output / "a.0.ply").exists()
     reconstruct.reconstruct_all(other, [tmp_path / "a.png"], output, 1, resume=True)
     assert mofa_jax.load_parameters(output / "a.0.json").refine_steps == 1
+    before = mesh.stat().st_mtime_ns
+    reconstruct.reconstruct_all(other, [tmp_path / "a.png"], output, 1, resume=True)
+    assert mesh.stat().st_mtime_ns == before
+    cv2.imwrite(str(tmp_path / "a.png"), skimage.data.astronaut()[:, ::-1, ::-1])  # the file only
+    reconstruct.reconstruct_all(other, [tmp_path / "a.png"], output, 1, resume=True)
+    assert mesh.stat().st_mtime_ns > before
 
 
 def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, monkeypatch):
