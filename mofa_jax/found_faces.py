@@ -17,6 +17,7 @@ from mofa_jax.inference import Predictor, Reconstruction, in_chunks
 from mofa_jax.params import FaceParams
 
 PERSON_STEPS = 10  # of the fit of one person's photographs, if nobody says how many
+_DOUBTFUL = 0.3  # correlation, see `Predictor.correlations`, below which people are told
 _MOST_PHOTOGRAPHS = 50  # of a person: the fit solves for 97 unknowns of each at once
 
 
@@ -46,6 +47,13 @@ def found_faces(
         for ((path, name), photograph), faces in zip(
             chunk, predict.faces(photographs, refine_steps), strict=True
         ):
+            doubtful = [str(k) for k, face in enumerate(faces) if face.correlation < _DOUBTFUL]
+            if doubtful:
+                bar.write(
+                    f"doubtful: {path}: face {', '.join(doubtful)} hardly resembles the picture; "
+                    "turn the photograph upright if it is not, and look at the result",
+                    file=sys.stderr,
+                )
             if faces:
                 found.append(FoundFaces(path, name, photograph, faces))
             else:

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from mofa_jax import losses
 from mofa_jax.autoencoder import Decoder, landmark_model, project_landmarks
 from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import (
@@ -40,6 +41,8 @@ from mofa_jax.fitting import fit
 from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.parameter_file import SavedFace
 from mofa_jax.params import FaceParams, code_size
+from mofa_jax.patches import surface_patches
+from mofa_jax.renderer import render
 
 _logger = logging.getLogger(__name__)
 
@@ -61,12 +64,15 @@ class Reconstruction:
         detector's.
       source: the photograph's path, or its place in the list of arrays.
       refine_steps: of the fit to the photograph that followed the encoder.
+      correlation: of the encoder's face with the crop, before the fit, see
+        `Predictor.correlations`; None if it was not measured.
     """
 
     params: FaceParams
     crop: Crop
     source: str | int
     refine_steps: int = 0
+    correlation: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,14 +169,17 @@ class Predictor:
             for box in self._detector.detect(photograph):
                 owners.append(i)
                 crops.append(crop_from_box(photograph, box, size))
-        crops, codes = self.settled([photographs[i] for i in owners], crops)
-        if refine_steps and crops:
-            images = np.array([crop.image for crop in crops])
-            codes = self.refined(codes, images, refine_steps)
         found = [[] for _ in photographs]
-        for i, code, crop in zip(owners, codes, crops, strict=True):
+        if not crops:
+            return found
+        crops, codes = self.settled([photographs[i] for i in owners], crops)
+        images = np.array([crop.image for crop in crops])
+        correlations = self.correlations(codes, images)
+        if refine_steps:
+            codes = self.refined(codes, images, refine_steps)
+        for i, code, crop, correlation in zip(owners, codes, crops, correlations, strict=True):
             params = FaceParams.from_code(jnp.asarray(code), self.model)
-            found[i].append(Reconstruction(params, crop, i, refine_steps))
+            found[i].append(Reconstruction(params, crop, i, refine_steps, float(correlation)))
         return found
 
     def settled(
@@ -206,6 +215,19 @@ class Predictor:
             return np.stack([refine(*face) for face in zip(*faces, strict=True)])
         return _in_batches(jax.vmap(refine), *faces)
 
+    def correlations(self, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """How well codes [N, D] of an encoder resemble their crops uint8 [N, H, W, 3]: [N], at most
+        1, see `losses.patch_correlation`.
+
+        By the encoder in the box 0.27 at least, mostly 0.5, of 70 photographs of LFPW; of these on
+        their side or upside down, where a face was found at all, 0.36 at most, mostly 0.2.
+        """
+
+        def correlate(codes: np.ndarray, images: np.ndarray) -> jax.Array:
+            return _correlate(codes, images, self._patches, self.model, self.cam)
+
+        return _in_batches(correlate, codes, images)
+
     def landmarks(self, codes: np.ndarray) -> np.ndarray:
         """Where codes [N, D] draw the 68 landmarks, px of the crop [N, 68, 2].
 
@@ -232,6 +254,7 @@ class Predictor:
             step=self.step,
             face_model_checksum=self.model.checksum(),
             refine_steps=face.refine_steps,
+            correlation=face.correlation,
             encoder_checksum=self.encoder_checksum,
         )
 
@@ -244,6 +267,10 @@ class Predictor:
     def decoder(self) -> Decoder:
         """The decoder of the face model and the camera, as training uses it."""
         return Decoder(self.model, self.cam)
+
+    @functools.cached_property
+    def _patches(self) -> jax.Array:
+        return surface_patches(self.model)
 
     @functools.cached_property
     def _landmark_model(self) -> FaceModel:
@@ -395,6 +422,15 @@ def _in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.n
 @jax.jit
 def _project(codes: jax.Array, landmarks: FaceModel, cam: Camera) -> jax.Array:
     return project_landmarks(FaceParams.from_code(codes, landmarks), landmarks, cam)
+
+
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, 0, None, None, None))
+def _correlate(
+    code: jax.Array, image: jax.Array, patches: jax.Array, model: FaceModel, cam: Camera
+) -> jax.Array:
+    rendering = render(FaceParams.from_code(code, model), model, cam)
+    return 1 - losses.patch_correlation(rendering, image.astype(code.dtype) / 255, patches)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")

@@ -59,6 +59,7 @@ class SavedFace:
       face_model_checksum: the face model's `checksum`; None if it is not known.
       refine_steps: of the fit that followed the encoder; None if they are not known.
       encoder_checksum: of the encoder's weights; None if it is not known.
+      correlation: see `inference.Reconstruction`; None if it is not known.
     """
 
     params: FaceParams
@@ -72,6 +73,7 @@ class SavedFace:
     face_model_checksum: str | None = None
     refine_steps: int | None = None
     encoder_checksum: str | None = None
+    correlation: float | None = None
 
     def load_face_model(self, name: str | os.PathLike | None = None) -> FaceModel:
         """The face model that the code is of.
@@ -136,6 +138,7 @@ def save_parameters(path: str | os.PathLike, face: SavedFace) -> None:
             "checkpoint_step": face.step,
             "encoder_checksum": face.encoder_checksum,
             "refine_steps": face.refine_steps,
+            "correlation": face.correlation,
         },
     )
 
@@ -177,6 +180,7 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         for field in dataclasses.fields(FaceParams)
     }
     photograph, refine_steps = content.get("photograph"), content.get("refine_steps")
+    correlation = content.get("correlation")
     checksums = [content.get(f"{of}_checksum") for of in ("face_model", "encoder")]
     model_checksum, encoder_checksum = (None if text is None else str(text) for text in checksums)
     return SavedFace(
@@ -191,6 +195,7 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         face_model_checksum=model_checksum,
         refine_steps=None if refine_steps is None else int(refine_steps),
         encoder_checksum=encoder_checksum,
+        correlation=None if correlation is None else float(correlation),
     )
 
 

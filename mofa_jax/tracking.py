@@ -3,18 +3,12 @@
 import math
 
 import cv2
-import jax
 import numpy as np
 
-from mofa_jax import losses
-from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box, resample
 from mofa_jax.data.faces.detectors import TwoDetectors
-from mofa_jax.face_model import FaceModel
 from mofa_jax.inference import Predictor, Reconstruction, about_landmarks
 from mofa_jax.params import FaceParams
-from mofa_jax.patches import surface_patches
-from mofa_jax.renderer import render
 
 # Of the patches of a reconstruction with the picture, below which no face is there: of 60 faces of
 # LFPW's test photographs it was 0.27 at least, of 91 squares beside faces 0.18 at most.
@@ -34,8 +28,7 @@ class Tracker:
     """
 
     def __init__(self, predict: Predictor):
-        self._predict, self._patches = predict, surface_patches(predict.model)
-        self._detector = TwoDetectors()
+        self._predict, self._detector = predict, TwoDetectors()
         self._square: Crop | None = None  # where the face is looked for in the next frame
 
     def follow(self, frame: np.ndarray) -> Reconstruction | None:
@@ -68,8 +61,7 @@ class Tracker:
         """The face that is there, or near, if there is one."""
         predict = self._predict
         (crop,), codes = predict.settled([frame], [crop])
-        score = _correlation(codes[0], crop.image, self._patches, predict.model, predict.cam)
-        if score < _LEAST_CORRELATION:
+        if predict.correlations(codes, crop.image[None])[0] < _LEAST_CORRELATION:
             return None
         if not predict.knows_moved_squares:
             self._square = None
@@ -78,12 +70,3 @@ class Tracker:
         else:
             self._square = crop
         return Reconstruction(FaceParams.from_code(codes[0], predict.model), crop, 0)
-
-
-@jax.jit
-def _correlation(
-    code: jax.Array, image: jax.Array, patches: jax.Array, model: FaceModel, cam: Camera
-) -> jax.Array:
-    """[] how well a face matches its crop, see `losses.patch_correlation`; at most 1."""
-    rendering = render(FaceParams.from_code(code, model), model, cam)
-    return 1 - losses.patch_correlation(rendering, image.astype(code.dtype) / 255, patches)

@@ -49,7 +49,7 @@ def test_every_number_comes_back_to_the_last_bit(tmp_path):
     np.testing.assert_array_equal(loaded.box, face.box)
     for name in ("photograph", "face_model", "face_model_name", "step"):
         assert getattr(loaded, name) == getattr(face, name)
-    for name in ("refine_steps", "encoder_checksum"):
+    for name in ("refine_steps", "encoder_checksum", "correlation"):
         assert getattr(loaded, name) == getattr(face, name)
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from PIL import Image
 
 import mofa_jax
 from mofa_jax.data.faces.crop import invert_affine, transform_points
+from mofa_jax.data.faces.detectors import TwoDetectors
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.encoders.trained import ASSET, TrainedEncoderError, read_trained, write_trained
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.inference import Predictor
 from mofa_jax.pictured_face import FaceLoader
+from mofa_jax.reconstruct import reconstruct_all
 from mofa_jax.renderer import compiled_render
 
 pytestmark = pytest.mark.slow  # compiles refinement and pictures
@@ -50,6 +53,23 @@ def test_it_is_small_and_made_for_the_model_in_the_box():
     assert information["face_model"] == mofa_jax.load_face_model("open").identity()
     data = information["config"]["data"]
     assert not any(data[key] for key in ("path", "mixture", "cache", "landmarks"))
+
+
+@pytest.mark.parametrize("half_turns", [0, 1])
+def test_a_face_that_does_not_resemble_its_photograph_is_named(
+    predict, tmp_path, monkeypatch, capsys, half_turns
+):
+    picture = np.rot90(skimage.data.astronaut(), 2 * half_turns)
+    box = np.array([170.0, 65.0, 112.0, 112.0])  # the face's in the upright photograph
+    if half_turns:
+        box[:2] = 512 - box[:2] - box[2:]
+    Image.fromarray(picture).save(tmp_path / "scan.png")
+    monkeypatch.setattr(TwoDetectors, "detect", lambda *_: box[None])
+    reconstruct_all(predict, [tmp_path / "scan.png"], tmp_path / "out")
+    doubt = "scan.png: face 0 hardly resembles the picture; turn the photograph upright"
+    assert (doubt in capsys.readouterr().err) == bool(half_turns)
+    saved = mofa_jax.load_parameters(tmp_path / "out" / "scan.0.json")
+    assert (saved.correlation < 0.3) == bool(half_turns)
 
 
 def test_photographs_without_a_face_give_none(predict):
