@@ -173,13 +173,15 @@ class Predictor:
         if not crops:
             return found
         crops, codes = self.settled([photographs[i] for i in owners], crops)
-        images = np.array([crop.image for crop in crops])
-        correlations = self.correlations(codes, images)
-        if refine_steps:
-            codes = self.refined(codes, images, refine_steps)
-        for i, code, crop, correlation in zip(owners, codes, crops, correlations, strict=True):
-            params = FaceParams.from_code(jnp.asarray(code), self.model)
-            found[i].append(Reconstruction(params, crop, i, refine_steps, float(correlation)))
+        correlations = self.correlations(codes, np.array([crop.image for crop in crops]))
+        faces = [
+            Reconstruction(
+                FaceParams.from_code(jnp.asarray(code), self.model), crop, i, 0, float(correlation)
+            )
+            for i, code, crop, correlation in zip(owners, codes, crops, correlations, strict=True)
+        ]
+        for face in self.fitted(faces, refine_steps):
+            found[face.source].append(face)
         return found
 
     def settled(
@@ -203,6 +205,21 @@ class Predictor:
                 crops[k] = squares[k]
             codes[again] = self._codes([crops[k] for k in again])
         return crops, codes
+
+    def fitted(self, faces: Sequence[Reconstruction], num_steps: int) -> list[Reconstruction]:
+        """Faces of the encoder alone after steps of the fit, see `refined`; 0 = as they are."""
+        if not (num_steps and faces):
+            return list(faces)
+        codes = np.array([face.params.to_code() for face in faces])
+        codes = self.refined(codes, np.array([face.crop.image for face in faces]), num_steps)
+        return [
+            dataclasses.replace(
+                face,
+                params=FaceParams.from_code(jnp.asarray(code), self.model),
+                refine_steps=num_steps,
+            )
+            for face, code in zip(faces, codes, strict=True)
+        ]
 
     def refined(self, codes: np.ndarray, images: np.ndarray, num_steps: int) -> np.ndarray:
         """Codes [N, D] fitted to their crops uint8 [N, H, W, 3], [N, D].

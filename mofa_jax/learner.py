@@ -21,11 +21,12 @@ from mofa_jax.initial_weights import initial_weights, random_weights
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.patches import surface_patches
 
+FIXED_DECODER = "convolutional_fixed"  # one that another run, or an experiment's start, learned
 _LEARNERS = {  # by `config.decoder.name`
     "face_model": (".learner", "FaceModelLearner"),
     "convolutional": (".baselines.convolutional_autoencoder", "ConvolutionalAutoencoder"),
     "convolutional_from_codes": (".baselines.learned_decoder", "DecoderLearner"),
-    "convolutional_fixed": (".baselines.learned_decoder", "LearnedDecoderLearner"),
+    FIXED_DECODER: (".baselines.learned_decoder", "LearnedDecoderLearner"),
 }
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 from mofa_jax.camera import Camera
@@ -15,7 +14,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.figures import overlay_on_photograph
-from mofa_jax.inference import Predictor, Reconstruction, load_for_inference
+from mofa_jax.inference import Predictor, load_for_inference
 from mofa_jax.parameter_file import SavedFace, load_parameters
 from mofa_jax.params import FaceParams
 
@@ -101,10 +100,10 @@ class FaceLoader:
                 if faces
                 else f"{where}: no face found; give a photograph of a face from the front."
             )
-        saved = self._predict.saved(self._refined(faces[index]), path)
-        face = PicturedFace(saved, photograph)
-        face.saved.check_model(self.model)
-        return face
+        (face,) = self._predict.fitted([faces[index]], self._refine_steps)
+        saved = self._predict.saved(face, path)
+        saved.check_model(self.model)
+        return PicturedFace(saved, photograph)
 
     @property
     def model(self) -> FaceModel:
@@ -116,14 +115,6 @@ class FaceLoader:
     @functools.cached_property
     def _predict(self) -> Predictor:
         return load_for_inference(self._workdir, self._face_model)
-
-    def _refined(self, face: Reconstruction) -> Reconstruction:
-        if not self._refine_steps:
-            return face
-        code, image = np.asarray(face.params.to_code()), face.crop.image
-        (code,) = self._predict.refined(code[None], image[None], self._refine_steps)
-        params = FaceParams.from_code(jnp.asarray(code), self._predict.model)
-        return dataclasses.replace(face, params=params, refine_steps=self._refine_steps)
 
     def _from_parameters(self, path: Path) -> PicturedFace:
         saved = load_parameters(path)

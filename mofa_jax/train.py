@@ -29,14 +29,13 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
 from mofa_jax.files import write_json
 from mofa_jax.initial_weights import initial_weights, is_trained
-from mofa_jax.learner import Learner, make_learner
+from mofa_jax.learner import FIXED_DECODER, Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
 from mofa_jax.processes import StopSignal, agree, initialize_processes
 from mofa_jax.watch import Watch
 
 _STEPS_AT_ONCE = 100  # of an accelerator at most
-_FIXED = "convolutional_fixed"  # the decoder that an experiment's start learns
 _logger = logging.getLogger(__name__)
 
 
@@ -80,7 +79,7 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
             "encoder of semantic codes is trained, and there is no face to draw; leave it out."
         )
     shared = ["seed", "face_model", "camera"]
-    if config.decoder.name == _FIXED:
+    if config.decoder.name == FIXED_DECODER:
         started, given = config.decoder, bool(config.decoder.pretrained)
     else:  # weights of a file are no run
         started, given = config.encoder, is_trained(config.encoder.pretrained)
@@ -105,7 +104,7 @@ def _check_before_start(config: ConfigDict, workdir: Path) -> None:
     """
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
     check_loss(config.loss, cam)
-    if config.decoder.name == _FIXED:  # which is still to be learned
+    if config.decoder.name == FIXED_DECODER:  # which is still to be learned
         initial_weights(encoder_from_config(config.encoder, code_size(model)), config, model, cam)
     else:
         make_learner(config, model, cam)
