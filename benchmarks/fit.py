@@ -92,6 +92,11 @@ def _errors(predict, example: dict[str, Any], params: FaceParams) -> dict[str, f
     return {name: float(errors[name][0]) for name in _ERRORS}
 
 
+def _name(source: PhotographFaces, i: int) -> str:
+    """Of a face: its photograph's alone may show several."""
+    return f"{source.label_of(i)} {i}"
+
+
 def _first(params: FaceParams) -> FaceParams:
     return jax.tree.map(lambda x: x[0], params)
 
@@ -100,17 +105,17 @@ def _measure_all(predict, kind: str, faces: dict[str, dict], save) -> None:
     """Adds the faces that are not among `faces`, and saves after each."""
     source = PhotographFaces(_PHOTOGRAPHS.value, predict, CROPS[kind])
     chosen = range(0, len(source), _EVERY.value)
-    missing = [i for i in chosen if source.label_of(i) not in faces]
+    missing = [i for i in chosen if _name(source, i) not in faces]
     compiled = False
     for i in tqdm(missing, desc=kind, unit="face"):
         try:
             example = source[i]
         except InputError as error:
-            faces[source.label_of(i)] = {"failed": one_line(error)}
+            faces[_name(source, i)] = {"failed": one_line(error)}
             continue
         if not compiled:  # the first call's time is the compiler's
             compiled = bool(_measure(predict, example, kind))
-        faces[source.label_of(i)] = _measure(predict, example, kind)
+        faces[_name(source, i)] = _measure(predict, example, kind)
         save()
 
 

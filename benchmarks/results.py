@@ -1,9 +1,10 @@
 """The page docs/results.md: the paper's numbers, and ours beside them.
 
-    python -m benchmarks.results --add=runs/x/evaluation/evaluation.json --name=compact.lfw
+    python -m benchmarks.results --add=runs/x/evaluation/evaluation.json --name=built_in.lfw
     python -m benchmarks.results
 
-The first takes the numbers of a result over into docs/results/NAME.json: of `mofa_jax.evaluate`,
+The first takes the numbers of a result over into docs/results/NAME.json, a name that
+`benchmarks.paper` knows: of `mofa_jax.evaluate`,
 `benchmarks.experiments`, `benchmarks.fit`, `benchmarks.scan_error`, `benchmarks.likeness` or
 `benchmarks.gpu` (its part inference). The second writes the tables anew, between the page's two
 marks: of each experiment in `benchmarks.paper` the paper's numbers, then a row for every result
@@ -44,7 +45,8 @@ def reduced(result: Mapping[str, Any]) -> dict[str, Any]:
         done = {"faces": result["all"]["num_faces"], "failed": result["all"]["num_failed"]}
     elif "statistics" in result:
         rows, origin = dict(_of_statistics(result["statistics"])), result
-        done = {"faces": _count(result["statistics"]), "failed": 0}
+        failed = _num_failed(result.get("faces", {}))
+        done = {"faces": _count(result["statistics"]) + failed, "failed": failed}
     elif "inference" in result:
         rows, origin, done = _of_inference(result["inference"]), result["inference took"], {}
     elif "rows" in result:
@@ -90,6 +92,12 @@ def _count(statistics: Mapping[str, Any]) -> int:
     while "count" not in statistics:
         statistics = next(iter(statistics.values()))
     return statistics["count"]
+
+
+def _num_failed(kinds: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> int:
+    """How many faces failed, by kind, in the kind whose numbers are counted, the first."""
+    faces = next(iter(kinds.values()), {})
+    return sum("failed" in face for face in faces.values())
 
 
 def _of_inference(rows: list[Mapping[str, Any]]) -> dict[str, Numbers]:
@@ -152,7 +160,7 @@ def _origin(result: Mapping[str, Any]) -> str:
         failed = f", {result['failed']} of them failed" if result["failed"] else ""
         parts.append(f"{result['faces']:,} faces{failed}")
     if "steps" in result:
-        parts.append(f"{result['steps']:,} steps in {result['seconds'] / 60:.0f} min")
+        parts.append(f"{result['steps']:,} steps timed: {result['seconds'] / 60:.0f} min")
     if "seed" in result:
         parts.append(f"seed {result['seed']}")
     machine = result["hardware"]
@@ -170,6 +178,12 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     if bool(_ADD.value) != bool(_NAME.value):
         sys.exit("error: --add=FILE and --name=NAME belong together; give both or neither.")
+    names = [name for experiment in EXPERIMENTS for name in experiment.ours.values()]
+    if _NAME.value and _NAME.value not in names:
+        sys.exit(
+            f"error: --name={_NAME.value}: no experiment of benchmarks/paper.py shows it; choose "
+            f"one of {', '.join(names)}, or add it there."
+        )
     if _ADD.value:
         try:
             result = reduced(json.loads(Path(_ADD.value).read_text(encoding="utf-8")))

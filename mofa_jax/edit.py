@@ -27,18 +27,13 @@ from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
 from mofa_jax.finished import remove_meshes
 from mofa_jax.illumination import environment_light
 from mofa_jax.inference import REFINE_STEPS
-from mofa_jax.input_files import (
-    EDITED_JPG,
-    PANELS_JPG,
-    find_photographs,
-    named_photograph,
-    unique_names,
-)
+from mofa_jax.input_files import find_photographs, named_photograph, unique_names
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.repaint import edited_photograph, morphed_photograph
+from mofa_jax.result_names import EDITED_JPG, PANELS_JPG
 from mofa_jax.texture import TextureError
 
 PANELS = ("photograph", "edited", "reconstruction", "edited reconstruction")

@@ -36,7 +36,10 @@ def parse_flags(argv: list[str]) -> list[str]:
         return app.parse_flags_with_usage(argv)
     except AttributeError as error:  # of ml_collections: the field's name between quotes
         field = str(error).strip("\"'")
-        sys.exit(f"error: --config has no field '{field}'; see configs/default.py.")
+        sys.exit(
+            f"error: --config has no field '{field}'; see the default.py beside it, in configs/ or "
+            "configs/corpora/."
+        )
 
 
 @contextlib.contextmanager

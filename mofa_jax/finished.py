@@ -12,8 +12,8 @@ from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
 from mofa_jax.inference import Predictor
-from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG
 from mofa_jax.parameter_file import SavedFace, load_parameters
+from mofa_jax.result_names import OVERLAY_JPG, PANELS_JPG
 
 
 def finished_faces(

@@ -11,11 +11,6 @@ import skimage.data
 from mofa_jax.data.sources.images import EXTENSIONS, PhotographError, list_files
 from mofa_jax.figures import write_image
 
-# What the pictures and videos that the commands write are called after the photograph's name.
-OVERLAY_JPG, OVERLAY_MP4 = ".overlay.jpg", ".overlay.mp4"
-PANELS_JPG, EDITED_JPG = ".panels.jpg", ".edited.jpg"
-CONTACT_SHEET = "contact_sheet-{}.jpg"  # by its number
-
 _ASTRONAUT = "astronaut"
 
 
@@ -26,8 +21,7 @@ def find_photographs(
 ) -> tuple[list[Path], int]:
     """The photographs that the patterns name, and how many patterns name none, which is reported.
 
-    Of a folder, those whose name ends in one of `extensions`, without results: what is in `output`
-    if that lies below the folder, and what has a result's name.
+    Of a folder, those of `list_files`, without what is in `output` if that lies below the folder.
 
     A pattern may also be a name that `named_photograph` knows.
     """
@@ -37,7 +31,7 @@ def find_photographs(
         try:
             files = list_files(pattern, extensions, "photograph")
             if os.path.isdir(pattern):
-                files = _without_results(files, Path(pattern), Path(output))
+                files = _outside(files, Path(pattern), Path(output))
             paths |= dict.fromkeys(files)
         except PhotographError as error:
             missing += 1
@@ -58,24 +52,18 @@ def named_photograph(name: str | os.PathLike, output: str | os.PathLike) -> str 
     return path
 
 
-def _without_results(files: Sequence[Path], folder: Path, output: Path) -> list[Path]:
-    """The files of a folder that no command has written.
+def _outside(files: Sequence[Path], folder: Path, output: Path) -> list[Path]:
+    """The files of a folder that do not lie below `output`, unless that is the folder.
 
     Raises:
       PhotographError: there is none.
     """
     folder, output = folder.resolve(), output.resolve()
-    files = [file for file in files if not _is_result(file)]
     if output != folder and output.is_relative_to(folder):
         files = [file for file in files if not file.parent.resolve().is_relative_to(output)]
     if not files:
         raise PhotographError(f"{folder}: there are results alone; give photographs")
     return files
-
-
-def _is_result(file: Path) -> bool:
-    endings = (OVERLAY_JPG, OVERLAY_MP4, PANELS_JPG, EDITED_JPG)
-    return file.name.endswith(endings) or file.match(CONTACT_SHEET.format("[0-9]*"))
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

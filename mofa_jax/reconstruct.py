@@ -32,11 +32,12 @@ from mofa_jax.finished import (
 )
 from mofa_jax.found_faces import PERSON_STEPS, FoundFaces, faces_of_one_person, found_faces
 from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
-from mofa_jax.input_files import OVERLAY_JPG, PANELS_JPG, find_photographs, unique_names
+from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.live import show_camera
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.reconstruct_video import reconstruct_videos
+from mofa_jax.result_names import OVERLAY_JPG, PANELS_JPG
 
 _logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from mofa_jax.export.video import check_writer, video_writer
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.head_motion import animation, smoothed
 from mofa_jax.inference import Predictor, Reconstruction
-from mofa_jax.input_files import OVERLAY_MP4
+from mofa_jax.result_names import OVERLAY_MP4
 from mofa_jax.tracking import Tracker
 
 _AHEAD = 16  # frames that are read at once, while others are worked on

@@ -91,14 +91,17 @@ def _about(face: PicturedFace, path: Path, model: FaceModel) -> list[str]:
 
 def _numbers(face: PicturedFace, crop: np.ndarray, model: FaceModel) -> list[tuple[str, str]]:
     params = face.params
-    rendering = compiled_render(params, model, face.cam)
-    error = photometric_error(rendering, jnp.asarray(crop, jnp.float32) / 255)
     yaw, pitch, roll = np.degrees(pose_angles(params))
     modes = np.asarray(params.expression)
     strongest = np.argsort(-np.abs(modes))[:_STRONGEST]
     light = with_ambient(params.illumination)[0]
+    numbers = []
+    if face.saved.photograph is not None:
+        rendering = compiled_render(params, model, face.cam)
+        error = photometric_error(rendering, jnp.asarray(crop, jnp.float32) / 255)
+        numbers.append(("color error", f"{float(error):.3f} (distance of RGB in [0, 1])"))
     return [
-        ("color error", f"{float(error):.3f} (distance of RGB in [0, 1])"),
+        *numbers,
         ("pose", f"yaw {yaw:.0f}, pitch {pitch:.0f}, roll {roll:.0f} degrees"),
         ("expression", ", ".join(f"mode {k + 1}: {modes[k]:+.1f}" for k in sorted(strongest))),
         ("light from all sides", "RGB " + ", ".join(f"{c:.2f}" for c in light)),

@@ -19,6 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mofa_jax.data.feeds.device_batch import DeviceBatches
 from mofa_jax.figures import write_image
+from mofa_jax.result_names import RUN_PICTURE
 
 _logger = logging.getLogger(__name__)
 _EVALUATION = "eval"  # TensorBoard's group of the held-out errors
@@ -38,8 +39,7 @@ class Watch:
         """`picture`: see `Learner`; `eval_examples`: held-out faces that every picture shows."""
         self._active = jax.process_index() == 0
         self._writer = SummaryWriter(str(workdir)) if self._active else None
-        self._pictures = workdir / "pictures"
-        self._picture, self._config = picture, config
+        self._workdir, self._picture, self._config = workdir, picture, config
         self._eval_examples = {key: array[:_NUM_PICTURED] for key, array in eval_examples.items()}
 
     @contextmanager
@@ -85,8 +85,9 @@ class Watch:
         train_examples = batches.examples(_NUM_PICTURED)
         for kind, examples in (("train", train_examples), ("eval", self._eval_examples)):
             picture = self._picture(weights, examples)
-            self._pictures.mkdir(exist_ok=True)
-            write_image(self._pictures / f"{kind}-{step:07d}.jpg", picture)
+            path = self._workdir / RUN_PICTURE.format(kind, f"{step:07d}")
+            path.parent.mkdir(exist_ok=True)
+            write_image(path, picture)
             self._writer.add_image(kind, picture, step, dataformats="HWC")
 
 

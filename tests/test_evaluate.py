@@ -282,14 +282,25 @@ def test_photographs_are_cut_out_in_each_way_and_those_without_landmarks_count_t
     for source in (found, haar, about):
         with pytest.raises(InputError, match=r"damaged\.png: the image is damaged"):
             source[0]
-        with pytest.raises(InputError, match=r"empty\.png: no face was found"):
-            source[1]
         assert (source[2]["confidence"] == 1).all()
     for source in (found, haar):
+        with pytest.raises(InputError, match=r"empty\.png: no face was found"):
+            source[1]
         assert not source[3]["confidence"].any()
         np.testing.assert_array_equal(source[2]["image"], source[3]["image"])
-    with pytest.raises(InputError, match=r"unknown\.png: no face was found"):
+    with pytest.raises(InputError, match=r"unknown\.png: none of its landmarks"):
         about[3]
+
+
+def test_landmarks_that_have_no_square_name_their_photograph(photographs, predict, tmp_path):
+    folder = shutil.copytree(photographs, tmp_path / "faces")
+    points = np.full((68, 2), np.nan)
+    points[30] = 200, 100
+    content = {"files": ["known.png"], "landmarks": [points.tolist()]}
+    (folder / "landmarks.json").write_text(json.dumps(content))
+    source = PhotographFaces(folder, predict, "landmarks")
+    with pytest.raises(InputError, match=r"known\.png: a crop needs at least 2 finite landmarks"):
+        source[2]
 
 
 def test_a_nose_that_the_detector_takes_for_a_face_is_not_the_face(photographs, predict):

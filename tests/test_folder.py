@@ -170,6 +170,41 @@ def test_changed_folder_or_landmarks_are_made_anew(people, tmp_path):
     assert len(records(prepare(people, tmp_path))) == 3
 
 
+def test_a_corpus_stays_until_that_of_changed_photographs_is_whole(people, tmp_path):
+    before = content(prepare(people, tmp_path))
+    for photograph in sorted(people.rglob("*.png"))[1:]:
+        photograph.unlink()
+    with pytest.raises(PreparationError, match="cannot be split"):
+        prepare(people, tmp_path)
+    (folder,) = (path for path in (tmp_path / "cache").glob("faces-*") if not path.suffix)
+    assert content(folder) == before
+    data = config_of(people, crop="landmarks")
+    kept = prepare_folder(data, tmp_path / "cache", keep=True, progress=False)
+    assert kept == folder and content(folder) == before
+
+
+@pytest.mark.parametrize("fault", ["a single one", "off the photograph"])
+def test_landmarks_without_a_square_cost_their_face_alone(people, tmp_path, fault):
+    arrays = dict(np.load(people / "landmarks.npz"))
+    bad = np.full((1, 68, 2), np.nan) if fault == "a single one" else arrays["landmarks"][:1] - 900
+    bad[0, 30] = 80, 70 if fault == "a single one" else -900
+    points = np.concatenate([bad, arrays["landmarks"]])
+    files = ["Ann_0001.png", *arrays["files"]]
+    np.savez(people / "landmarks.npz", files=files, landmarks=points)
+    folder = prepare(people, tmp_path)
+    assert len(records(folder)) == 4
+    left_out = (folder / "left_out.csv").read_text()
+    assert "Ann_0001.png" in left_out and "unreadable" not in left_out
+
+
+def test_results_below_the_photographs_are_no_faces(people, tmp_path):
+    before = records(prepare(people, tmp_path))
+    (people / "run" / "pictures").mkdir(parents=True)
+    for name in ("run/pictures/train-0000100.jpg", "Ann_0001.overlay.jpg"):
+        Image.new("RGB", (150, 160)).save(people / name)
+    assert records(prepare(people, tmp_path)).keys() == before.keys()
+
+
 def test_options_are_stored_side_by_side(people, tmp_path):
     first, second = prepare(people, tmp_path), prepare(people, tmp_path, only_clean=True)
     assert sorted((tmp_path / "cache").iterdir()) == sorted([first, second])

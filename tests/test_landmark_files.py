@@ -129,6 +129,15 @@ def test_paths_are_found_before_bare_names_and_faces_add_up(tmp_path):
     assert table.find("b.jpg") == ()
 
 
+def test_null_is_a_face_without_landmarks_and_names_may_be_bytes(tmp_path):
+    content = {"files": ["a.jpg", "b.jpg"], "landmarks": [points(n=1)[0].tolist(), None]}
+    (tmp_path / "l.json").write_text(json.dumps(content))
+    table = read_landmark_file(tmp_path / "l.json")
+    assert table.find("a.jpg")[0].centroid is not None and table.find("b.jpg")[0].centroid is None
+    np.savez(tmp_path / "l.npz", files=np.array([b"a.jpg"]), landmarks=points(n=1))
+    assert len(read_landmark_file(tmp_path / "l.npz").find("a.jpg")) == 1
+
+
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [

@@ -56,4 +56,7 @@ def test_a_field_that_the_config_lacks_is_one_sentence(tmp_path):
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 1
-    assert done.stderr == "error: --config has no field 'lr'; see configs/default.py.\n"
+    assert (
+        done.stderr == "error: --config has no field 'lr'; see the default.py beside it, in "
+        "configs/ or configs/corpora/.\n"
+    )

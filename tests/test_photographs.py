@@ -68,6 +68,13 @@ def test_sixteen_bit_gray_is_rounded_to_eight(tmp_path):
     np.testing.assert_array_equal(read_photograph(path)[..., 1], np.rint(gray / 257))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_thirty_two_bits_are_refused_and_not_read_as_black(tmp_path, dtype):
+    path = save(tmp_path / "a.tiff", Image.fromarray(np.ones((20, 30), dtype)))
+    with pytest.raises(PhotographError, match=r"a\.tiff: its pixels have 32 bits"):
+        read_photograph(path)
+
+
 def test_sixteen_bit_color_keeps_its_brightness(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(rgb16_png(gradient().astype(np.uint16) * 257))
@@ -221,6 +228,19 @@ def test_listing_is_sorted_distinct_and_skips_what_is_hidden(tmp_path):
     found = list_photographs([tmp_path, tmp_path / "a.png", str(tmp_path / "*.png")])
     names = [os.path.relpath(path, tmp_path) for path in found]
     assert names == ["a.png", "b.JPG", "sub/deep/c.webp", "z.jpg"]
+
+
+def test_our_own_results_below_a_folder_are_no_photographs(tmp_path):
+    results = ["a.overlay.jpg", "a.0.panels.jpg", "a.edited.jpg", "contact_sheet-1.jpg"]
+    of_a_run = ["run/pictures/train-0000500.jpg", "run/pictures/eval-0000500.jpg"]
+    photographs = ["a.jpg", "pictures/train-1.jpg", "train-0000500.jpg"]
+    for name in [*photographs, *(f"out/{name}" for name in results), *of_a_run]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [os.path.relpath(path, tmp_path) for path in list_photographs(tmp_path)]
+    assert found == photographs
+    with pytest.raises(PhotographError, match="own results left out"):
+        list_photographs(tmp_path / "out")
 
 
 def test_a_glob_does_not_name_the_landmarks_beside_photographs(tmp_path):

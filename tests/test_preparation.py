@@ -29,6 +29,7 @@ from mofa_jax.data.corpora.staging import Chunk, stage
 from mofa_jax.data.sources import items as sources
 from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items, read_pictures
 from mofa_jax.data.sources.landmark_files import read_landmark_file
+from mofa_jax.data.sources.video import read_frames
 from mofa_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -313,6 +314,9 @@ def test_photographs_without_a_face_are_one_sentence(tmp_path):
         ({"encoding": "gif"}, RecipeError, "choose one of jpeg, png"),
         ({"eval_count": 3}, RecipeError, "set one of them"),
         ({"landmarks": "nothing:here"}, ValueError, "choose dlib, none"),
+        ({"image_size": 0}, RecipeError, "image_size is 0; give at least 8"),
+        ({"detector.max_pixels": 0}, RecipeError, "detector.max_pixels is 0"),
+        ({"eval_fraction": -0.5}, RecipeError, "eval_fraction is -0.5"),
     ],
 )
 def test_impossible_settings_are_one_sentence(people, tmp_path, fields, error, reason):
@@ -386,6 +390,15 @@ def test_videos_give_every_kth_frame_without_near_duplicates(tmp_path):
     reasons = left_out(tmp_path / "out")
     assert reasons["a/still.avi@000002"][0] == "duplicate"
     assert reasons["broken.mp4"][0] == "unreadable"
+
+
+def test_a_video_that_is_cut_short_is_named(tmp_path, caplog):
+    path = tmp_path / "clip.avi"
+    write_video(path, [ASTRONAUT] * 20)
+    assert len([*read_frames(path)]) == 20 and not caplog.messages
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    count = len([*read_frames(path)])
+    assert 0 < count < 18 and f"{path}: {count} of about 20 frames can be read" in caplog.text
 
 
 def test_videos_take_the_landmarks_of_300_vw(tmp_path):

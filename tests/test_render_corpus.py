@@ -315,13 +315,15 @@ def test_a_changed_face_model_is_noticed(corpus, tiny_model):
     assert not changed.is_model_of(metadata["face_model"])
 
 
-def test_codes_are_given_when_they_are_asked_for(corpus, tiny_model):
+def test_codes_are_given_when_they_are_asked_for(corpus, tiny_model, caplog):
     source = open_corpus(corpus, "eval")
     assert source.has_code and "code" not in source[0]
     assert source.with_code()[0]["code"].shape == (code_size(tiny_model),)
     cam, changed = mofa_jax.Camera(), tiny_model.replace(mean_shape=2 * tiny_model.mean_shape)
     assert "code" in open_faces(corpus, "eval", tiny_model, cam)[0]
+    assert not caplog.messages
     assert "code" not in open_faces(corpus, "eval", changed, cam)[0]
+    assert "No geometric error" in caplog.text
     with pytest.raises(ValueError, match="whole: the faces have 240 x 240 px"):
         open_faces(corpus, "eval", tiny_model, cam.scaled(0.5))
 

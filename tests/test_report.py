@@ -72,6 +72,7 @@ def test_the_page_holds_pictures_that_turn(folder, done):
     picture = Image.open(io.BytesIO(files[0]))
     assert picture.n_frames == NUM_VIEWS and picture.size == (120, 60)
     assert html.count("image/jpeg;base64,") == 2
+    assert html.count("color error") == 1  # not of the face whose photograph is gone
 
 
 @pytest.mark.slow

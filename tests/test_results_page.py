@@ -1,6 +1,8 @@
 """The page of results: what it shows is what the results' files say, beside the paper's numbers."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -61,7 +63,17 @@ def test_nested_statistics_give_a_row_each():
     }
     reduced = results.reduced({"statistics": statistics, "command": "c", **_ORIGIN})
     assert reduced["rows"] == {"with landmarks, encoder, 0 steps": {"landmark_error": 2.0}}
-    assert reduced["faces"] == 9
+    assert (reduced["faces"], reduced["failed"]) == (9, 0)
+    faces = {"with landmarks": {"a 0": {}, "b 1": {"failed": "no face"}}, "without": {}}
+    reduced = results.reduced({"statistics": statistics, "faces": faces, "command": "c", **_ORIGIN})
+    assert (reduced["faces"], reduced["failed"]) == (10, 1)
+
+
+def test_a_name_that_no_experiment_shows_is_refused(tmp_path):
+    (tmp_path / "evaluation.json").write_text(json.dumps(_evaluation(3.25)))
+    line = [sys.executable, "-m", "benchmarks.results", f"--add={tmp_path}/evaluation.json"]
+    done = subprocess.run([*line, "--name=mine"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "no experiment of benchmarks/paper.py" in done.stderr
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, {"all": {}}])

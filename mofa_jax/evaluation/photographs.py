@@ -85,7 +85,12 @@ class PhotographFaces:
         item, k = self._faces[i]
         (picture,) = read_pictures(item, self._source)
         known = known_landmarks(picture, self._table)
-        crop = self._cut_out(picture.image, known, k)
+        if self._crop == "landmarks" and not known:
+            raise FaceError(f"{item.name}: none of its landmarks are known, about which it is cut")
+        try:
+            crop = self._cut_out(picture.image, known, k)
+        except FaceError as error:
+            raise FaceError(f"{item.name}: {error}") from error
         if crop is None:
             raise FaceError(f"{item.name}: no face was found" + (" there" if known else ""))
         face = cut_face(crop, known[k] if known else _NOTHING_KNOWN)
@@ -101,7 +106,7 @@ class PhotographFaces:
         """The crop of known face k, or of the largest one if none is known."""
         size = self._predict.cam.image_size[0]
         if self._crop == "landmarks":
-            return crop_from_landmarks(image, with_nan(known[k]), size) if known else None
+            return crop_from_landmarks(image, with_nan(known[k]), size)
         if self._crop == "found":
             crops = [face.crop for face in self._predict.faces([image])[0]]
         else:

@@ -103,16 +103,20 @@ def prepare_folder(
     folder: str | os.PathLike[str],
     *,
     image_size: int = CROP_SIZE,
+    keep: bool = False,
     log: Callable[[str], None] = _logger.warning,
     progress: bool = True,
     num_workers: int = 0,
 ) -> Path:
     """Make the corpus of a folder of photographs, unless it is there and nothing has changed.
 
+    That of other photographs in the same folder is replaced when the new one is whole.
+
     Args:
       data: `config.data`, see configs/default.py.
       folder: takes the corpora, one for each choice of options.
       image_size: side of the crops, px.
+      keep: a corpus that is there is taken as it is, whatever became of the photographs.
       log: told once of every photograph that gives no face, and of the counts.
       progress: show a bar. num_workers: threads, 0 = one a core.
 
@@ -125,11 +129,13 @@ def prepare_folder(
       unusable.
     """
     recipe = Recipe.of_folder(data, image_size)
-    make_finder(recipe)  # a wrong landmark file is said before the long work
-    items = list_items(recipe.source)
     options = json.dumps([os.path.abspath(data.path), recipe.to_dict()], sort_keys=True)
     name = f"faces-{hashlib.sha256(options.encode()).hexdigest()[:16]}"
     output = Path(os.path.abspath(folder)) / name
+    if keep and read_settings(output):
+        return output
+    make_finder(recipe)  # a wrong landmark file is said before the long work
+    items = list_items(recipe.source)
     stage = functools.partial(stage_in_threads, num_workers=num_workers)
     if _prepare(recipe, items, output, stage, progress, replace=True):
         with open(output / "left_out.csv", encoding="utf-8", newline="") as file:
@@ -205,7 +211,6 @@ def _prepare(
                     f"{output}: holds a corpus of other photographs or settings, or something "
                     "else; give another folder, or remove it"
                 )
-            shutil.rmtree(output)
         begun = read_settings(incomplete_folder(output), SETTINGS)
         if begun and begun.get("fingerprint") != fingerprint:
             shutil.rmtree(incomplete_folder(output))
@@ -213,7 +218,8 @@ def _prepare(
         remove_temporaries(staging)
         with staging_bar(chunks, recipe.source.kind, progress):
             stage(chunks, recipe)
-        summary = _write(recipe, len(items), read_outcome(chunks), fingerprint, output)
+        with _set_aside(output):
+            summary = _write(recipe, len(items), read_outcome(chunks), fingerprint, output)
         shutil.rmtree(staging)
     _logger.info("%s; see %s", summary, output / "report.html")
     return True
@@ -265,6 +271,22 @@ def _split(recipe: Recipe, faces: list[dict[str, Any]]) -> dict[str, list[dict[s
         held_out = group_rank(recipe.seed, face["group"]) < threshold
         splits["eval" if held_out else "train"].append(face)
     return splits
+
+
+@contextlib.contextmanager
+def _set_aside(output: Path) -> Iterator[None]:
+    """Removes a corpus once another one has taken its place; it comes back if none does."""
+    aside = output.with_name(f"{output.name}.replaced")
+    if output.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(output, aside)
+    try:
+        yield
+    except BaseException:
+        if aside.exists():
+            os.replace(aside, output)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextlib.contextmanager

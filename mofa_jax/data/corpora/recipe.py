@@ -53,6 +53,14 @@ class Recipe:
             raise RecipeError(
                 f"encoding is {self.encoding!r}; choose one of {', '.join(ENCODINGS)}"
             )
+        for name, value, least in (
+            ("image_size", self.options.image_size, 8),
+            ("detector.max_pixels", self.max_pixels, 10_000),
+            ("eval_count", self.eval_count, 0),
+            ("eval_fraction", self.eval_fraction, 0),
+        ):
+            if not value >= least:
+                raise RecipeError(f"{name} is {value}; give at least {least:,}")
         if bool(self.eval_count) == bool(self.eval_fraction) or self.eval_fraction >= 1:
             raise RecipeError(
                 f"eval_count is {self.eval_count} and eval_fraction {self.eval_fraction}; set "

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from mofa_jax.data.corpora.recipe import Recipe, make_finder
 from mofa_jax.data.corpora.record import corpus_features, to_record
-from mofa_jax.data.faces.crop import crop_square
+from mofa_jax.data.faces.crop import FaceError, crop_square
 from mofa_jax.data.faces.find import Face, Finder, Finding
 from mofa_jax.data.faces.quality import change
 from mofa_jax.data.sources.images import encode_photograph
@@ -273,7 +273,10 @@ def _pruned(name: str, image: np.ndarray, finding: Finding, blob: BinaryIO) -> d
         center, side = (image.shape[1] / 2, image.shape[0] / 2), max(image.shape[:2])
     else:
         center, side = box[:2] + box[2:] / 2, 1.3 * float(np.mean(box[2:]))
-    small = crop_square(image, center, side, box=np.zeros(4), size=_PICTURE_SIZE).image
+    try:
+        small = crop_square(image, center, side, box=np.zeros(4), size=_PICTURE_SIZE).image
+    except FaceError:  # landmarks off the photograph, or a single one, have no square
+        return _pruned(name, image, dataclasses.replace(finding, box=None), blob)
     return {
         "name": name,
         "reason": finding.reason,

@@ -132,10 +132,7 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     if all(_tells_codes(corpus, model) for corpus in held_out.values()):
         held_out = {name: corpus.with_code() for name, corpus in held_out.items()}
     elif any(corpus.has_code for corpus in held_out.values()):
-        _logger.warning(
-            "No geometric error: not all corpora were rendered with the face model '%s' as it is.",
-            model.name,
-        )
+        _warn_of_codes("not all corpora were", model)
     _warn_of_preparation(config.data, train)
     if config.loss.landmark > 0:
         _check_landmarks(train, held_out)
@@ -161,11 +158,13 @@ def open_split(
 ) -> dict[str, ExampleSource]:
     """All faces of a split of what `config.data` names, by corpus, with true codes where known.
 
+    A folder of photographs that a run has prepared is taken as the run left it.
+
     Raises:
       InputError: rendered faces of another split than "eval"; and as `open_data`.
     """
     if config.data.kind != "synthetic":
-        folders = _corpus_folders(config.data, cam, workdir)
+        folders = _corpus_folders(config.data, cam, workdir, keep=True)
         return {name: open_faces(folder, split, model, cam) for name, folder in folders.items()}
     if split != "eval":
         raise InputError(
@@ -183,7 +182,17 @@ def open_faces(folder: str | Path, split: str, model: FaceModel, cam: Camera) ->
       FeedError: its pictures have another size than the camera's.
     """
     corpus = _open(folder, split, cam)
-    return corpus.with_code() if _tells_codes(corpus, model) else corpus
+    if _tells_codes(corpus, model):
+        return corpus.with_code()
+    if corpus.has_code:
+        _warn_of_codes(f"{folder} was not", model)
+    return corpus
+
+
+def _warn_of_codes(which: str, model: FaceModel) -> None:
+    _logger.warning(
+        "No geometric error: %s rendered with the face model '%s' as it is.", which, model.name
+    )
 
 
 def _synthetic(config: ConfigDict, model: FaceModel, cam: Camera) -> Data:
@@ -215,8 +224,11 @@ def _train_feed(mixture: Mixture, config: ConfigDict) -> StreamedFeed | Resident
     return StreamedFeed(mixture, config.batch_size, config.seed, augmentation)
 
 
-def _corpus_folders(config: ConfigDict, cam: Camera, workdir: Path) -> dict[str, str | Path]:
-    """The prepared corpora of `config.data`, by name; a folder of photographs is prepared first."""
+def _corpus_folders(
+    config: ConfigDict, cam: Camera, workdir: Path, keep: bool = False
+) -> dict[str, str | Path]:
+    """The prepared corpora of `config.data`, by name; a folder of photographs is prepared first,
+    see `prepare_folder`."""
     kind = config.kind
     if kind not in ("photographs", "tfds"):
         raise InputError(f"data.kind is {kind!r}; choose photographs, tfds or synthetic.")
@@ -236,7 +248,8 @@ def _corpus_folders(config: ConfigDict, cam: Camera, workdir: Path) -> dict[str,
     if height != width:
         raise FeedError(f"the camera's image has {height} x {width} px; faces are square")
     cache = config.cache or workdir / "corpus"
-    return {config.path: prepare_folder(config, cache, image_size=height, log=_logger.info)}
+    folder = prepare_folder(config, cache, image_size=height, keep=keep, log=_logger.info)
+    return {config.path: folder}
 
 
 OF_PHOTOGRAPHS = {

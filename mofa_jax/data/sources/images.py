@@ -23,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mofa_jax.data.sources.landmark_files import FILE_NAMES
 from mofa_jax.errors import InputError, one_line
+from mofa_jax.result_names import is_result
 
 try:  # iPhones' photographs, where somebody has installed it
     import pillow_heif
@@ -42,6 +43,7 @@ MAX_PIXELS = 150_000_000
 MAX_BYTES = 500_000_000
 """Size of a file above which it is refused unread."""
 
+_BITS = 258  # TIFF's tag of a pixel's bits, by channel
 _ANIMATED = ("GIF", "WEBP", "PNG")
 _ENVIRONMENT_SIZE = 256, 128  # of an environment map, px: nine harmonics need no more
 _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
@@ -101,6 +103,12 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
             raise PhotographError(
                 f"{name}: this is an animation of {image.n_frames} frames; save one as a "
                 "photograph, or prepare it as a video"
+            )
+        depth = max(image.tag_v2.get(_BITS, (0,))) if image.format == "TIFF" else 0
+        if image.mode == "F" or depth > 16:
+            raise PhotographError(
+                f"{name}: its pixels have 32 bits, and nothing says which value is white; save it "
+                "with 8 or 16 bits"
             )
         image.load()
         return _to_rgb(_upright(image))
@@ -172,9 +180,10 @@ def list_files(
 ) -> list[Path]:
     """Return the sorted, distinct paths that files, folders and globs name.
 
-    A folder gives everything below it whose name ends in one of `extensions` (hidden ones and
-    linked folders are left out); a file is taken as it is; anything else is a glob (`**` goes
-    down), which does not name landmark files. `kind` is for the message.
+    A folder gives everything below it whose name ends in one of `extensions` (hidden ones, linked
+    folders and what has a result's name, see `is_result`, are left out); a file is taken as it is;
+    anything else is a glob (`**` goes down), which does not name landmark files. `kind` is for the
+    message.
 
     Raises:
       PhotographError: a pattern names nothing.
@@ -191,8 +200,8 @@ def list_files(
         files = [file for match in matches for file in _files_of(Path(match), extensions)]
         if not files:
             raise PhotographError(
-                f"{pattern}: there is no {kind} here; give a file, a folder or a glob "
-                f"({', '.join(sorted(extensions))})"
+                f"{pattern}: there is no {kind} here, our own results left out; give a file, a "
+                f"folder or a glob ({', '.join(sorted(extensions))})"
             )
         found.update(files)
     return sorted(found, key=lambda path: path.as_posix())
@@ -212,6 +221,7 @@ def _files_of(path: Path, extensions: frozenset[str]) -> list[Path]:
         file
         for file in path.rglob("*")
         if file.suffix.lower() in extensions
+        and not is_result(file)
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
 

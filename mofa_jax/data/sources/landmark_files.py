@@ -25,6 +25,7 @@ PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
 FILE_NAMES = ("landmarks.json", "landmarks.npz")
 _logger = logging.getLogger(__name__)
 _KEYS = ("files", "landmarks", "confidence", "clean")
+_ABSENT = {"landmarks": [[np.nan] * 2] * NUM_LANDMARKS, "confidence": [0.0] * NUM_LANDMARKS}
 _POINTS, _POSE = "pt3d_68", "Pose_Para"  # of AFLW2000-3D
 _FARTHEST = 1e6  # px, of its points
 
@@ -156,7 +157,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 def _array(key: str, values: list | np.ndarray) -> np.ndarray:
     """Names, or numbers of which those beyond float32 are NaN."""
     if key == "files":
-        return np.array([str(value) for value in values], str)
+        names = (value.decode() if isinstance(value, bytes) else str(value) for value in values)
+        return np.array([*names], str)
+    if key in _ABSENT:
+        values = [_ABSENT[key] if value is None else value for value in values]
     return _within_float32(np.array(values, np.float64))
 
 
@@ -166,6 +170,8 @@ def _within_float32(numbers: np.ndarray) -> np.ndarray:
 
 def _by_key(faces: list[dict]) -> dict[str, list]:
     """The values of all faces by the keys of a file that holds lists."""
+    if not faces:
+        raise ValueError("it holds no face")
     landmarks = next((key for key in faces[0] if key.startswith("landmarks68")), "landmarks")
     keys = {"file": "files", landmarks: "landmarks"}
     keys |= {key: key for key in ("confidence", "clean") if key in faces[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from mofa_jax.errors import InputError
 
+_logger = logging.getLogger(__name__)
 EXTENSIONS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
 
 
@@ -41,6 +43,7 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
     """Yield every `every`-th frame, one at a time.
 
     Their times rise, evenly or not: where the file gives none, by its rate, or 25 frames a second.
+    A file that says of more frames than can be read is named in a warning: it may be cut short.
 
     Raises:
       VideoError: the file is missing, or not one frame of it can be read.
@@ -51,6 +54,7 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
         period = 1 / rate if 1 <= rate <= 1000 else 1 / 25
+        expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # some containers give an estimate
         number, time = 0, -period
         while capture.grab():
             given = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
@@ -66,6 +70,12 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
         raise VideoError(
             f"{path}: no frame can be read; it is not a video, is damaged, or has a codec that "
             "OpenCV lacks: convert it to H.264 in MP4"
+        )
+    if number < 0.9 * expected:
+        _logger.warning(
+            "%s: %d of about %d frames can be read; the file may be cut short: copy or download it "
+            "again.",
+            *(path, number, expected),
         )
 
 
