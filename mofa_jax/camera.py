@@ -79,10 +79,10 @@ def head_yaw(axis_angle: jax.Array) -> jax.Array:
     """How far the head of a rotation [3], rad, is turned to the side, rad.
 
     The angle between the camera's axis and the face's direction in the horizontal plane; positive
-    where the face looks to the right of the image.
+    where the face looks to the left of the image, as in `editing.pose_angles`.
     """
     x, _, z = rotation_matrix(axis_angle)[2]  # T^-1 (0, 0, 1)
-    return jnp.arctan2(x, z)
+    return jnp.arctan2(-x, z)
 
 
 def to_camera_space(

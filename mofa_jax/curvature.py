@@ -67,7 +67,7 @@ def sample_vertices(
         index=index,
         model=model.at_vertices(index),
         normal_modes=_normal_modes(vertices, model, index),
-        share=count / model.num_vertices,
+        share=(count / model.num_vertices).astype(vertices.dtype),
     )
 
 

@@ -231,6 +231,10 @@ def _light_from_flags() -> jax.Array | None:
 def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise app.UsageError("give photographs, or .json files of python -m mofa_jax.reconstruct")
+    others = (_MORPH_WITH.value, _EXPRESSION_FROM.value, _LIGHT_FROM.value)
+    named = [*argv[1:], *filter(None, others)]
+    if _REFINE.present and all(name.lower().endswith(".json") for name in named):
+        raise app.UsageError("--refine is of photographs; a .json file is taken as it is")
     configure_logging()
     keep_compiled_programs()
     with errors_as_sentences(_OUTPUT.value):

@@ -75,7 +75,7 @@ def export_benchmark(
         predictions = now_predictions(images, lines, output, predict.model)
     else:
         predictions = realy_predictions(images, lines, output)
-    _keep_settings(output, predictions, predict, refine_steps)
+    _keep_settings(output, predict, refine_steps)
     if benchmark == "realy":
         write_template(output, predict.model)
     missing = [prediction for prediction in predictions if not prediction.is_written]
@@ -94,9 +94,7 @@ def export_benchmark(
     return len(failed)
 
 
-def _keep_settings(
-    output: Path, predictions: Sequence[Prediction], predict: Predictor, refine_steps: int
-) -> None:
+def _keep_settings(output: Path, predict: Predictor, refine_steps: int) -> None:
     """Writes what the meshes of a folder are made by; refuses a folder that has others."""
     settings = {
         "encoder": predict.encoder_checksum,
@@ -104,7 +102,7 @@ def _keep_settings(
         "refine_steps": refine_steps,
     }
     file = output / _SETTINGS
-    if any(prediction.is_written for prediction in predictions):
+    if any(output.rglob("*.obj")):  # of other lists, too
         try:
             before = dict(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -100,7 +101,17 @@ class FaceModel:
         return self.num_shape_modes, num_expression, self.reflectance_modes.shape[0]
 
     def geometry(self, shape: jax.Array, expression: jax.Array) -> jax.Array:
-        """Eq. 2: V = mean + E_s alpha + E_e delta, [N, 3], world space, dm."""
+        """Eq. 2: V = mean + E_s alpha + E_e delta, [N, 3], world space, dm.
+
+        Raises:
+          ValueError: the coefficients are not [S] and [X].
+        """
+        expected = tuple((size,) for size in self.code_sizes[:2])
+        if (shape.shape, expression.shape) != expected:
+            raise ValueError(
+                f"shape {shape.shape} and expression {expression.shape}, expected {expected[0]} "
+                f"and {expected[1]}, of one face; jax.vmap draws more."
+            )
         coefficients = jnp.concatenate([shape, expression])
         # The small terms first: edges are a thousand times shorter than positions, so that normals
         # feel every rounding.
@@ -166,7 +177,8 @@ class FaceModel:
 
 def _combine(modes: jax.Array, coefficients: jax.Array) -> jax.Array:
     """[3, N] the sum of modes [K, 3, N] times coefficients [K], as a product of two matrices."""
-    return product(coefficients, modes.reshape(modes.shape[0], -1)).reshape(modes.shape[1:])
+    rest = modes.shape[1:]
+    return product(coefficients, modes.reshape(len(modes), math.prod(rest))).reshape(rest)
 
 
 def face_model_from_arrays(

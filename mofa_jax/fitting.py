@@ -1,6 +1,7 @@
 """Codes fitted to photographs by optimization: Eq. 7 minimized for each face, with or without an
 encoder's code to start from."""
 
+import dataclasses
 import math
 from functools import partial
 
@@ -67,8 +68,9 @@ def fit(
       weights: of the terms.
 
     Raises:
-      InputError: something has another shape, the image holds NaN or values outside [0, 1], or all
-        landmarks are absent.
+      InputError: something has another shape, image or confidence holds NaN or values outside
+        [0, 1], `init` values that are not finite, a weight is negative, or all landmarks are
+        absent.
     """
     one = partial(jax.tree.map, lambda x: jnp.asarray(x)[None])
     images, landmarks, confidence, init = map(one, (image, landmarks, confidence, init))
@@ -101,6 +103,12 @@ def fit_person(
             f"init holds codes of shape {codes.shape}, expected {expected}: one code of face model "
             f"'{model.name}' for each image."
         )
+    if not _holds(jnp.all(jnp.isfinite(codes))):
+        raise InputError("init holds NaN or infinite values; give a code or leave it out.")
+    for field in dataclasses.fields(weights):
+        weight = getattr(weights, field.name)
+        if not _holds(jnp.asarray(weight) >= 0):
+            raise InputError(f"weights.{field.name} is {weight}; give a number from 0 on.")
     codes = codes.astype(targets.image.dtype)
     blind = init is None and landmarks is not None
     room = math.ceil(max(num_steps, 1) / _ROOM) * _ROOM
@@ -166,6 +174,8 @@ def _targets(images, model, cam, landmarks, confidence) -> Target:
             f"{len(landmarks)} images: expected (68, 2) and (68,) of {len(images)}."
         )
     confidence = jnp.where(finite, confidence, 0.0)
+    if not _holds(jnp.all((confidence >= 0) & (confidence <= 1))):
+        raise InputError("confidence holds NaN or values outside [0, 1]; give those of landmarks.")
     present = (confidence > 0) & (model.landmarks >= 0)[None, :]
     if not _holds(jnp.all(jnp.any(present[:, LOSS_LANDMARKS], axis=1))):
         raise InputError(

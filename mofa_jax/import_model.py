@@ -143,7 +143,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         parser.error(
             f"--{given[0]} is of kind npz; kind {options.kind} is read as it was published"
         )
-    for name in ("subdivide", "num_shape", "num_expression", "num_reflectance"):
+    for name in ("subdivide", "num_shape", "num_expression", "num_reflectance", "seed"):
         if (getattr(options, name) or 0) < 0:
             flag = name.replace("_", "-")
             parser.error(f"--{flag} is {getattr(options, name)}; give a number, 0 or more")

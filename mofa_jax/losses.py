@@ -17,7 +17,6 @@ from mofa_jax.renderer import Rendering
 from mofa_jax.sampling import sample_bilinear
 
 PHOTOMETRIC_WEIGHT = 1.92  # w_photo (paper, Sec. 6)
-REGULARIZER_WEIGHT = 2.9e-5  # w_reg
 REFLECTANCE_WEIGHT = 1.7e-3  # w_beta
 EXPRESSION_WEIGHT = 0.8  # w_delta
 

@@ -23,7 +23,7 @@ from mofa_jax.data.synthetic.corpus import (
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
-from mofa_jax.errors import errors_as_sentences, parse_flags
+from mofa_jax.errors import InputError, errors_as_sentences, parse_flags
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
 
@@ -77,9 +77,14 @@ def render_corpus(
 
 
 def _scene(config: ConfigDict) -> Scene:
-    cam = make_camera(config.camera)
+    model, cam = load_face_model(config.face_model), make_camera(config.camera)
+    if not (model.landmarks >= 0).any():
+        raise InputError(
+            f"face model '{model.name}' has no landmark, which an example needs; import it with "
+            "--landmarks, or from a model that has them."
+        )
     return Scene(
-        load_face_model(config.face_model),
+        model,
         cam,
         ranges_from_config(config.data.synthetic),
         {split: backgrounds_from_config(config, cam, split) for split in SPLITS},

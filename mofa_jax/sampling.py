@@ -16,12 +16,17 @@ def sample_bilinear(image: jax.Array, points: jax.Array) -> jax.Array:
     zero beyond the edge) and in `image`.
 
     Args:
-      image: [H, W, C].
+      image: [H, W, C], floating point.
       points: [N, 2], continuous pixels (x, y), top-left pixel center at (0.5, 0.5).
 
     Returns:
       [N, C].
+
+    Raises:
+      ValueError: the image holds integers, whose differences would wrap round.
     """
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"image is {image.dtype}, expected floats: divide bytes by 255.")
     return _value_and_slopes(image, points.T)[0].T
 
 

@@ -79,7 +79,7 @@ def box_error(i: int, model) -> float:
     return 100 * np.linalg.norm(drawn - points, axis=1).mean() / np.sqrt(np.prod(high - low))
 
 
-def test_points_count_pixels_from_one_and_yaw_is_positive_to_the_right(tmp_path):
+def test_points_count_pixels_from_one_and_yaw_is_positive_to_the_left(tmp_path):
     points = annotated(0)
     points[0] = 1, 1
     write_mat(tmp_path / "a.mat", points, 40.0)
@@ -87,7 +87,7 @@ def test_points_count_pixels_from_one_and_yaw_is_positive_to_the_right(tmp_path)
     np.testing.assert_array_equal(face.points[0], [0.5, 0.5])
     np.testing.assert_allclose(face.points, points - 0.5, atol=1e-4)
     assert (face.confidence == 1).all()
-    assert face.yaw == pytest.approx(-40.0, abs=1e-3)  # such a face looks to the left
+    assert face.yaw == pytest.approx(40.0, abs=1e-3)  # such a face looks to the left
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_every_face_has_the_error_of_numpy_and_the_yaw_of_its_file(evaluated, ti
         rows = [row for row in csv.DictReader(file) if not row["failed"]]
     assert [row["name"] for row in rows] == [f"image{i:05}.jpg" for i in range(len(YAWS))]
     for i, row in enumerate(rows):
-        assert float(row["yaw"]) == pytest.approx(-YAWS[i], abs=1e-3)
+        assert float(row["yaw"]) == pytest.approx(YAWS[i], abs=1e-3)
         assert float(row["nme_box"]) == pytest.approx(box_error(i, tiny_model), rel=1e-3)
 
 

@@ -8,6 +8,7 @@ from configs import default
 from mofa_jax.camera import Camera
 from mofa_jax.data.sources.images import PhotographError
 from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config, load_backgrounds
+from mofa_jax.errors import InputError
 
 NUM_PHOTOGRAPHS = 60
 
@@ -91,6 +92,11 @@ def test_a_folder_without_a_readable_photograph_is_one_sentence(tmp_path):
         with pytest.raises(PhotographError, match="can be a background") as caught:
             load(tmp_path, split)
         assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_background_at_all_is_refused(folder):
+    with pytest.raises(InputError, match="num_backgrounds is 0"):
+        load(folder, "train", count=0)
 
 
 def test_the_config_names_the_photographs_or_none(folder):

@@ -45,11 +45,11 @@ def test_camera_looks_down_minus_z_with_y_up_and_image_rows_down():
 def test_yaw_is_the_direction_of_the_nose_seen_from_above(turn):
     x, _, z = np.linalg.inv(oracle.rotation(turn)) @ [0, 0, 1]
     yaw = head_yaw(jnp.array(turn))
-    direction = np.array([x, z]) / np.hypot(x, z)
+    direction = np.array([-x, z]) / np.hypot(x, z)
     np.testing.assert_allclose([np.sin(yaw), np.cos(yaw)], direction, atol=1e-5)
     nose = jnp.array([[0.0], [0.0], [1.0]])
     seen = to_camera_space(nose, rotation_matrix(jnp.array(turn)), jnp.zeros(3), 10.0)
-    assert np.sign(yaw) == np.sign(seen[0, 0])  # positive to the right of the image
+    assert np.sign(yaw) == -np.sign(seen[0, 0])  # positive to the left of the image
 
 
 def test_camera_orbits_the_face():

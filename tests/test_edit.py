@@ -197,6 +197,7 @@ def test_a_face_that_is_not_there_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--neutral", "--refine=3", "face.JSON"), "--refine is of photographs"),
         ((), "error: nothing is to be edited; give one of --relight"),
         (("--neutral", "--t=0.3"), "error: --t changes nothing without --morph_with; give both"),
         (("--neutral", "--environment_turn=9"), "--environment_turn changes nothing without --env"),
@@ -205,5 +206,6 @@ def test_a_face_that_is_not_there_is_one_sentence(tmp_path):
     ],
 )
 def test_flags_that_cannot_be_followed_are_one_sentence(tmp_path, arguments, message):
-    done = command(*arguments, f"--output={tmp_path}", "astronaut")
+    named = () if any("JSON" in argument for argument in arguments) else ("astronaut",)
+    done = command(*arguments, f"--output={tmp_path}", *named)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr

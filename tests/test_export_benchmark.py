@@ -168,6 +168,16 @@ def test_meshes_of_another_encoder_or_fit_do_not_get_into_one_folder(now, predic
         export_benchmark(other, "now", images, tmp_path / "out", lines)
 
 
+def test_meshes_of_another_list_bind_the_folder_too(now, predict, tmp_path):
+    images, lines = now
+    first, second = lines.read_text().splitlines()[:2]
+    (tmp_path / "first.txt").write_text(first)
+    (tmp_path / "second.txt").write_text(second)
+    export_benchmark(predict, "now", images, tmp_path / "out", tmp_path / "first.txt")
+    with pytest.raises(InputError, match="its meshes are of another refine_steps"):
+        export_benchmark(predict, "now", images, tmp_path / "out", tmp_path / "second.txt", 1)
+
+
 def test_meshes_of_nobody_knows_what_are_not_mixed_with(now, predict, tmp_path):
     images, lines = now
     export_benchmark(predict, "now", images, tmp_path / "out", lines)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import mofa_jax
+from mofa_jax.face_model import face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.renderer import compiled_render
 
@@ -50,6 +51,22 @@ def test_float16_files_are_widened(tmp_path):
     content["shape_basis"] = content["shape_basis"].astype(np.float16)
     model = mofa_jax.load_face_model(write(tmp_path / "half.npz", content))
     assert model.shape_basis.dtype == np.float32
+    with pytest.raises(ValueError, match="dtype is float16, too narrow"):
+        mofa_jax.load_face_model("analytic", np.float16)
+
+
+def test_coefficients_of_exchanged_lengths_are_refused(tiny_model):
+    shape, expression, _ = map(np.zeros, tiny_model.code_sizes)
+    with pytest.raises(ValueError, match="of one face"):
+        tiny_model.geometry(expression, shape)
+
+
+def test_a_model_without_reflectance_modes_is_drawn(tiny_model):
+    content = tiny_model.to_arrays()
+    content["reflectance_basis"] = content["reflectance_basis"][..., :0]
+    model = face_model_from_arrays(content, "plain")
+    rendering = mofa_jax.render(mofa_jax.FaceParams.neutral(model), model, mofa_jax.Camera())
+    assert np.isfinite(rendering.color).all()
 
 
 @pytest.mark.parametrize("name", ["analytic", "open"])

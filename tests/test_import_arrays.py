@@ -83,6 +83,12 @@ def test_other_keys_deviations_and_colors_to_255_are_read(tmp_path, face):
     np.testing.assert_allclose(raw.reflectance_basis, face.color_basis, atol=1e-6)
 
 
+def test_name_and_terms_of_our_own_format_are_kept(tmp_path, face):
+    np.savez(tmp_path / "a.npz", **arrays_of(face), name="mine", licence="no redistribution")
+    raw = read_arrays(tmp_path / "a.npz", ArrayFormat())
+    assert (raw.name, raw.license) == ("mine", "no redistribution")
+
+
 @pytest.mark.parametrize("axes", ["+x+y", "+x+y+w", "+x+x+z", "-x+y+z", "+x+y+z+x", ""])
 def test_axes_that_are_none_or_mirror_are_refused(axes):
     with pytest.raises(FaceModelError, match=r"axes '.*': expected three"):
@@ -113,6 +119,16 @@ def test_what_does_not_fit_is_one_sentence(tmp_path, face):
     refused("none is 'landmark'; choose among", ArrayFormat(keys={"landmark": "landmarks"}))
     refused("none is 'expresion_basis'", ArrayFormat(deviations={"expresion_basis": "s"}))
     refused("no array lmk; it holds", ArrayFormat(keys={"landmarks": "lmk"}))
+    refused("none is 'mean_shape'", ArrayFormat(deviations={"mean_shape": "s"}))
+    quads = np.zeros((30, 4), int)
+    for key, values in (
+        ("triangles", quads),
+        ("triangles", quads.astype(str)),
+        ("mean_shape", np.ones((3, 441))),
+        ("mean_shape", np.ones((441, 4))),
+        ("mean_reflectance", np.ones((440, 1))),
+    ):
+        refused(rf"{key} has shape \({len(values)}, ", **{key: values})
     refused("has mean_reflectance alone", reflectance_basis=None)
     refused("landmarks has shape", landmarks=np.arange(5))
     path.write_text("not a zip")

@@ -122,6 +122,17 @@ def test_the_frontal_region_and_its_landmarks_are_taken_where_they_are_named(pub
     assert any("frontal face" in note for note in notes)
 
 
+def test_given_landmarks_stay_and_only_missing_ones_are_filled(published):
+    published.write_front()
+    given = published.trimmed[published.front[np.arange(68)]]
+    given[30] = -1
+    raw = read_bfm2009(published.folder, landmarks=given)
+    expected = np.arange(68)
+    expected[30] = published.front_landmarks[30]
+    np.testing.assert_array_equal(raw.landmarks, expected)
+    assert any("took 1 of the 68 landmarks" in note for note in raw.notes)
+
+
 def write_ready_frontal_model(folder):
     face = small_face()
     scipy.io.savemat(

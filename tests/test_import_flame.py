@@ -4,6 +4,7 @@ The oracle of the jaw is FLAME's forward pass (pose correctives, then linear ble
 the chain of joints) written out in NumPy, differentiated by finite differences.
 """
 
+import collections
 import pickle
 import sys
 import types
@@ -154,6 +155,38 @@ def test_landmarks_come_from_the_embedding_beside_the_model(tmp_path, full):
     for i in (first, 40, 67):
         point = weights @ face.mean[triangle[int(corners[i])]]
         np.testing.assert_allclose(raw.landmark_points[i], point, atol=1e-9)
+
+
+class _Tensor:
+    """Pickled as PyTorch pickles a tensor: by two functions, and bytes that would be opened."""
+
+    def __reduce__(self):
+        strides = 0, (79, 17), (17, 1), False, collections.OrderedDict()
+        return sys.modules["torch._utils"]._rebuild_tensor_v2, (_Storage(), *strides)
+
+
+class _Storage:
+    def __reduce__(self):
+        return sys.modules["torch.storage"]._load_from_bytes, (b"PK",)
+
+
+def test_tensors_of_pytorch_in_the_embedding_stay_unread(tmp_path, monkeypatch):
+    """DECA's landmark_embedding.npy holds two beside the arrays."""
+    np.savez(tmp_path / "flame.npz", **flame_arrays())
+    path = tmp_path / "landmark_embedding.npy"
+    corners = write_embedding(path, small_face())
+    value = np.load(path, allow_pickle=True).item()
+    value |= {"dynamic_lmk_faces_idx": _Tensor(), "dynamic_lmk_bary_coords": _Tensor()}
+    with monkeypatch.context() as patch:
+        names = {"torch._utils": "_rebuild_tensor_v2", "torch.storage": "_load_from_bytes"}
+        for module in ("torch", *names):
+            patch.setitem(sys.modules, module, types.ModuleType(module))
+        for module, name in names.items():
+            function = types.FunctionType((lambda *_: None).__code__, {}, name)
+            function.__module__, function.__qualname__ = module, name
+            setattr(sys.modules[module], name, function)
+        np.save(path, value, allow_pickle=True)
+    np.testing.assert_array_equal(read_flame(tmp_path / "flame.npz").landmarks, corners)
 
 
 def test_the_whole_import_gives_a_model_with_reflectance_and_the_jaw(tmp_path):

@@ -13,6 +13,7 @@ from mofa_jax.face_model import FaceModelError, face_model_from_arrays
 from mofa_jax.face_models import model_checks
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.face_models.assemble import Assembly, assemble
+from mofa_jax.face_models.frontal_face import frontal_face
 from mofa_jax.face_models.landmark_vertices import read_landmark_vertices
 from mofa_jax.face_models.raw_model import RawModel, no_landmarks
 from mofa_jax.face_models.transfer import ReferenceFace
@@ -140,6 +141,7 @@ def test_help_names_every_kind(capsys):
         (["out.npz", "--expression=shapes"], "--expression is of kind bfm2009"),
         (["out.npz", "--subdivide=-1"], "--subdivide is -1"),
         (["out.npz", "--num-shape=-3"], "--num-shape is -3"),
+        (["out.npz", "--seed=-1"], "--seed is -1"),
         (["./mine.npz"], "OUTPUT is SOURCE, which would be lost"),
     ],
 )
@@ -175,6 +177,14 @@ def test_the_face_is_cut_out_of_the_head_unless_all_is_kept():
     whole, _ = assembled(behind, keep_all=True)
     assert whole.num_vertices == 33 * 33
     assert (np.asarray(whole.landmarks) == raw.landmarks).all()
+
+
+def test_a_contour_of_missing_landmarks_is_one_sentence():
+    raw = raw_face(33)
+    points = raw.landmark_positions()
+    points[[0, 16]] = np.nan
+    with pytest.raises(FaceModelError, match="no triangle lies within the face's contour"):
+        frontal_face(raw.mean_shape, raw.triangles, points)
 
 
 def test_subdivision_keeps_the_landmarks_and_refines_the_surface():

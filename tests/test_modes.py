@@ -45,6 +45,12 @@ def test_fewer_modes_are_the_best_ones_and_null_ones_are_left_out():
     assert orthogonal_modes(doubled, 10)[0].shape[-1] == 5
 
 
+@pytest.mark.parametrize("basis", [np.zeros((40, 3, 0)), np.zeros((40, 3, 5))])
+def test_a_basis_without_variance_has_no_modes(basis):
+    modes, kept = orthogonal_modes(basis, 4)
+    assert modes.shape == (40, 3, 0) and kept == 1
+
+
 def test_a_basis_is_scaled_once_whichever_way_the_file_keeps_it():
     rng = np.random.default_rng(2)
     columns = np.linalg.qr(rng.normal(size=(30, 4)))[0]

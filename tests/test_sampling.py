@@ -39,3 +39,8 @@ def test_sampling_far_away_or_at_nan_reads_inside_the_image():
     image = jnp.ones((4, 4, 3))
     points = jnp.array([[1e30, -1e30], [jnp.inf, 0.0]])
     np.testing.assert_array_equal(sample_bilinear(image, points), 1)
+
+
+def test_bytes_are_refused_whose_differences_would_wrap_round():
+    with pytest.raises(ValueError, match="image is uint8, expected floats"):
+        sample_bilinear(jnp.zeros((4, 4, 3), jnp.uint8), jnp.ones((2, 2)))

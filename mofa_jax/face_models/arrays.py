@@ -12,7 +12,9 @@ from mofa_jax.face_models.source_files import npz_keys, read_npz
 KIND = "npz"
 UNITS = {"um": 1e-5, "mm": 1e-2, "cm": 0.1, "dm": 1.0, "m": 10.0}  # in decimeters
 _REQUIRED = ("mean_shape", "shape_basis", "expression_basis", "triangles")
+_BASES = ("shape_basis", "expression_basis", "reflectance_basis")
 _OPTIONAL = ("landmarks", "mean_reflectance", "reflectance_basis", "uv")
+_TEXTS = ("name", "licence")
 _AXES = {"x": 0, "y": 1, "z": 2}
 
 
@@ -25,38 +27,36 @@ class ArrayFormat:
       axes: where the file's axes the project's right, up and out of the face are, such as "+x+y+z".
       keys: the file's names of the arrays, where they differ from the face-model format's.
       deviations: the file's names of standard deviations to multiply a basis by, by basis.
-      name, license: texts.
     """
 
     unit: str = "dm"
     axes: str = "+x+y+z"
     keys: dict[str, str] = field(default_factory=dict)
     deviations: dict[str, str] = field(default_factory=dict)
-    name: str = ""
-    license: str = "as the source states"
 
 
 def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
     """An npz of a mean [V, 3] or [3 V], bases and triangles.
 
     A basis is [V, 3, K], [3 V, K], [K, V, 3] or [K, 3 V]; colors are in [0, 1] or 0 to 255;
-    landmarks are 68 vertex indices from zero.
+    landmarks are 68 vertex indices from zero; `name` and `licence` are texts.
 
     Raises:
       FaceModelError: an array is missing or has another shape.
     """
     names = {key: how.keys.get(key, key) for key in (*_REQUIRED, *_OPTIONAL)}
-    if unknown := [key for key in {**how.keys, **how.deviations} if key not in names]:
-        raise FaceModelError(
-            f"{path}: --key and --deviations give our name first, and none is '{unknown[0]}'; "
-            f"choose among {', '.join(names)}."
-        )
+    for flag, given, ours in (("key", how.keys, names), ("deviations", how.deviations, _BASES)):
+        if unknown := [key for key in given if key not in ours]:
+            raise FaceModelError(
+                f"{path}: --{flag} gives our name first, and none is '{unknown[0]}'; choose among "
+                f"{', '.join(ours)}."
+            )
     try:
         found = read_npz(
             path,
             [names[key] for key in _REQUIRED],
             KIND,
-            [*(names[key] for key in _OPTIONAL), *how.deviations.values()],
+            [*(names[key] for key in _OPTIONAL), *how.deviations.values(), *_TEXTS],
         )
     except FaceModelError as error:
         raise FaceModelError(
@@ -65,9 +65,10 @@ def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
     if absent := [name for name in how.keys.values() if name not in found]:
         raise FaceModelError(f"{path}: no array {absent[0]}; it holds: {_listing(path)}.")
     data = {key: found[name] for key, name in names.items() if name in found}
-    mean = data["mean_shape"].astype(np.float64).reshape(-1, 3)
+    mean = _triples(data["mean_shape"], "mean_shape", path)
     turn = axes_matrix(how.axes) * UNITS[how.unit]
-    scale = {key: _deviations(found, how.deviations.get(key), path) for key in names}
+    scale = {key: _deviations(found, how.deviations.get(key), path) for key in _BASES}
+    name, license = (str(found[key]) if key in found else "" for key in _TEXTS)
     bases = {
         key: np.einsum("ij,vjk->vik", turn, _basis(data[key], len(mean), scale[key], key, path))
         for key in ("shape_basis", "expression_basis")
@@ -76,11 +77,11 @@ def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
         mean_shape=mean @ turn.T,
         **{key: value.astype(np.float32) for key, value in bases.items()},
         **_reflectance(data, scale["reflectance_basis"], len(mean), path),
-        triangles=data["triangles"].reshape(-1, 3).astype(np.int64),
+        triangles=_triples(data["triangles"], "triangles", path).astype(np.int64),
         landmarks=_landmarks(data.get("landmarks"), path),
         uv=data.get("uv"),
-        name=how.name or path.stem,
-        license=how.license,
+        name=name or path.stem,
+        license=license or "as the source states",
         notes=(f"read {len(mean)} vertices, unit {how.unit}, axes {how.axes}",),
     )
 
@@ -120,6 +121,18 @@ def _deviations(found: dict, name: str | None, path: Path) -> np.ndarray | None:
     return found[name].astype(np.float64).ravel()
 
 
+def _triples(values: np.ndarray, what: str, path: Path) -> np.ndarray:
+    """float64 [K, 3] of that, or of [3 K]."""
+    flat = values.squeeze()
+    is_row = flat.ndim == 1 and len(flat) % 3 == 0
+    if values.dtype.kind not in "iuf" or not (is_row or (flat.ndim == 2 and flat.shape[1] == 3)):
+        raise FaceModelError(
+            f"{path}: {what} has shape {values.shape} and type {values.dtype}, expected numbers "
+            "(K, 3) or (3 K,); check the array."
+        )
+    return flat.reshape(-1, 3).astype(np.float64)
+
+
 def _basis(
     values: np.ndarray, count: int, deviations: np.ndarray | None, what: str, path: Path
 ) -> np.ndarray:
@@ -156,7 +169,7 @@ def _reflectance(data: dict, deviations: np.ndarray | None, count: int, path: Pa
         )
     if not given:
         return {}
-    mean = data["mean_reflectance"].astype(np.float64).reshape(-1, 3)
+    mean = _triples(data["mean_reflectance"], "mean_reflectance", path)
     scale = 1 / 255 if mean.max() > 1.5 else 1.0
     basis = _basis(data["reflectance_basis"], count, deviations, "reflectance_basis", path)
     return {

@@ -174,9 +174,11 @@ def _front_region(model: RawModel, indices: Path, info: Path) -> RawModel:
     chosen = _from_one(chosen, model.num_vertices, "idx", indices)
     data = read_mat(info, ["tri", "keypoints"], KIND)
     front = model.take(chosen, _from_one(data["tri"], len(chosen), "tri", info).reshape(-1, 3))
-    if (front.landmarks < 0).any():
+    if (missing := front.landmarks < 0).any():
         keypoints = _from_one(data["keypoints"], len(chosen), "keypoints", info)
-        front = replace(front, landmarks=keypoints)
+        front = replace(front, landmarks=np.where(missing, keypoints, front.landmarks)).noting(
+            f"took {missing.sum()} of the 68 landmarks from {info.name}"
+        )
     return replace(front, is_face_region=True).noting(
         f"took the frontal face of {indices.name}: {len(chosen)} vertices, 68 landmarks"
     )

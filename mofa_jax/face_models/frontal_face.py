@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.surface import largest_component, with_clean_boundary
 
 # In units of the distance between the outer eye corners, about 0.9 dm. Calibrated on ICT-FaceKit,
@@ -20,8 +21,16 @@ def frontal_face(vertices: np.ndarray, triangles: np.ndarray, landmarks: np.ndar
       vertices: [N, 3], dm, any origin.
       triangles: [F, 3].
       landmarks: [68, 3], positions; needed are the jaw's ends, the chin, brows, eyes and mouth.
+
+    Raises:
+      FaceModelError: nothing lies within the contour, or a landmark of it is missing.
     """
     chosen = triangles[inside_contour(vertices, landmarks)[triangles].all(axis=1)]
+    if not len(chosen):
+        raise FaceModelError(
+            "no triangle lies within the face's contour, of the landmarks of the jaw's ends, the "
+            "chin, brows, eyes and mouth; give all 68 by --landmarks, or --keep-all."
+        )
     return with_clean_boundary(largest_component(chosen), smooth=True)
 
 

@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
+from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel, FaceModelError, face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.face_models.open_face import load_open_face
@@ -29,11 +31,14 @@ def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32)
     Args:
       name: a path, "open" (the open face model), or "analytic" (a small face made by code, for
         tests).
-      dtype: of the floating-point arrays; float16 files are widened.
+      dtype: of the floating-point arrays, float32 or float64; float16 files are widened.
 
     Raises:
       FaceModelError: there is no such file, or it is no face model.
+      InputError: a narrower dtype.
     """
+    if jnp.finfo(dtype).bits < 32:
+        raise InputError(f"dtype is {np.dtype(dtype)}, too narrow for geometry; give float32.")
     if str(name) in BUILT_IN:
         return face_model_from_arrays(BUILT_IN[str(name)](), f"face model '{name}'", dtype)
     path = Path(name)

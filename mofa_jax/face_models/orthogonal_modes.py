@@ -1,5 +1,7 @@
 """Bases whose coefficients are standard deviations: scaled, orthogonal, and made of blendshapes."""
 
+import math
+
 import numpy as np
 
 from mofa_jax.face_model import FaceModelError
@@ -60,7 +62,9 @@ def orthogonal_modes(basis: np.ndarray, count: int) -> tuple[np.ndarray, float]:
       modes: [N, 3, k] float32, each as long as its standard deviation, the longest first.
       kept: which part of the variance they keep, 0 to 1.
     """
-    flat = basis.reshape(-1, basis.shape[-1]).astype(np.float64)
+    flat = basis.reshape(math.prod(basis.shape[:2]), basis.shape[-1]).astype(np.float64)
+    if not flat.any():  # or without modes
+        return np.zeros((*basis.shape[:2], 0), np.float32), 1.0
     variances, rotation = np.linalg.eigh(flat.T @ flat)
     variances, rotation = variances[::-1], rotation[:, ::-1]
     count = min(count, int((variances > 1e-10 * variances[0]).sum()))

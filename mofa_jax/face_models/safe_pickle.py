@@ -3,7 +3,8 @@
 A pickle is a small program that may call any function by name. Here each name is looked up in a
 short list: plain containers, and empty stand-ins for NumPy's, chumpy's and SciPy's classes, whose
 state is kept and nothing more; arrays are made of it here, and objects in them come from lists
-only, never from bytes that would be taken for pointers. Every other name is refused.
+only, never from bytes that would be taken for pointers. PyTorch's tensors stay unread. Every other
+name is refused.
 
 The layout of the stand-ins' states: chumpy's `Ch` keeps its values in `x`, its `Select` picks
 `idxs` of `a`; SciPy's compressed matrices keep `data`, `indices`, `indptr` and `_shape`.
@@ -151,6 +152,8 @@ _ALLOWED = {
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _Record,  # PyTorch's tensors stay unread
+    ("torch.storage", "_load_from_bytes"): _Record,
     ("copy_reg", "_reconstructor"): _reconstruct_object,
     ("copyreg", "_reconstructor"): _reconstruct_object,
 }

@@ -17,10 +17,10 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from mofa_jax.errors import InputError
+from mofa_jax.landmarks import NUM_LANDMARKS
 from mofa_jax.matlab import read_matlab
 from mofa_jax.npz import NpzError, read_npz
 
-NUM_LANDMARKS = 68
 PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
 FILE_NAMES = ("landmarks.json", "landmarks.npz")
 _logger = logging.getLogger(__name__)
@@ -247,5 +247,5 @@ def read_aflw2000(path: Path) -> FaceLandmarks | None:
     return FaceLandmarks(
         (points[:2].T - 0.5).astype(np.float32),
         np.ones(NUM_LANDMARKS, np.float32),
-        yaw=-float(np.degrees(pose[1])),
+        yaw=float(np.degrees(pose[1])),
     )

@@ -25,6 +25,7 @@ from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
 from mofa_jax.data.sources.items import group_rank
+from mofa_jax.errors import InputError
 from mofa_jax.numerics import einsum
 
 EVAL_SHARE = 0.1
@@ -191,7 +192,10 @@ def load_backgrounds(
 
     Raises:
       PhotographError: the source names nothing, or no readable photograph of the split.
+      InputError: `count` is none.
     """
+    if count < 1:
+        raise InputError(f"num_backgrounds is {count}; give a number from 1 on.")
     found = [path for path in list_photographs(source) if _split(path) == split]
     todo = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
     squares = grain.MapDataset.source(todo).map(lambda path: (path, _read(path, size)))
