@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.spatial.transform import Rotation, Slerp
 
 from mofa_jax.errors import InputError
-from mofa_jax.illumination import AMBIENT, directed_light, front_mean, with_ambient
+from mofa_jax.illumination import directed_light, front_mean, with_ambient, without_ambient
 from mofa_jax.params import NUM_BANDS, FaceParams
 
 LIGHTS: Mapping[str, tuple[float, float] | None] = {
@@ -57,8 +57,7 @@ def relight(params: FaceParams, light: jax.Array) -> FaceParams:
     """
     brightness = jnp.maximum(jnp.mean(front_mean(light)), _DARKEST)
     white = jnp.maximum(front_mean(with_ambient(params.illumination)), _DARKEST)
-    illumination = light / brightness * white[None, :]
-    return params.replace(illumination=illumination.at[0].add(-AMBIENT))
+    return params.replace(illumination=without_ambient(light / brightness * white[None, :]))
 
 
 def pose_angles(params: FaceParams) -> jax.Array:

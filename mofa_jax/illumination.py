@@ -53,6 +53,11 @@ def with_ambient(illumination: jax.Array) -> jax.Array:
     return jnp.asarray(illumination).at[0].add(AMBIENT)
 
 
+def without_ambient(light: jax.Array) -> jax.Array:
+    """gamma [9, 3] of a light that is given whole: undoes `with_ambient`."""
+    return jnp.asarray(light).at[0].add(-AMBIENT)
+
+
 def irradiance(normals: jax.Array, illumination: jax.Array) -> jax.Array:
     """sum_b gamma_b H_b(n) [3, N] of normals [3, N] and gamma [9, 3], which goes without the
     ambient constant.

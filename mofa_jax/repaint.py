@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ _FACTOR = 2  # of the crop's size: the picture in which the change is drawn
 _MARGIN = 0.25  # around the crop in that picture, of the crop's side
 _FARTHEST_TURN = 20.0  # degrees, beyond which the face stands alone
 _BAND = 256  # rows of the photograph that are painted at once
+_Painted = tuple[tuple[slice, slice], np.ndarray, np.ndarray]  # see `_painted`
 
 
 def edited_photograph(face: PicturedFace, after: FaceParams, model: FaceModel) -> np.ndarray:
@@ -37,11 +38,7 @@ def edited_photograph(face: PicturedFace, after: FaceParams, model: FaceModel) -
     Returns:
       uint8, of the photograph's shape.
     """
-    alone = _is_turned(face, after)
-    edited = np.full_like(face.photograph, 255) if alone else face.photograph.copy()
-    for part, painted, cover in _painted(face, face, after, model):
-        edited[part] = np.rint(255 + cover * (painted - 255) if alone else painted)
-    return edited
+    return _composed(face, after, _painted(face, face, after, model))
 
 
 def morphed_photograph(
@@ -65,27 +62,31 @@ def morphed_photograph(
     Returns:
       uint8, of the photograph's shape.
     """
-    alone = _is_turned(face, after)
-    edited = np.full_like(face.photograph, 255) if alone else face.photograph.copy()
     both = zip(
         _painted(face, face, after, model),
         _painted(other, face, after, model),
         strict=True,
     )
-    for (part, own, cover), (_, others, _) in both:
-        dissolved = own + share * cover * (others - own)
-        edited[part] = np.rint(255 + cover * (dissolved - 255) if alone else dissolved)
-    return edited
+    dissolved = (
+        (part, own + share * cover * (others - own), cover)
+        for (part, own, cover), (_, others, _) in both
+    )
+    return _composed(face, after, dissolved)
 
 
-def _is_turned(face: PicturedFace, after: FaceParams) -> bool:
-    """Whether what is around the face no longer fits it."""
-    return float(turn_between(face.params, after)) > math.radians(_FARTHEST_TURN)
+def _composed(face: PicturedFace, after: FaceParams, painted: Iterable[_Painted]) -> np.ndarray:
+    """The photograph with what `_painted` gives; where what is around the face no longer fits it,
+    the face alone on white."""
+    alone = float(turn_between(face.params, after)) > math.radians(_FARTHEST_TURN)
+    picture = np.full_like(face.photograph, 255) if alone else face.photograph.copy()
+    for part, colors, cover in painted:
+        picture[part] = np.rint(255 + cover * (colors - 255) if alone else colors)
+    return picture
 
 
 def _painted(
     source: PicturedFace, canvas: PicturedFace, after: FaceParams, model: FaceModel
-) -> Iterator[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]:
+) -> Iterator[_Painted]:
     """The source's pixels as `after`, painted where the canvas has its face: parts of it, their
     colors [h, w, 3] in [0, 255], and where the face is [h, w, 1], with soft edges."""
     wide, to_crop = _widened(source.cam)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mofa_jax import editing
 from mofa_jax.face_model import FaceModel
-from mofa_jax.illumination import AMBIENT, front_mean, with_ambient
+from mofa_jax.illumination import front_mean, with_ambient, without_ambient
 from mofa_jax.params import FaceParams
 
 _MODES = {"shape": 8, "expression": 8, "reflectance": 6}  # how many have a slider
@@ -101,6 +101,4 @@ def _light(label: str, band: int) -> Control:
 
 
 def _lit(params: FaceParams, light: np.ndarray) -> FaceParams:
-    illumination = np.array(light, np.float32)
-    illumination[0] -= AMBIENT
-    return params.replace(illumination=jnp.asarray(illumination))
+    return params.replace(illumination=without_ambient(np.asarray(light, np.float32)))

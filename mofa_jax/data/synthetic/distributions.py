@@ -10,7 +10,7 @@ from jax import random
 from ml_collections import ConfigDict
 
 from mofa_jax.face_model import FaceModel
-from mofa_jax.illumination import AMBIENT, directed_light
+from mofa_jax.illumination import directed_light, without_ambient
 from mofa_jax.numerics import einsum, product
 from mofa_jax.params import NUM_BANDS, FaceParams
 
@@ -156,7 +156,7 @@ def sample_illumination(key: jax.Array, ranges: SyntheticRanges) -> jax.Array:
     ambient = jnp.zeros(NUM_BANDS).at[0].set(1.0)
     lights = jnp.stack([(1 - share) * ambient, share * directed_light(azimuth, elevation)])
     gamma = level * einsum("lb,lc->bc", lights, tints)
-    return gamma.at[0].add(-AMBIENT)  # the renderer adds it
+    return without_ambient(gamma)  # the renderer adds it
 
 
 def spread_normal(key: jax.Array, shape: tuple[int, ...], ranges: SyntheticRanges) -> jax.Array:
