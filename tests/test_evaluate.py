@@ -152,7 +152,7 @@ def test_errors_of_every_face_are_those_of_numpy(evaluated, tiny_model, corpus):
         true = faces[i]["code"] if corpus == "rendered" else code
         forward = oracle.rotation(true[-33:-30]).T @ [0, 0, 1]  # of the face, seen from the camera
         assert float(row["yaw"]) == pytest.approx(
-            np.degrees(np.arctan2(forward[0], forward[2])), abs=1e-3
+            np.degrees(np.arctan2(-forward[0], forward[2])), abs=1e-3
         )
 
 
