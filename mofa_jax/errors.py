@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 
-from absl import app
+from absl import flags
 from tqdm import tqdm
 
 
@@ -31,9 +32,12 @@ def report_failure(path: str | os.PathLike, error: Exception) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's own way, for `app.run`; a field that a config lacks is one sentence, too."""
+    """absl's way, for `app.run`, but what is wrong is one sentence: a config's own error, too."""
     try:
-        return app.parse_flags_with_usage(argv)
+        return flags.FLAGS(argv)
+    except flags.Error as error:  # of a config, its traceback before
+        reason = re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1])
+        sys.exit(f"error: {reason} (--help lists all flags.)")
     except AttributeError as error:  # of ml_collections: the field's name between quotes
         field = str(error).strip("\"'")
         sys.exit(

@@ -50,13 +50,24 @@ def test_what_is_wrong_is_one_sentence_and_a_failure(monkeypatch, drawn, error, 
 
 
 @pytest.mark.slow
-def test_a_field_that_the_config_lacks_is_one_sentence(tmp_path):
-    command = [sys.executable, "main.py", "--config=configs/compact.py", "--config.lr=1"]
-    command.append(f"--workdir={tmp_path}")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("--config=configs/compact.py", "--config.lr=1"),
+            "--config has no field 'lr'; see the default.py beside it, in configs/ or "
+            "configs/corpora/.",
+        ),
+        (
+            ("--config=configs/synthetic_unsupervised.py:wrong",),
+            "there is no recipe 'wrong'; choose alexnet or compact. (--help lists all flags.)",
+        ),
+    ],
+    ids=["field", "recipe"],
+)
+def test_what_a_config_lacks_is_one_sentence(tmp_path, arguments, sentence):
+    command = [sys.executable, "main.py", *arguments, f"--workdir={tmp_path}"]
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 1
-    assert (
-        done.stderr == "error: --config has no field 'lr'; see the default.py beside it, in "
-        "configs/ or configs/corpora/.\n"
-    )
+    assert done.stderr == f"error: {sentence}\n"
