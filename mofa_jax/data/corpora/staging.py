@@ -276,6 +276,8 @@ def _pruned(name: str, image: np.ndarray, finding: Finding, blob: BinaryIO) -> d
     try:
         small = crop_square(image, center, side, box=np.zeros(4), size=_PICTURE_SIZE).image
     except FaceError:  # landmarks off the photograph, or a single one, have no square
+        if box is None:
+            raise
         return _pruned(name, image, dataclasses.replace(finding, box=None), blob)
     return {
         "name": name,
