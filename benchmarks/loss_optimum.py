@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 import mofa_jax
 from benchmarks.descent import descend
-from mofa_jax.autoencoder import Decoder, landmark_model, objective, project_landmarks
+from mofa_jax.autoencoder import Decoder, objective, project_landmarks
 from mofa_jax.data.corpora.record import open_corpus
 from mofa_jax.data.feeds.device_batch import KEYS
 from mofa_jax.data.feeds.mixture import spread
@@ -75,7 +75,7 @@ def _spreads(model, free: tuple[str, ...]) -> jax.Array:
 
 def _print(name: str, codes: np.ndarray, landmarks: np.ndarray, model, cam) -> None:
     params = FaceParams.from_code(jnp.asarray(codes), model)
-    drawn = np.asarray(project_landmarks(params, landmark_model(model), cam))
+    drawn = np.asarray(project_landmarks(params, model.at_landmarks(), cam))
     distance = np.linalg.norm(drawn - landmarks, axis=-1)
 
     def mean(first: int, end: int) -> float:

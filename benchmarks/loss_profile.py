@@ -22,7 +22,7 @@ from tqdm import tqdm
 import mofa_jax
 from benchmarks.descent import descend
 from mofa_jax import losses
-from mofa_jax.autoencoder import landmark_model, project_landmarks
+from mofa_jax.autoencoder import project_landmarks
 from mofa_jax.data.corpora.record import open_corpus
 from mofa_jax.data.feeds.mixture import spread
 from mofa_jax.files import write_json
@@ -113,7 +113,7 @@ def _draw(path: Path, profiles: dict[str, np.ndarray]) -> None:
 
 def main(_):
     predict = mofa_jax.load_for_inference()
-    model, cam, landmarks = predict.model, predict.cam, landmark_model(predict.model)
+    model, cam, landmarks = predict.model, predict.cam, predict.model.at_landmarks()
     examples = spread(open_corpus(_CORPUS.value, "eval"), _FACES.value)
     fit = jax.jit(partial(_fit_landmarks, landmarks=landmarks, cam=cam))
     at = jax.jit(partial(_profile_at, model=model, cam=cam, patches=surface_patches(model)))

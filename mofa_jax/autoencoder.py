@@ -39,14 +39,8 @@ class Decoder:
         return jax.vmap(render, (0, None, None))(params, self.model, self.cam)
 
 
-def landmark_model(model: FaceModel) -> FaceModel:
-    """The model with its landmarks as its only vertices and without triangles."""
-    order = jnp.where(model.landmarks >= 0, jnp.arange(len(model.landmarks)), -1)
-    return model.at_vertices(jnp.maximum(model.landmarks, 0)).replace(landmarks=order)
-
-
 def project_landmarks(params: FaceParams, landmarks: FaceModel, cam: Camera) -> jax.Array:
-    """The vertices of a `landmark_model` on the screen [B, 68, 2], px, of B faces."""
+    """The vertices of `FaceModel.at_landmarks` on the screen [B, 68, 2], px, of B faces."""
     return jax.vmap(project_vertices, (0, None, None))(params, landmarks, cam)
 
 
@@ -198,7 +192,7 @@ def _places(rendering: Rendering, decoder: Decoder) -> jax.Array:
 
     model, cam = decoder.model, decoder.cam
     average = FaceParams.neutral(model)
-    landmarks = landmark_model(model)
+    landmarks = model.at_landmarks()
     origin = middle(project_vertices(average, landmarks, cam), landmarks)
     middles = jax.vmap(middle, (0, None))(rendering.screen, model)
     return (middles - origin[None]) * (cam.distance / cam.focal)
@@ -218,12 +212,12 @@ def _loopback_terms(
     their codes."""
     if key is None or not (config.loopback or config.loopback_code):
         return {}
-    from mofa_jax.loopback import loopback_examples
+    from mofa_jax.loopback import loopback_examples  # imports grain, which rendering does without
 
     model, cam = decoder.model, decoder.cam
     faces = loopback_examples(key, params, model, cam, decoder.ranges)
     again = FaceParams.from_code(encode(weights, faces["image"]), model)
-    landmarks = landmark_model(model)
+    landmarks = model.at_landmarks()
     screen = project_landmarks(again, landmarks, cam)
     landmark, _, _ = _landmark_terms(screen, landmarks, faces, cam)
     code = jax.vmap(losses.code_distance)(again, faces["params"])

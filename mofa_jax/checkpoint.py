@@ -19,7 +19,8 @@ from orbax.checkpoint import v1 as ocp
 from mofa_jax.errors import InputError, one_line
 from mofa_jax.face_model import FaceModel
 
-DECODERS_OF_SEMANTIC_CODES = ("face_model", "convolutional_fixed")
+FIXED_DECODER = "convolutional_fixed"  # one that another run, or an experiment's start, learned
+DECODERS_OF_SEMANTIC_CODES = ("face_model", FIXED_DECODER)
 """By `decoder.name`, those of whose runs the codes are the face model's."""
 
 FORMAT = 2  # of what a checkpoint's metadata holds; 1 had no checksums, its weights can be read

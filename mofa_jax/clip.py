@@ -66,7 +66,7 @@ class Clip:
 
     def face(self, k: int) -> FaceParams:
         """The code in the k-th of its frames."""
-        return jax.tree.map(lambda field: jnp.asarray(field[k]), self.params)
+        return jax.tree.map(jnp.asarray, self.params.face(k))
 
     @property
     def most_frontal(self) -> int:

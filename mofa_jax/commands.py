@@ -6,45 +6,49 @@ import sys
 
 
 def reconstruct() -> None:
-    runpy.run_module("mofa_jax.reconstruct", run_name="__main__", alter_sys=True)
+    _run("reconstruct")
 
 
 def edit() -> None:
-    runpy.run_module("mofa_jax.edit", run_name="__main__", alter_sys=True)
+    _run("edit")
 
 
 def report() -> None:
-    runpy.run_module("mofa_jax.report", run_name="__main__", alter_sys=True)
+    _run("report")
 
 
 def viewer() -> None:
-    runpy.run_module("mofa_jax.viewer", run_name="__main__", alter_sys=True)
+    _run("viewer")
 
 
 def doctor() -> None:
-    runpy.run_module("mofa_jax.doctor", run_name="__main__", alter_sys=True)
+    _run("doctor")
 
 
 def evaluate() -> None:
-    runpy.run_module("mofa_jax.evaluate", run_name="__main__", alter_sys=True)
+    _run("evaluate")
 
 
 def export_benchmark() -> None:
-    runpy.run_module("mofa_jax.export_benchmark", run_name="__main__", alter_sys=True)
+    _run("export_benchmark")
 
 
 def import_model() -> None:
-    runpy.run_module("mofa_jax.import_model", run_name="__main__", alter_sys=True)
+    _run("import_model")
 
 
 def prepare_corpus() -> None:
     _find_configs()
-    runpy.run_module("mofa_jax.prepare_corpus", run_name="__main__", alter_sys=True)
+    _run("prepare_corpus")
 
 
 def render_corpus() -> None:
     _find_configs()
-    runpy.run_module("mofa_jax.render_corpus", run_name="__main__", alter_sys=True)
+    _run("render_corpus")
+
+
+def _run(module: str) -> None:
+    runpy.run_module(f"mofa_jax.{module}", run_name="__main__", alter_sys=True)
 
 
 def _find_configs() -> None:

@@ -167,7 +167,7 @@ def landmark_curvature(
     Args:
       params: one face.
       confidence: c [68].
-      landmarks: the face model at its landmarks, see `autoencoder.landmark_model`.
+      landmarks: the face model at its landmarks, see `FaceModel.at_landmarks`.
       cam: the camera's intrinsics.
     """
     weight = jnp.where(landmarks.landmarks >= 0, confidence, 0.0)[LOSS_LANDMARKS]

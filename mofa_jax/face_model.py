@@ -134,6 +134,11 @@ class FaceModel:
             uv=None,
         )
 
+    def at_landmarks(self) -> "FaceModel":
+        """The model with its landmarks as its only vertices, without triangles."""
+        order = jnp.where(self.landmarks >= 0, jnp.arange(len(self.landmarks)), -1)
+        return self.at_vertices(jnp.maximum(self.landmarks, 0)).replace(landmarks=order)
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays and texts of the npz format, as NumPy."""
         keys = (*_FLOAT_ARRAYS, *_INDEX_ARRAYS, *(("uv",) if self.uv is not None else ()))
@@ -247,10 +252,3 @@ def _check(floats: dict[str, np.ndarray], indices: dict[str, np.ndarray], source
         landmarks.min() >= -1 and landmarks.max() < vertices,
         f"landmarks name vertices {landmarks.min()} to {landmarks.max()}, of {vertices}",
     )
-
-
-def as_dtype(model: FaceModel, dtype: np.dtype | str) -> FaceModel:
-    """The model with its floating-point arrays in another precision, such as float64."""
-    floats = ("mean_shape", "geometry_modes", "mean_reflectance", "reflectance_modes", "uv")
-    there = {key: getattr(model, key) for key in floats}
-    return model.replace(**{k: x.astype(dtype) for k, x in there.items() if x is not None})

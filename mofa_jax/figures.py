@@ -190,16 +190,11 @@ def _panel_rows(
         photographs = np.round(255 * np.clip(photographs, 0, 1)).astype(np.uint8)
     drawn = np.stack(
         [
-            _draw_panels(photograph, _face(params, k), model, cam)
+            _draw_panels(photograph, params.face(k), model, cam)
             for k, photograph in enumerate(photographs)
         ]
     )
     return np.concatenate([photographs, *np.moveaxis(drawn, 1, 0)], axis=2)
-
-
-def _face(params: FaceParams, k: int) -> FaceParams:
-    """Face k of a batch."""
-    return jax.tree.map(lambda field: field[k], params)
 
 
 def _draw_panels(photograph, params: FaceParams, model: FaceModel, cam: Camera) -> jax.Array:

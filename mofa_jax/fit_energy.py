@@ -8,7 +8,6 @@ import numpy as np
 from flax import struct
 
 from mofa_jax import losses
-from mofa_jax.autoencoder import landmark_model
 from mofa_jax.camera import Camera
 from mofa_jax.curvature import (
     VertexSample,
@@ -80,7 +79,7 @@ class Energy:
 
     @classmethod
     def of(cls, model: FaceModel, cam: Camera, weights: FitWeights) -> "Energy":
-        return cls(model, landmark_model(model), cam, weights)
+        return cls(model, model.at_landmarks(), cam, weights)
 
     def blind(self, params: FaceParams, target: Target) -> jax.Array:
         """The terms of Eq. 9 and 10 and the prior on light."""

@@ -75,7 +75,7 @@ def fit(
     one = partial(jax.tree.map, lambda x: jnp.asarray(x)[None])
     images, landmarks, confidence, init = map(one, (image, landmarks, confidence, init))
     fitted = fit_person(images, model, cam, landmarks, confidence, init, num_steps, weights)
-    return fitted.replace(params=jax.tree.map(lambda x: x[0], fitted.params))
+    return fitted.replace(params=fitted.params.face(0))
 
 
 def fit_person(

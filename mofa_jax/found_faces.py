@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -106,7 +105,7 @@ def with_one_identity(
     return [
         dataclasses.replace(
             face,
-            params=jax.tree.map(lambda field, k=k: field[k], fitted),
+            params=fitted.face(k),
             refine_steps=num_steps,
         )
         for k, face in enumerate(faces)

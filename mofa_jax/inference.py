@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from mofa_jax import losses
-from mofa_jax.autoencoder import Decoder, landmark_model, project_landmarks
+from mofa_jax.autoencoder import Decoder, project_landmarks
 from mofa_jax.camera import Camera, make_camera
 from mofa_jax.checkpoint import (
     Checkpoints,
@@ -291,7 +291,7 @@ class Predictor:
 
     @functools.cached_property
     def _landmark_model(self) -> FaceModel:
-        return landmark_model(self.model)
+        return self.model.at_landmarks()
 
     @functools.cached_property
     def has_landmarks(self) -> bool:

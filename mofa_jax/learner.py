@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import Decoder, objective
 from mofa_jax.camera import Camera
+from mofa_jax.checkpoint import FIXED_DECODER
 from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.errors import InputError
@@ -21,7 +22,6 @@ from mofa_jax.initial_weights import initial_weights, random_weights
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.patches import surface_patches
 
-FIXED_DECODER = "convolutional_fixed"  # one that another run, or an experiment's start, learned
 _LEARNERS = {  # by `config.decoder.name`
     "face_model": (".learner", "FaceModelLearner"),
     "convolutional": (".baselines.convolutional_autoencoder", "ConvolutionalAutoencoder"),
@@ -77,7 +77,7 @@ class FaceModelLearner:
         self.config = config
         self.encoder = encoder_from_config(config.encoder, code_size(model))
         patches = surface_patches(model) if config.loss.patch_correlation else None
-        loopback = any(config.loss.get(name) for name in ("loopback", "loopback_code"))
+        loopback = config.loss.loopback or config.loss.loopback_code
         if loopback and config.data.synthetic.backgrounds:
             raise InputError(
                 "loss.loopback draws faces before random shapes alone; leave "

@@ -9,7 +9,7 @@ import numpy as np
 
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
-from mofa_jax.figures import write_image
+from mofa_jax.figures import draw_landmarks, write_image
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import compiled_render, render
@@ -77,12 +77,8 @@ def _mean_row(model: FaceModel) -> np.ndarray:
 def _with_landmarks(panel: np.ndarray, model: FaceModel) -> np.ndarray:
     camera = Camera().scaled(_PANEL)
     screen = np.asarray(compiled_render(FaceParams.neutral(model), model, camera).screen)
-    marked = np.ascontiguousarray(panel)
-    for vertex in np.asarray(model.landmarks):
-        if vertex >= 0:
-            center = tuple(round(float(16 * c - 8)) for c in screen[vertex])
-            cv2.circle(marked, center, 28, (200, 30, 30), -1, cv2.LINE_AA, shift=4)
-    return marked
+    vertices = np.asarray(model.landmarks)
+    return draw_landmarks(panel, screen[vertices[vertices >= 0]], (200, 30, 30), radius=1.75)
 
 
 def _modes(model: FaceModel, field: str) -> FaceParams:
@@ -107,7 +103,7 @@ def _people(model: FaceModel, rng: np.random.Generator, expression: float) -> Fa
 def _draw(model: FaceModel, params: FaceParams) -> np.ndarray:
     """[B, h, w, 3] uint8 panels of a batch of faces."""
     count = params.shape.shape[0]
-    faces = [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), params) for i in range(count)]
+    faces = [jax.tree.map(jnp.asarray, params.face(i)) for i in range(count)]
     images = np.stack([np.asarray(_picture(face, model)) for face in faces])
     return (np.clip(images, 0, 1) * 255 + 0.5).astype(np.uint8)
 

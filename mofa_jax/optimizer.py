@@ -8,11 +8,10 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from mofa_jax.encoders.layers import CODE_LAYER
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import code_size, code_slices
-
-CODE_LAYER = "code"  # the name of every encoder's last layer
 
 
 def make_optimizer(config: ConfigDict, num_steps: int, model: FaceModel):

@@ -56,6 +56,10 @@ class FaceParams:
         parts["illumination"] = illumination.reshape(*illumination.shape[:-1], NUM_BANDS, 3)
         return cls(**parts)
 
+    def face(self, k: int) -> "FaceParams":
+        """Face k of a batch."""
+        return jax.tree.map(lambda field: field[k], self)
+
     def to_code(self) -> jax.Array:
         """The flat code [..., S + X + R + 33]."""
         gamma = self.illumination.reshape(*self.illumination.shape[:-2], NUM_BANDS * 3)

@@ -60,6 +60,7 @@ def reconstruct_all(
     patterns: Sequence[str | os.PathLike],
     output: str | os.PathLike,
     refine_steps: int = 0,
+    *,
     meshes: Sequence[str] = (),
     smooth: bool = True,
     same_person: bool = False,
@@ -258,10 +259,10 @@ def main(argv: Sequence[str]) -> None:
             argv[1:],
             _OUTPUT.value,
             steps if _REFINE.value is None else _REFINE.value,
-            _MESH.value,
-            _SMOOTH.value,
-            _SAME_PERSON.value,
-            _RESUME.value,
+            meshes=_MESH.value,
+            smooth=_SMOOTH.value,
+            same_person=_SAME_PERSON.value,
+            resume=_RESUME.value,
         )
     if unused and summary.videos:
         print(f"{unused}: of photographs alone; videos are reconstructed without.")

@@ -19,7 +19,12 @@ from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import check_loss
 from mofa_jax.camera import make_camera
-from mofa_jax.checkpoint import DECODERS_OF_SEMANTIC_CODES, Checkpoints, check_face_model
+from mofa_jax.checkpoint import (
+    DECODERS_OF_SEMANTIC_CODES,
+    FIXED_DECODER,
+    Checkpoints,
+    check_face_model,
+)
 from mofa_jax.data.feeds.device_batch import DeviceBatches
 from mofa_jax.data.feeds.pipeline import keep_places, open_data
 from mofa_jax.encoders import encoder_from_config
@@ -29,7 +34,7 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
 from mofa_jax.files import write_json
 from mofa_jax.initial_weights import initial_weights, is_trained
-from mofa_jax.learner import FIXED_DECODER, Learner, make_learner
+from mofa_jax.learner import Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
 from mofa_jax.processes import StopSignal, agree, initialize_processes

@@ -62,3 +62,10 @@ def second_moment(basis: np.ndarray) -> np.ndarray:
     """[3 N, 3 N] of `basis @ c` with independent unit-variance c."""
     columns = flat(np.asarray(basis, np.float64))
     return columns @ columns.T
+
+
+def as_dtype(model, dtype):
+    """A `FaceModel` with its floating-point arrays in another precision, such as float64."""
+    floats = ("mean_shape", "geometry_modes", "mean_reflectance", "reflectance_modes", "uv")
+    there = {key: getattr(model, key) for key in floats}
+    return model.replace(**{k: x.astype(dtype) for k, x in there.items() if x is not None})

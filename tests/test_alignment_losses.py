@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from face_files import as_dtype
 
 import mofa_jax
 from configs import compact
 from mofa_jax import losses
 from mofa_jax.autoencoder import Decoder, objective
-from mofa_jax.face_model import as_dtype
 from mofa_jax.params import code_size
 from mofa_jax.patches import surface_patches
 from mofa_jax.renderer import compiled_render, limit_geometry_gradient

@@ -22,7 +22,6 @@ from mofa_jax.autoencoder import (
     Decoder,
     blurred,
     check_loss,
-    landmark_model,
     objective,
     pyramid_level,
     regularizer_weight,
@@ -156,7 +155,7 @@ def test_unknown_entries_of_a_code_pull_at_nothing(tiny_model):
 
 def test_landmark_model_projects_like_the_whole_one(tiny_model):
     lacking = tiny_model.replace(landmarks=tiny_model.landmarks.at[30].set(-1))
-    small, cam = landmark_model(lacking), mofa_jax.Camera()
+    small, cam = lacking.at_landmarks(), mofa_jax.Camera()
     code = 0.3 * np.random.default_rng(0).normal(size=code_size(tiny_model)).astype(np.float32)
     params = mofa_jax.FaceParams.from_code(jnp.asarray(code), tiny_model)
     screen = jax.jit(mofa_jax.renderer.project_vertices)(params, small, cam)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from face_files import as_dtype
 
 import mofa_jax
-from mofa_jax.face_model import as_dtype
 from mofa_jax.params import code_size
 
 CAM = mofa_jax.Camera()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from face_files import as_dtype
 
 import mofa_jax
 from mofa_jax.camera import project, rotation_matrix, to_camera_space
@@ -16,7 +17,7 @@ from mofa_jax.curvature import (
     prior_curvature,
     sample_vertices,
 )
-from mofa_jax.face_model import as_dtype, face_model_from_arrays
+from mofa_jax.face_model import face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.fit_energy import Energy
 from mofa_jax.illumination import shade

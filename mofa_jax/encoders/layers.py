@@ -18,6 +18,9 @@ from mofa_jax.numerics import product
 PIXEL_STD = 70.0
 """Standard deviation of photographs' pixels about their mean, in units of 0..255."""
 
+CODE_LAYER = "code"
+"""The name of every encoder's last layer."""
+
 _LARGE_MAP = 20
 """Side of an output map, in pixels, from which image-by-image weight gradients are faster."""
 
@@ -145,4 +148,6 @@ def code_layer(num_outputs: int) -> nn.Dense:
     It works in float32: 8 bits of a translation or an angle would show.
     """
     zeros = nn.initializers.zeros
-    return nn.Dense(num_outputs, dtype="float32", kernel_init=zeros, bias_init=zeros, name="code")
+    return nn.Dense(
+        num_outputs, dtype="float32", kernel_init=zeros, bias_init=zeros, name=CODE_LAYER
+    )

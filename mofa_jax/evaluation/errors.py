@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mofa_jax.autoencoder import Decoder, face_errors
+from mofa_jax.data.feeds.device_batch import keys_of
 from mofa_jax.params import FaceParams
 
-_KEYS = ("image", "landmarks", "confidence", "code")
 _OF_LANDMARKS = ("landmark_error", "scale_bias", "offset_x", "offset_y")
 
 
@@ -50,7 +50,7 @@ def evaluate(
     """
     collected: dict[str, list] = {}
     for batch in batches:
-        arrays = {key: batch[key] for key in _KEYS if key in batch}
+        arrays = {key: batch[key] for key in keys_of(batch)}
         valid = np.asarray(batch.get("valid", np.ones(len(batch["image"]), bool)))
         for key, values in errors_of(weights, arrays, decoder).items():
             collected.setdefault(key, []).append(np.asarray(values)[valid])

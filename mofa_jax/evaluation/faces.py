@@ -16,8 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from mofa_jax import metrics
-from mofa_jax.autoencoder import Decoder, face_errors, landmark_model, project_landmarks
+from mofa_jax.autoencoder import Decoder, face_errors, project_landmarks
 from mofa_jax.camera import REFERENCE_SIZE, head_yaw
+from mofa_jax.data.feeds.device_batch import keys_of
 from mofa_jax.data.feeds.mixture import Example, ExampleSource
 from mofa_jax.data.feeds.streamed import read_ahead
 from mofa_jax.errors import one_line
@@ -36,7 +37,6 @@ UNITS = {  # of the errors, in the order in which they are shown; px are those o
 }
 MAIN_ERRORS = ("landmark_error", "nme", "photometric_error", "geometric_error")
 _BATCH = 16
-_KEYS = ("image", "landmarks", "confidence", "code")
 _T = TypeVar("_T")
 
 
@@ -125,11 +125,8 @@ def _measure_batch(
 ) -> dict[int, Face]:
     """The faces of at most 16 numbered examples, by number."""
     filled = examples + examples[:1] * (_BATCH - len(examples))  # one program for all
-    batch = {
-        key: np.stack([example[key] for _, example in filled])
-        for key in _KEYS
-        if key in examples[0][1]
-    }
+    keys = keys_of(examples[0][1])
+    batch = {key: np.stack([example[key] for _, example in filled]) for key in keys}
     codes = np.asarray(predict(batch["image"]).to_code())
     if refine_steps:
         codes = predict.refined(codes, batch["image"], refine_steps)
@@ -162,7 +159,7 @@ def _errors_of(codes: jax.Array, batch: dict[str, Any], decoder: Decoder) -> dic
     errors = face_errors(params, batch, batch["image"].astype(jnp.float32) / 255.0, decoder)
     eyes = jax.vmap(metrics.outer_eye_distance)(batch["landmarks"], batch["confidence"])
     eyes *= REFERENCE_SIZE / decoder.cam.image_size[1]
-    screen = project_landmarks(params, landmark_model(decoder.model), decoder.cam)
+    screen = project_landmarks(params, decoder.model.at_landmarks(), decoder.cam)
     in_box = jax.vmap(metrics.box_normalized_error, (0, None, 0, 0))(
         screen, decoder.model, batch["landmarks"], batch["confidence"]
     )

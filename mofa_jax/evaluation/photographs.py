@@ -14,7 +14,6 @@ from mofa_jax.data.faces.find import cut_face, known_landmarks, with_nan
 from mofa_jax.data.faces.quality import box_disagreement
 from mofa_jax.data.sources.items import Source, list_items, read_pictures
 from mofa_jax.data.sources.landmark_files import (
-    NUM_LANDMARKS,
     FaceLandmarks,
     LandmarkFileError,
     LandmarkTable,
@@ -22,6 +21,7 @@ from mofa_jax.data.sources.landmark_files import (
     read_landmark_file,
 )
 from mofa_jax.inference import Predictor
+from mofa_jax.landmarks import NUM_LANDMARKS
 
 CROPS = ("found", "haar", "landmarks")
 _NOTHING_KNOWN = FaceLandmarks(

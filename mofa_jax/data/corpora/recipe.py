@@ -106,7 +106,11 @@ class Recipe:
             source=Source(path=data.path, group_pattern=data.group_pattern, group_by="stem"),
             pruning=NO_PRUNING,
             options=Options(
-                data.crop, data.faces, data.require_landmarks, data.only_clean, image_size
+                crop=data.crop,
+                faces=data.faces,
+                require_landmarks=data.require_landmarks,
+                only_clean=data.only_clean,
+                image_size=image_size,
             ),
             landmark_file=_known_landmarks(data.landmarks, data.path),
             pixel_centers=data.pixel_centers,

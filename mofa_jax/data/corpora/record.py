@@ -21,8 +21,8 @@ from tensorflow_datasets.proto import tf_example_pb2
 from mofa_jax.data.faces.crop import CROP_SIZE
 from mofa_jax.data.sources.images import decode_photograph
 from mofa_jax.data.sources.items import SourceError, open_prepared
-from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS
 from mofa_jax.errors import InputError, one_line
+from mofa_jax.landmarks import NUM_LANDMARKS
 
 ENCODINGS = ("jpeg", "png")
 SPLITS = ("train", "eval")

@@ -32,9 +32,10 @@ class FaceError(InputError):
 class Crop:
     """A square of a photograph, scaled.
 
-    image: uint8 [size, size, 3] RGB.
-    to_photograph: float64 [2, 3], crop pixels -> photograph pixels (both continuous).
-    box: float64 [4], what it was cut from (x, y, w, h), photograph pixels.
+    Attributes:
+      image: uint8 [size, size, 3] RGB.
+      to_photograph: float64 [2, 3], crop pixels -> photograph pixels (both continuous).
+      box: float64 [4], what it was cut from (x, y, w, h), photograph pixels.
     """
 
     image: np.ndarray

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 
 from mofa_jax.data.faces.crop import crop_square
-from mofa_jax.data.sources.landmark_files import NUM_LANDMARKS, FaceLandmarks
+from mofa_jax.data.sources.landmark_files import FaceLandmarks
 from mofa_jax.errors import InputError
 from mofa_jax.extras import install_command
+from mofa_jax.landmarks import NUM_LANDMARKS
 
 _SMALLEST_SIDE = 40  # px; MTCNN cannot search smaller images
 # The cascade's box for an MTCNN box (x, y, w, h), in units of h: so that both give one square on

@@ -60,7 +60,14 @@ class Pruning:
     min_change: float = 4.0
 
 
-NO_PRUNING = Pruning(0.0, 1e9, 0.0, False, 0.0, 0.0)
+NO_PRUNING = Pruning(
+    min_face=0.0,
+    max_disagreement=1e9,
+    min_confidence=0.0,
+    second_opinion=False,
+    min_sharpness=0.0,
+    min_change=0.0,
+)
 
 
 def check_box(box: np.ndarray, pruning: Pruning) -> None:
