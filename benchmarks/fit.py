@@ -4,7 +4,7 @@
 
 Each face is fitted with its landmarks, in the crop about them, and without, in the detector's
 square; then the encoder's start is held by the landmarks that the encoder has found. Prints a table
-of errors and of a face's seconds; the baseline is the encoder in the box alone. Started again, it
+of errors and of a face's seconds; the baseline is the bundled encoder alone. Started again, it
 goes on where it was stopped. Writes fit.json (the numbers of every face, with the energy after each
 step), faces.jpg (fits of the first faces) and, with matplotlib, curves.png.
 """

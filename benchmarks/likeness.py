@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path, required=True, help="folder of LFW's files")
     parser.add_argument("--pairs", type=Path, required=True, help="LFW's pairs.txt")
-    parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
+    parser.add_argument("--workdir", help="of a run, instead of the bundled encoder")
     parser.add_argument("--refine", type=int, default=0, help="steps of mofa_jax.fit a face")
     parser.add_argument("--each", type=int, default=300, help="pairs of each fold and kind")
     parser.add_argument("--output", type=Path, help="JSON file of the numbers")

@@ -31,7 +31,7 @@ from mofa_jax.params import FaceParams
 from mofa_jax.patches import surface_patches
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/compact_unsupervised.py", "Its loss.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of the encoder; the one in the box if not given.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Of the encoder; the bundled one if not given.")
 _CORPUS = flags.DEFINE_string("corpus", None, "A prepared corpus with landmarks.", required=True)
 _FACES = flags.DEFINE_integer(
     "faces", 32, "How many faces, spread over the training split: a multiple of 16.", lower_bound=16

@@ -2,7 +2,7 @@
 
     python -m benchmarks.loss_profile --corpus=corpora/lfw --output=profile
 
-Held-out faces with landmarks are fitted to them from the code of the encoder in the box; then all
+Held-out faces with landmarks are fitted to them from the code of the bundled encoder; then all
 is scaled on the screen by s about the face's middle, light and reflectance are refitted to the
 photograph (Eq. 8 and the priors), and each loss is taken. A loss without bias is least at s = 1.
 Prints the table, and writes profile.json and, with matplotlib, profile.png.

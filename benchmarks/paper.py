@@ -93,9 +93,9 @@ EXPERIMENTS = (
             "VGG-Face, surrogate": "photographs.vgg_face_surrogate",
             "compact, no labels, LFW": "unsupervised.lfw",
             "compact, no labels, lfpw_test": "unsupervised.lfpw",
-            "the encoder in the box (landmarks), LFW": "built_in.lfw",
-            "the encoder in the box, lfpw_test": "built_in.lfpw",
-            "the encoder in the box, FRL": "built_in.frl",
+            "the bundled encoder (landmarks), LFW": "built_in.lfw",
+            "the bundled encoder, lfpw_test": "built_in.lfpw",
+            "the bundled encoder, FRL": "built_in.frl",
         },
         {
             "AlexNet, surrogate": "An H200 was lost at step 60,700 of 200,000: 3.72 px and 0.119 "
@@ -129,8 +129,8 @@ EXPERIMENTS = (
         {"Garrido et al., on FaceWarehouse": _errors(None, 0.052, 2.6)},
         {
             "fit": "fit.lfpw",
-            "the encoder in the box with --refine=5": "built_in.lfpw_fitted",
-            "the encoder in the box with --refine=10": "built_in.lfpw_refined",
+            "the bundled encoder with --refine=5": "built_in.lfpw_fitted",
+            "the bundled encoder with --refine=10": "built_in.lfpw_refined",
         },
     ),
     Experiment(
@@ -151,7 +151,7 @@ EXPERIMENTS = (
         "1,200; [the model card](model_card.md) has all 6,000.",
         {"MoFA": {"verified": 77.0}, "baseline": {"verified": 75.0}},
         {
-            "the encoder in the box": "likeness",
+            "the bundled encoder": "likeness",
             "the same, fitted by five steps": "likeness_refined",
         },
     ),

@@ -4,7 +4,7 @@
 
 Random identities with random expressions of a face model that the encoder was not trained with,
 rendered before procedural backgrounds. `scan_error`, mm, over the true vertices of the frontal
-face: of the encoder in the box, of `mofa_jax.fit` from its code, of the average face of the
+face: of the bundled encoder, of `mofa_jax.fit` from its code, of the average face of the
 encoder's model, and the bound, the face of that model that lies nearest to the truth. Writes
 scan_error.json and faces.png (of three faces input, reconstructions and true shape).
 """

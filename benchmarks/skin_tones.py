@@ -88,7 +88,7 @@ def _light(key: jax.Array) -> jax.Array:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
+    parser.add_argument("--workdir", help="of a run, instead of the bundled encoder")
     parser.add_argument("--faces", type=int, default=32, help="of each tone")
     parser.add_argument("--refine", type=int, default=REFINE_STEPS, help="steps of the fit")
     arguments = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-r"""The encoder in the box (`mofa_jax.load_for_inference()`): faces of all kinds, cut anyhow.
+r"""The bundled encoder (`mofa_jax.load_for_inference()`): faces of all kinds, cut anyhow.
 
 Needs four prepared corpora:
 
@@ -17,7 +17,7 @@ Needs four prepared corpora:
 
 Three minutes on one H100, which another training used too; ten hours or more on two CPU cores.
 
-The encoder in the box is taught further, on corpora of your own as well, by starting from it. So it
+The bundled encoder is taught further, on corpora of your own as well, by starting from it. So it
 learned the prior on light that it has now (14 minutes on two CPU cores that did other work, too):
 
     python main.py --config=configs/built_in.py --workdir=runs/further \

@@ -53,7 +53,7 @@ def _encoder() -> ConfigDict:
     encoder.dtype = "float32"  # of what the hidden layers compute, float32 (P) or bfloat16: faster
     # on a GPU; weights, codes, decoder and optimizer are float32
     encoder.pretrained = ""  # file of weights for all but the last layer, or for all layers another
-    # run's workdir or "open", the encoder in the box; "" = He initialization
+    # run's workdir or "open", the bundled encoder; "" = He initialization
     return encoder
 
 

@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 class CheckpointError(InputError):
-    """A checkpoint cannot be found, read or written; the message says what, where and the mend."""
+    """A checkpoint cannot be found, read or written; the message says what, where and the fix."""
 
 
 class Checkpoints:

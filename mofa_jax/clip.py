@@ -26,7 +26,7 @@ _MADE_BY = {  # what a clip's file may say of it
 
 
 class ClipFileError(InputError):
-    """A clip's file cannot be used; the message names the file, the fault and the mend."""
+    """A clip's file cannot be used; the message names the file, the fault and the fix."""
 
 
 @dataclasses.dataclass(frozen=True)

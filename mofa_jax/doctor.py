@@ -164,7 +164,7 @@ def _decode() -> str:
 
 
 def _encode() -> str:
-    """Reconstructs NASA's portrait of Eileen Collins with the encoder in the box."""
+    """Reconstructs NASA's portrait of Eileen Collins with the bundled encoder."""
     predict = mofa_jax.load_for_inference()
     faces = predict.photographs([skimage.data.astronaut()])
     if len(faces) != 1:

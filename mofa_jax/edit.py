@@ -296,7 +296,7 @@ if __name__ == "__main__":
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
     _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is used instead of the one in the box."
+        "workdir", None, "Of a run whose encoder is used instead of the bundled one."
     )
     _FACE_MODEL = flags.DEFINE_string(
         "face_model", None, "Where the face model is now, if not where it was."

@@ -14,7 +14,7 @@ from tqdm import tqdm
 class InputError(ValueError):
     """A file, a folder, a config or an argument cannot be used.
 
-    The message is one sentence that says what, where and the mend; commands print it and end.
+    The message is one sentence that says what, where and the fix; commands print it and end.
     """
 
 

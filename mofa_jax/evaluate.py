@@ -4,7 +4,7 @@ python -m mofa_jax.evaluate --workdir=RUN                        its own held-ou
 python -m mofa_jax.evaluate --corpus=CORPUS [--workdir=RUN]      those of a prepared corpus
 python -m mofa_jax.evaluate --photographs=FOLDER                 photographs with landmarks
 
-Without a run the encoder in the box is evaluated. See docs/evaluation.md.
+Without a run the bundled encoder is evaluated. See docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _sets(predict: Predictor) -> tuple[dict[str, LabeledSource], dict[str, Any]]
         return {path: open_faces(path, *how) for path in corpora}, {"split": split}
     if _WORKDIR.value is None:
         raise InputError(
-            "no faces are given, and those that the encoder in the box was trained with are not "
+            "no faces are given, and those that the bundled encoder was trained with are not "
             "part of it; give --corpus=CORPUS, --photographs=FOLDER, or a run by --workdir=RUN."
         )
     return open_split(predict.config, *how, Path(_WORKDIR.value)), {"split": split}
@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is evaluated instead of the one in the box."
+        "workdir", None, "Of a run whose encoder is evaluated instead of the bundled one."
     )
     _FACE_MODEL = flags.DEFINE_string(
         "face_model", None, "Where the face model is now, if not where it was in training."

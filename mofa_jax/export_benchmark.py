@@ -205,7 +205,7 @@ if __name__ == "__main__":
         "refine", 0, "Steps of refinement after the encoder, as of `reconstruct`.", lower_bound=0
     )
     _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is used instead of the one in the box."
+        "workdir", None, "Of a run whose encoder is used instead of the bundled one."
     )
     _FACE_MODEL = flags.DEFINE_string(
         "face_model", None, "Where the face model is now, if not where it was in training."

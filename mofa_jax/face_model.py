@@ -34,7 +34,7 @@ _SAME = dict.fromkeys(
 
 
 class FaceModelError(InputError):
-    """A face model's file or arrays cannot be used; the message says what, where and the mend."""
+    """A face model's file or arrays cannot be used; the message says what, where and the fix."""
 
 
 @struct.dataclass

@@ -49,7 +49,7 @@ def fit(
     num_steps: int = 50,
     weights: FitWeights = _DEFAULT_WEIGHTS,
 ) -> Fit:
-    """The face of a photograph, by the steps of Levenberg and Marquardt on Eq. 7.
+    """The face of a photograph, by Levenberg-Marquardt steps on Eq. 7.
 
     It starts from `init`; or else from the average face, which, if there are landmarks, is first
     laid upon them. 35 ms a step on two CPU cores for the 25,539 vertices of the open model. jit and

@@ -236,7 +236,7 @@ class Predictor:
         """How well codes [N, D] of an encoder resemble their crops uint8 [N, H, W, 3]: [N], at most
         1, see `losses.patch_correlation`.
 
-        By the encoder in the box 0.27 at least, mostly 0.5, of 70 photographs of LFPW; of these on
+        By the bundled encoder 0.27 at least, mostly 0.5, of 70 photographs of LFPW; of these on
         their side or upside down, where a face was found at all, 0.36 at most, mostly 0.2.
         """
 
@@ -333,7 +333,7 @@ class Predictor:
 def load_for_inference(
     workdir: str | os.PathLike | None = None, face_model: str | os.PathLike | None = None
 ) -> Predictor:
-    """A trained encoder: the one in the box, or that of a run's newest checkpoint.
+    """A trained encoder: the bundled one, or that of a run's newest checkpoint.
 
     Args:
       workdir: of the run; None or "open" for the encoder that is part of the package.
@@ -343,7 +343,7 @@ def load_for_inference(
       CheckpointError: no checkpoint there, or it does not fit the face model, or the run has
         learned something else than semantic codes.
       FaceModelError: the face model cannot be loaded.
-      TrainedEncoderError: the encoder in the box is damaged.
+      TrainedEncoderError: the bundled encoder is damaged.
     """
     if workdir is None or workdir == OPEN_ENCODER:
         weights, information = read_trained()

@@ -47,18 +47,18 @@ def initial_weights(encoder: nn.Module, config: ConfigDict, model: FaceModel, ca
     Random, or from the file of weights that `config.encoder.pretrained` names; the last layer is
     zero either way, so that the first rendering is the average face in the middle of the image. Or,
     if it names the workdir of another run, all of that run's newest checkpoint; if it is "open",
-    all of the encoder in the box.
+    all of the bundled encoder.
 
     Raises:
       PretrainedWeightsError, CheckpointError: they do not fit the encoder, or are of a run with
         another encoder or face model.
-      TrainedEncoderError: the encoder in the box is damaged.
+      TrainedEncoderError: the bundled encoder is damaged.
     """
     pretrained = config.encoder.pretrained
     if pretrained == OPEN_ENCODER:
         weights, information = read_trained()
         _check_other_run(information, encoder, config, model)
-        _logger.info("Encoder weights of the encoder in the box.")
+        _logger.info("Encoder weights of the bundled encoder.")
         return weights
     weights = random_weights(encoder, config.seed, cam)
     if os.path.isdir(pretrained):

@@ -1,4 +1,4 @@
-"""Levenberg and Marquardt's minimization, of an energy whose gradient and curvature are given."""
+"""The Levenberg-Marquardt method, for an energy whose gradient and curvature are given."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

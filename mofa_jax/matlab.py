@@ -24,7 +24,7 @@ _LARGEST = 1 << 32  # bytes of a compressed matrix
 
 
 class MatlabError(InputError):
-    """A file cannot be read as MATLAB 5; the message names the file, the fault and the mend."""
+    """A file cannot be read as MATLAB 5; the message names the file, the fault and the fix."""
 
 
 def read_matlab(path: str | os.PathLike, names: Iterable[str]) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ _MAX_DEFLATION = 1032  # bytes that one byte of a deflated stream can become at 
 
 
 class NpzError(InputError):
-    """A file cannot be read as npz; the message names the file, the fault and the mend."""
+    """A file cannot be read as npz; the message names the file, the fault and the fix."""
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

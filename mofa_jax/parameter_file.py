@@ -39,7 +39,7 @@ _FIXED_SHAPES = {"rotation": (3,), "translation": (3,), "illumination": (NUM_BAN
 
 
 class ParameterFileError(InputError):
-    """A file of parameters cannot be used; the message names the file, the fault and the mend."""
+    """A file of parameters cannot be used; the message names the file, the fault and the fix."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -272,7 +272,7 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is used instead of the one in the box."
+        "workdir", None, "Of a run whose encoder is used instead of the bundled one."
     )
     _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
     _REFINE = flags.DEFINE_integer(

@@ -67,7 +67,7 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     """`train_and_evaluate`, after the experiment that `config.start` holds, if any.
 
     That one runs in `<workdir>/start`, with the same seed, face model, camera and encoder, unless
-    `config.encoder.pretrained` names a run or the encoder in the box to start from, or this run has
+    `config.encoder.pretrained` names a run or the bundled encoder to start from, or this run has
     begun already; weights of a file are what the start begins with. Where the decoder is a learned
     one that is held fixed, the same holds of `config.decoder.pretrained`, and the encoder of the
     start is its own.

@@ -40,7 +40,7 @@ def test_an_evaluation_keeps_its_means_and_loses_its_folders():
     assert reduced["rows"] == {"": {"landmark_error": 3.25}}
     assert reduced["command"] == "python -m mofa_jax.evaluate --corpus=lfw --output=out"
     table = results.tables({"built_in.lfw": reduced})
-    row = next(line for line in table.splitlines() if "in the box (landmarks), LFW" in line)
+    row = next(line for line in table.splitlines() if "bundled encoder (landmarks), LFW" in line)
     assert "3.25" in row
     assert "7 faces, 1 of them failed, 2 CPU cores, 0123456" in row
 

@@ -1,4 +1,4 @@
-"""The encoder in the box: a photograph in, that person's face out, with nothing else given."""
+"""The bundled encoder: a photograph in, that person's face out, with nothing else given."""
 
 import dataclasses
 import json

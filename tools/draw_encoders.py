@@ -3,7 +3,7 @@ r"""The same faces by several encoders side by side, as overlay and geometry, fo
 python -m tools.draw_encoders --run="without landmarks=runs/unsupervised" \
     --run="with landmarks=" --output=docs/images/surrogate.jpg photo.jpg more/*.jpg
 
-A run is a name and a workdir; without a workdir it is the encoder in the box, by whose squares the
+A run is a name and a workdir; without a workdir it is the bundled encoder, by whose squares the
 faces are cut.
 """
 

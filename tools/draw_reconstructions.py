@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photographs", nargs="+")
     parser.add_argument("--output", required=True)
-    parser.add_argument("--workdir", help="of a run, instead of the encoder in the box")
+    parser.add_argument("--workdir", help="of a run, instead of the bundled encoder")
     parser.add_argument("--refine", type=int, default=REFINE_STEPS)
     arguments = parser.parse_args()
     predict = mofa_jax.load_for_inference(arguments.workdir)

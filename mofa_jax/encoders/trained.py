@@ -23,7 +23,7 @@ _LEVELS = 127
 
 
 class TrainedEncoderError(InputError):
-    """The encoder's file is missing or damaged; the message names the file and the mend."""
+    """The encoder's file is missing or damaged; the message names the file and the fix."""
 
 
 def write_trained(path: str | os.PathLike, weights: dict, information: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The page of an evaluation: numbers, curves, the best, the middling and the worst faces."""
+"""The page of an evaluation: numbers, curves, the best, the median and the worst faces."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def evaluate_encoder(
       predict: the encoder.
       sets: examples by the set's name.
       output: the folder, made if need be.
-      workdir: of the encoder's run, None for the one in the box.
+      workdir: of the encoder's run, None for the bundled one.
       refine_steps: see `Predictor.faces`.
       group: a regular expression with one group, see `by_pattern`; "" = none.
       settings: how the faces were chosen, for evaluation.json.
@@ -85,7 +85,7 @@ def evaluate_encoder(
     if expression:
         groups[f"name ({group})"] = by_pattern(faces, expression)
     result = {
-        "encoder": "the encoder in the box" if workdir is None else os.fspath(workdir),
+        "encoder": "the bundled encoder" if workdir is None else os.fspath(workdir),
         "step": predict.step,
         "seed": predict.config.seed,
         "face_model": predict.model.identity(),

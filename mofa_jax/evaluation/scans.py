@@ -50,7 +50,7 @@ def scan_error(
     """The distance from a true mesh's vertices to an estimated surface, after alignment.
 
     The estimate is turned, moved and scaled so that its landmarks fit best (Umeyama, 1991), and
-    then so that its surface does at the region's vertices (iterated closest points).
+    then so that its surface does at the region's vertices (iterative closest point, ICP).
 
     Args:
       vertices: [N, 3], of the estimate, in any unit.
@@ -60,7 +60,7 @@ def scan_error(
         all corresponding vertices.
       region: the true vertices that count, indices or [M] bool; all by default.
       with_scale: whether the estimate is scaled; otherwise both must have one unit.
-      rounds: of the iterated closest points, at most; 0 aligns by the landmarks alone.
+      rounds: of ICP, at most; 0 aligns by the landmarks alone.
 
     Raises:
       InputError: an array has another shape, holds NaN or points to a vertex that there is not, or
@@ -111,7 +111,7 @@ def _checked_region(region: np.ndarray, count: int) -> np.ndarray:
 def _closer(
     vertices: np.ndarray, triangles: np.ndarray, truth: np.ndarray, with_scale: bool
 ) -> np.ndarray:
-    """One step of iterated closest points, from points to planes (Chen and Medioni, 1992).
+    """One step of point-to-plane ICP (Chen and Medioni, 1992).
 
     The planes of the triangles nearest to `truth` [P, 3] are turned, moved and scaled towards it by
     linear least squares; of motions that leave the distances alone, such as a sphere's turns, none.

@@ -29,7 +29,7 @@ _SOUND_RATE = 48_000  # Hz, which every player knows; AAC does not take every tr
 
 
 class VideoWriteError(InputError):
-    """A video cannot be written; the message says why, and the mend."""
+    """A video cannot be written; the message says why, and the fix."""
 
 
 def check_writer() -> None:

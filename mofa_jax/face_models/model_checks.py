@@ -1,4 +1,4 @@
-"""What a model must be before it is taken in: each failure is one sentence with the mend."""
+"""What a model must be before it is taken in: each failure is one sentence with the fix."""
 
 import numpy as np
 

@@ -19,7 +19,7 @@ BORDER_PASSES = 8
 
 
 class OpenFaceError(InputError):
-    """The open model's file is missing or damaged; the message names the file and the mend."""
+    """The open model's file is missing or damaged; the message names the file and the fix."""
 
 
 def load_open_face(path: Path | str = ASSET) -> dict[str, np.ndarray]:

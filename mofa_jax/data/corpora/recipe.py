@@ -28,7 +28,7 @@ _FORMAT = 2  # of the staged chunks; a higher number makes every one anew
 
 
 class RecipeError(InputError):
-    """A config asks for something impossible; the message says what and the mend."""
+    """A config asks for something impossible; the message says what and the fix."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ _features = functools.cache(corpus_features)
 
 
 class PreparationError(InputError):
-    """A corpus cannot be made from what there is; the message says why and the mend."""
+    """A corpus cannot be made from what there is; the message says why and the fix."""
 
 
 @dataclasses.dataclass(frozen=True)

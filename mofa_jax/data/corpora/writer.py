@@ -24,7 +24,7 @@ SETTINGS = "settings.json"
 
 
 class CorpusWriteError(InputError):
-    """A data set cannot be written; the message says where, why and the mend."""
+    """A data set cannot be written; the message says where, why and the fix."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ _MODEL_FILE = "models/shape_predictor_68_face_landmarks.dat"
 
 
 class LandmarkDetectorError(InputError):
-    """A landmark detector cannot be had; the message says why and the mend."""
+    """A landmark detector cannot be had; the message says why and the fix."""
 
 
 class FaceDetector:

@@ -53,7 +53,7 @@ _WARNINGS_LOCK = threading.Lock()
 
 
 class PhotographError(InputError):
-    """A photograph cannot be read or found; the message names the file, the reason, the mend."""
+    """A photograph cannot be read or found; the message names the file, the reason, the fix."""
 
 
 def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:

@@ -33,7 +33,7 @@ PICTURES_A_CHUNK = 16
 
 
 class SourceError(InputError):
-    """A source names nothing that can be used; the message says what, where and the mend."""
+    """A source names nothing that can be used; the message says what, where and the fix."""
 
 
 @dataclasses.dataclass(frozen=True)

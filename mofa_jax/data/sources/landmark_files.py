@@ -31,7 +31,7 @@ _FARTHEST = 1e6  # px, of its points
 
 
 class LandmarkFileError(InputError):
-    """A landmark file is not as expected; the message names the file, the fault and the mend."""
+    """A landmark file is not as expected; the message names the file, the fault and the fix."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ class PretrainedWeightsError(InputError):
 
 
 def refuse(path: str | Path, expected: str, found: str, mend: str) -> PretrainedWeightsError:
-    """The error for the file `path`: what was expected, what was found, and the mend."""
+    """The error for the file `path`: what was expected, what was found, and the fix."""
     return PretrainedWeightsError(f"{path}: expected {expected}, but found {found}; {mend}.")
 
 
