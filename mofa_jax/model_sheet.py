@@ -19,6 +19,7 @@ _PANEL = 0.8  # of the default camera's 240 px
 _BACKGROUND = 0.92
 _CLAY = 0.75
 _DEVIATIONS = 2.0  # at which the modes are shown
+_DOT = (200, 30, 30)  # of a landmark, RGB
 _TITLE_HEIGHT = 18  # px
 
 
@@ -78,7 +79,7 @@ def _with_landmarks(panel: np.ndarray, model: FaceModel) -> np.ndarray:
     camera = Camera().scaled(_PANEL)
     screen = np.asarray(compiled_render(FaceParams.neutral(model), model, camera).screen)
     vertices = np.asarray(model.landmarks)
-    return draw_landmarks(panel, screen[vertices[vertices >= 0]], (200, 30, 30), radius=1.75)
+    return draw_landmarks(panel, screen[vertices[vertices >= 0]], color=_DOT, radius=1.75)
 
 
 def _modes(model: FaceModel, field: str) -> FaceParams:
