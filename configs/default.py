@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.reconstruct = (
         ""  # photographs to reconstruct after training; "astronaut": NASA's portrait
     )
-    config.max_loss = 100.0  # a larger training loss (or NaN) stops the run
+    config.max_loss = 100.0  # a larger training loss, of either sign, or NaN stops the run
     return config
 
 

@@ -81,14 +81,15 @@ def _color_distances(rendering: Rendering, image: jax.Array) -> jax.Array:
 def area_photometric(
     rendering: Rendering, image: jax.Array, threshold: float = AREA_THRESHOLD
 ) -> jax.Array:
-    """1 / (H W) sum_i a_i (min(d_i, tau) - tau): the distance d_i of Eq. 8, truncated at tau, over
-    the part of the image that the face covers.
+    """1 / A sum_i a_i (min(d_i, tau) - tau): the distance d_i of Eq. 8, truncated at tau, over the
+    part of the image that the face covers.
 
     Eq. 8 is least for a face drawn 5 % too small, which meets less of the hair and the background.
     Here every pixel that the face does not cover costs as much as the worst that it does (after the
     constant background of Schoenborn et al., "Background modeling for generative image models",
     2015), and the screen areas a_i carry a gradient: the face grows as far as it explains the
-    photograph.
+    photograph. Vertices off the image do not count, and A is the image's area H W, or the face's
+    where it is larger: a face that has come too near to the camera gains nothing more.
 
     Args:
       rendering: N vertices.
@@ -99,7 +100,10 @@ def area_photometric(
       ValueError: the image is not [H, W, 3], or not of floats.
     """
     distance = jnp.minimum(_color_distances(rendering, image), threshold)
-    return jnp.sum(rendering.area * (distance - threshold)) / (image.shape[0] * image.shape[1])
+    height, width = image.shape[:2]
+    x, y = rendering.screen.T
+    area = jnp.where((x >= 0) & (x <= width) & (y >= 0) & (y <= height), rendering.area, 0.0)
+    return jnp.sum(area * (distance - threshold)) / jnp.maximum(jnp.sum(area), height * width)
 
 
 def patch_correlation(rendering: Rendering, image: jax.Array, patches: jax.Array) -> jax.Array:

@@ -298,12 +298,12 @@ def check(
       step: the last of the K that are checked.
       metrics: [K] each, on the host.
       names_of: gives the names of the faces of one of the K batches.
-      max_loss: a larger loss is unusable.
+      max_loss: a larger loss, of either sign, is unusable.
       checkpoints: of the run.
     """
     terms, gradient_norms = metrics["terms"], metrics["norms"]["gradient_norm"]
     values = {"loss": metrics["loss"], **terms, "gradient_norm": gradient_norms}
-    unusable = ~np.isfinite(np.array([*values.values()])) | (values["loss"] > max_loss)
+    unusable = ~np.isfinite(np.array([*values.values()])) | (np.abs(values["loss"]) > max_loss)
     if unusable.any():
         number = int(unusable.any(axis=0).argmax())
         values = {key: float(value[number]) for key, value in values.items()}

@@ -34,8 +34,18 @@ def test_area_photometric_equals_a_numpy_sum(tiny_model, float64):
     value = jax.jit(losses.area_photometric)(out, jnp.asarray(image), 0.2)
     color, screen = np.asarray(out.color), np.asarray(out.screen)
     distance = np.linalg.norm(oracle.bilinear(image, screen) - color, axis=1)
-    expected = (np.asarray(out.area) * (np.minimum(distance, 0.2) - 0.2)).sum() / 240**2
+    inside = ((screen >= 0) & (screen <= 240)).all(axis=1)
+    area = np.where(inside, np.asarray(out.area), 0)
+    expected = (area * (np.minimum(distance, 0.2) - 0.2)).sum() / 240**2
     np.testing.assert_allclose(value, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, 30.0, 1e4])
+def test_the_area_term_is_bounded_however_near_a_face_comes(tiny_model, factor):
+    params, _, image = scene(tiny_model)
+    params = shrunk(params.replace(translation=0 * params.translation), factor)
+    out = compiled_render(params, tiny_model, CAM)
+    assert -0.1 <= losses.area_photometric(out, jnp.asarray(image, jnp.float32), 0.1) <= 0
 
 
 def test_patch_correlation_equals_numpys_weighted_correlation(tiny_model, float64):
