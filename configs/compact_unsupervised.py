@@ -9,9 +9,10 @@ such a run that there is already is given by --config.encoder.pretrained=runs/co
 Measured on 460 held-out photographs of LFW on 2 CPU cores, with photographs of LFW and
 All-Age-Faces (--config.data.kind=tfds
 --config.data.mixture=corpora/lfw=0.6,corpora/aaf=0.4): 5.03 px and 0.177
-after 19 minutes of rendered faces, 4.41 px and 0.160 after 27 more on photographs; 5.07 px and
-0.197 on lfpw_test; two other seeds end within 0.06 px. With five steps of the fit 4.34 px and
-0.107. See docs/unsupervised.md.
+after 19 minutes of rendered faces, 4.40 px and 0.159 after 27 more on photographs; 5.02 px and
+0.196 on lfpw_test. Other seeds end within 0.06 px, and with five steps of the fit 4.34 px and
+0.107 (before the area term was bounded). Not more than 5,000 steps: a run of 10,000 fell apart, see
+docs/unsupervised.md.
 """
 
 from ml_collections import ConfigDict
