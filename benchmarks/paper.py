@@ -112,7 +112,7 @@ EXPERIMENTS = (
         "(`configs/code_regression.py`). Landmarks and Eq. 8 as the loss instead, the same "
         "network, faces, steps and seed (`configs/compact_synthetic.py`, on an H200): 6.9 mm, "
         "4.0 px and 0.130 on rendered faces, 5.22 px and 0.179 on LFW. Both with "
-        "`--config.num_steps=2400` (of which the last calls' are timed), before the config's "
+        "`--config.num_steps=2400` (the last calls alone are timed), before the config's "
         "faces smiled, wore glasses and had hair before the forehead.",
         {},
         {
