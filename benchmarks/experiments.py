@@ -36,8 +36,9 @@ RUNS = {
         "--config.batch_size=64",
         "--config.num_steps=5000",
         "--config.start.batch_size=64",
-        "--config.start.num_steps=6000",
+        "--config.start.num_steps=3500",
     ],
+    "alexnet_unsupervised": ["--config=configs/alexnet_unsupervised.py"],
 }
 _RUN = flags.DEFINE_enum("run", None, list(RUNS), "Which.", required=True)
 _CORPUS = flags.DEFINE_string("corpus", None, "Prepared photographs (rendered faces need none).")

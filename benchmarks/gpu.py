@@ -44,6 +44,7 @@ from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
 from mofa_jax.provenance import provenance
 from mofa_jax.rasterizer import rasterize_ids
+from mofa_jax.watch import logged_evaluations
 
 _OUTPUT = flags.DEFINE_string("output", "runs/gpu", "Folder for gpu.json.")
 _PARTS = flags.DEFINE_list(
@@ -177,9 +178,9 @@ def checkpoints() -> dict[str, Any]:
         command = ["main.py", "--config=configs/quickstart.py", f"--workdir={folder}"]
         command += [f"--config.num_steps={num_steps}", "--config.data.num_eval=8"]
         command += ["--config.batch_size=4", "--config.log_every=4", "--config.reconstruct="]
-        log = _run(command, platform).stderr.splitlines()
-        held_out = [line for line in log if "held out" in line]
-        errors[f"{num_steps} steps, {platform or jax.default_backend()}"] = held_out[-1][-120:]
+        _run(command, platform)
+        error = logged_evaluations(folder)["landmark_error"][num_steps]
+        errors[f"px after {num_steps} steps, {platform or jax.default_backend()}"] = error
     return errors
 
 

@@ -8,6 +8,7 @@ import mofa_jax
 from configs import (
     alexnet,
     alexnet_landmarks,
+    alexnet_unsupervised,
     code_regression,
     compact,
     compact_synthetic,
@@ -36,6 +37,7 @@ from mofa_jax.renderer import compiled_render
 EXPERIMENTS = (
     alexnet,
     alexnet_landmarks,
+    alexnet_unsupervised,
     code_regression,
     vgg,
     vgg_landmarks,

@@ -15,6 +15,7 @@ from mofa_jax.data.faces.crop import (
     warp,
 )
 from mofa_jax.data.sources.images import list_photographs, read_photograph
+from mofa_jax.errors import InputError
 
 
 def blob(height: int, width: int, center, sigma: float) -> np.ndarray:
@@ -220,6 +221,12 @@ def test_detector_finds_almost_all_of_a_sample_of_lfw(shared):
 @pytest.mark.slow
 def test_detector_finds_lfw(shared):
     assert central_rate(list_photographs(shared / "data/photos/lfw")[::6]) >= 0.994
+
+
+def test_an_opencv_without_cascades_is_named_with_the_fix(monkeypatch):
+    monkeypatch.delattr(detectors.cv2, "CascadeClassifier")
+    with pytest.raises(InputError, match=r"no Haar cascades.*pip install"):
+        detectors.FaceDetector()
 
 
 def test_mtcnn_is_asked_where_the_cascade_finds_nobody_and_its_boxes_fit(monkeypatch):

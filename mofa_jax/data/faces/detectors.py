@@ -45,9 +45,17 @@ class FaceDetector:
 
     A photograph of more than `max_pixels` is shrunk to that before the search, so the time of a
     search is bounded; faces smaller than 30 pixels (after shrinking) are not looked for.
+
+    Raises:
+      InputError: the OpenCV that is installed has no cascades.
     """
 
     def __init__(self, max_pixels: int = 2_000_000):
+        if not hasattr(cv2, "CascadeClassifier"):
+            raise InputError(
+                f"OpenCV {cv2.__version__} has no Haar cascades, which find the faces; install one "
+                'that has: pip install "opencv-python-headless<5".'
+            )
         self._max_pixels = max_pixels
         self._local = threading.local()
 
