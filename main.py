@@ -5,8 +5,9 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from mofa_jax.errors import errors_as_sentences, parse_flags
-from mofa_jax.processes import configure_logging, keep_compiled_programs, use_huge_pages
+from mofa_jax import command_line
+from mofa_jax.errors import errors_as_sentences
+from mofa_jax.processes import use_huge_pages
 from mofa_jax.reconstruct import reconstruct_after_training
 from mofa_jax.train import TrainingDivergedError, run_experiment
 
@@ -17,8 +18,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and pic
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    configure_logging()
-    keep_compiled_programs()
+    command_line.begin()
     with errors_as_sentences(_WORKDIR.value, "Stopped; the same command goes on."):
         try:
             errors = run_experiment(_CONFIG.value, _WORKDIR.value)
@@ -31,4 +31,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     use_huge_pages()
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main, flags_parser=parse_flags)
+    command_line.run(main)

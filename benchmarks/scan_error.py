@@ -25,7 +25,7 @@ from mofa_jax.data.synthetic.examples import as_stored, example_keys, synthetic_
 from mofa_jax.evaluation.scans import scan_error
 from mofa_jax.evaluation.statistics import describe
 from mofa_jax.export.benchmarks import NOW_LANDMARKS
-from mofa_jax.export.meshes import MM_PER_DM
+from mofa_jax.face_model import MM_PER_DM
 from mofa_jax.figures import contact_sheet, five_panels, write_image
 from mofa_jax.files import write_json
 from mofa_jax.params import FaceParams

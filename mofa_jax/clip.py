@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,7 @@ import numpy as np
 
 from mofa_jax.camera import Camera
 from mofa_jax.errors import InputError, one_line
-from mofa_jax.files import atomic_write
-from mofa_jax.npz import NpzError, read_npz
+from mofa_jax.npz import NpzError, read_npz, write_npz
 from mofa_jax.params import NUM_BANDS, FaceParams
 
 SHARED = ("shape", "reflectance")
@@ -92,8 +90,7 @@ def save_clip(path: str | os.PathLike, clip: Clip) -> None:
         f"camera_{name}": value for name, value in dataclasses.asdict(fields.pop("cam")).items()
     }
     del fields["params"]
-    with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **codes, **fields)
+    write_npz(path, **codes, **fields)
 
 
 def load_clip(path: str | os.PathLike) -> Clip:

@@ -23,10 +23,9 @@ from absl import app
 from packaging.requirements import Requirement
 
 import mofa_jax
-from mofa_jax import losses
+from mofa_jax import command_line, losses
 from mofa_jax.errors import one_line
 from mofa_jax.extras import install_command
-from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.renderer import compiled_render
 
 _BASE = Path(__file__).parents[1] / "requirements-base.txt"
@@ -202,8 +201,7 @@ def _version(package: str) -> str | None:
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    configure_logging()
-    keep_compiled_programs()
+    command_line.begin()
     python = f"Python {platform.python_version()}, {platform.platform()}"
     print(f"mofa_jax in {Path(__file__).parent}, {python}")
     problems = []
@@ -224,4 +222,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

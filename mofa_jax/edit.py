@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
-from mofa_jax import editing
+from mofa_jax import command_line, editing
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import read_environment
 from mofa_jax.errors import InputError, errors_as_sentences, report_failure
@@ -31,7 +31,6 @@ from mofa_jax.input_files import find_photographs, named_photograph, unique_name
 from mofa_jax.parameter_file import save_parameters
 from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
-from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.repaint import edited_photograph, morphed_photograph
 from mofa_jax.result_names import EDITED_JPG, PANELS_JPG
 from mofa_jax.texture import TextureError
@@ -235,8 +234,7 @@ def main(argv: Sequence[str]) -> None:
     named = [*argv[1:], *filter(None, others)]
     if _REFINE.present and all(name.lower().endswith(".json") for name in named):
         raise app.UsageError("--refine is of photographs; a .json file is taken as it is")
-    configure_logging()
-    keep_compiled_programs()
+    command_line.begin()
     with errors_as_sentences(_OUTPUT.value):
         loader = FaceLoader(_WORKDIR.value, _FACE_MODEL.value, _REFINE.value)
         edits = _edits_from_flags(loader)
@@ -295,11 +293,6 @@ if __name__ == "__main__":
         lower_bound=0,
     )
     _MESH = flags.DEFINE_multi_enum("mesh", [], MESHES, "Kind of mesh; may be given again.")
-    _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is used instead of the bundled one."
-    )
-    _FACE_MODEL = flags.DEFINE_string(
-        "face_model", None, "Where the face model is now, if not where it was."
-    )
+    _WORKDIR, _FACE_MODEL = command_line.encoder_flags()
     flags.mark_flags_as_mutual_exclusive(["relight", "light_from", "environment"])
-    app.run(main)
+    command_line.run(main)

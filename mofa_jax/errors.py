@@ -3,11 +3,9 @@
 import contextlib
 import errno
 import os
-import re
 import sys
 from collections.abc import Iterator
 
-from absl import flags
 from tqdm import tqdm
 
 
@@ -29,21 +27,6 @@ def report_failure(path: str | os.PathLike, error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         raise error
     tqdm.write(f"failed: {os.fspath(path)}: {one_line(error)}", file=sys.stderr)
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """absl's way, for `app.run`, but what is wrong is one sentence: a config's own error, too."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:  # of a config, its traceback before
-        reason = re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1])
-        sys.exit(f"error: {reason} (--help lists all flags.)")
-    except AttributeError as error:  # of ml_collections: the field's name between quotes
-        field = str(error).strip("\"'")
-        sys.exit(
-            f"error: --config has no field '{field}'; see the default.py beside it, in configs/ or "
-            "configs/corpora/."
-        )
 
 
 @contextlib.contextmanager

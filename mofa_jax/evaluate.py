@@ -15,6 +15,7 @@ from typing import Any
 
 from absl import app, flags
 
+from mofa_jax import command_line
 from mofa_jax.data.feeds.pipeline import open_faces, open_split
 from mofa_jax.data.sources.landmark_files import PIXEL_CENTERS
 from mofa_jax.errors import InputError, errors_as_sentences
@@ -22,7 +23,6 @@ from mofa_jax.evaluation.faces import LabeledSource
 from mofa_jax.evaluation.photographs import CROPS, PhotographFaces
 from mofa_jax.evaluation.results import evaluate_encoder
 from mofa_jax.inference import Predictor, load_for_inference
-from mofa_jax.processes import configure_logging, keep_compiled_programs
 
 
 def _sets(predict: Predictor) -> tuple[dict[str, LabeledSource], dict[str, Any]]:
@@ -64,8 +64,7 @@ def _print(summary: Mapping[str, Any]) -> None:
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    configure_logging()
-    keep_compiled_programs()
+    command_line.begin()
     workdir = _WORKDIR.value
     output = Path(_OUTPUT.value or Path(workdir or "") / "evaluation")
     with errors_as_sentences(output, "Stopped; nothing was written."):
@@ -91,12 +90,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is evaluated instead of the bundled one."
-    )
-    _FACE_MODEL = flags.DEFINE_string(
-        "face_model", None, "Where the face model is now, if not where it was in training."
-    )
+    _WORKDIR, _FACE_MODEL = command_line.encoder_flags()
     _CORPUS = flags.DEFINE_multi_string("corpus", [], "A prepared corpus; may be given again.")
     _SPLIT = flags.DEFINE_string("split", "eval", "Of the corpus, in TFDS's words.")
     _PHOTOGRAPHS = flags.DEFINE_string("photographs", None, "A folder of photographs.")
@@ -120,4 +114,4 @@ if __name__ == "__main__":
         "group", "", "Regular expression: errors also by what its group finds in the faces' names."
     )
     _OUTPUT = flags.DEFINE_string("output", None, "Folder; by default `evaluation` in the run.")
-    app.run(main)
+    command_line.run(main)

@@ -20,6 +20,7 @@ import numpy as np
 from absl import app, flags
 from tqdm import tqdm
 
+from mofa_jax import command_line
 from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box
 from mofa_jax.data.faces.detectors import TwoDetectors
 from mofa_jax.data.sources.images import read_photograph
@@ -36,7 +37,6 @@ from mofa_jax.export.benchmarks import (
 from mofa_jax.files import write_json
 from mofa_jax.inference import Predictor, in_chunks, load_for_inference
 from mofa_jax.params import FaceParams
-from mofa_jax.processes import configure_logging, keep_compiled_programs
 
 _SETTINGS = "settings.json"  # in the folder of the meshes
 
@@ -180,8 +180,7 @@ def _face_box(
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    configure_logging()
-    keep_compiled_programs()
+    command_line.begin()
     stopped = "Stopped; the same command goes on with the photographs that have no mesh yet."
     with errors_as_sentences(_OUTPUT.value, stopped):
         failed = export_benchmark(
@@ -204,10 +203,5 @@ if __name__ == "__main__":
     _REFINE = flags.DEFINE_integer(
         "refine", 0, "Steps of refinement after the encoder, as of `reconstruct`.", lower_bound=0
     )
-    _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is used instead of the bundled one."
-    )
-    _FACE_MODEL = flags.DEFINE_string(
-        "face_model", None, "Where the face model is now, if not where it was in training."
-    )
-    app.run(main)
+    _WORKDIR, _FACE_MODEL = command_line.encoder_flags()
+    command_line.run(main)

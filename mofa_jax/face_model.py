@@ -13,12 +13,13 @@ import numpy as np
 from flax import struct
 
 from mofa_jax.errors import InputError
-from mofa_jax.files import atomic_write
 from mofa_jax.mesh import Topology, build_topology
+from mofa_jax.npz import write_npz
 from mofa_jax.numerics import product
 
-_BASES = ("shape_basis", "expression_basis", "reflectance_basis")
-_FLOAT_ARRAYS = ("mean_shape", "mean_reflectance", *_BASES)
+MM_PER_DM = 100.0
+BASES = ("shape_basis", "expression_basis", "reflectance_basis")  # the paper's, by their names
+_FLOAT_ARRAYS = ("mean_shape", "mean_reflectance", *BASES)
 _INDEX_ARRAYS = ("triangles", "landmarks")
 _TEXTS = {"name": "name", "license": "licence"}  # fields, and their keys in the npz format
 # Checksums of the open model as it was unpacked before: the last bit of a float depended on the
@@ -176,8 +177,7 @@ class FaceModel:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the npz format, to a temporary name first, so that no half file is left behind."""
-        with atomic_write(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **self.to_arrays())
+        write_npz(path, **self.to_arrays())
 
 
 def _combine(modes: jax.Array, coefficients: jax.Array) -> jax.Array:
@@ -212,7 +212,7 @@ def face_model_from_arrays(
     indices = {key: np.asarray(arrays[key]) for key in _INDEX_ARRAYS}
     _check(floats, indices, source)
     floats = {key: value.astype(dtype) for key, value in floats.items()}
-    shape, expression, reflectance = (floats.pop(key).T for key in _BASES)
+    shape, expression, reflectance = (floats.pop(key).T for key in BASES)
     return FaceModel(
         geometry_modes=jnp.asarray(np.concatenate([shape, expression])),
         reflectance_modes=jnp.asarray(np.ascontiguousarray(reflectance)),

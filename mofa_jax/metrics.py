@@ -3,13 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from mofa_jax.face_model import FaceModel
+from mofa_jax.face_model import MM_PER_DM, FaceModel
 from mofa_jax.landmarks import LOSS_LANDMARKS, OUTER_EYE_CORNERS
 from mofa_jax.losses import landmark_offsets, mean_landmark_distance, photometric_residuals
 from mofa_jax.numerics import safe_norm
 from mofa_jax.renderer import Rendering
-
-_MM_PER_DM = 100.0
 
 
 def geometric_error(estimated: jax.Array, true: jax.Array) -> jax.Array:
@@ -31,7 +29,7 @@ def geometric_error(estimated: jax.Array, true: jax.Array) -> jax.Array:
     true = true - jnp.mean(true, axis=0, keepdims=True)
     spread = jnp.sum(estimated**2)
     scale = jnp.sum(estimated * true) / jnp.where(spread > 0, spread, 1.0)
-    return _MM_PER_DM * jnp.mean(safe_norm(scale * estimated - true))
+    return MM_PER_DM * jnp.mean(safe_norm(scale * estimated - true))
 
 
 def photometric_error(rendering: Rendering, image: jax.Array) -> jax.Array:

@@ -1,4 +1,5 @@
-"""Reading npz files that may be damaged: sizes are checked before anything is allocated."""
+"""npz files: whole ones or none written, and damaged ones read, sizes checked before anything is
+allocated."""
 
 import math
 import os
@@ -10,12 +11,19 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from mofa_jax.errors import InputError, one_line
+from mofa_jax.files import atomic_write
 
 _MAX_DEFLATION = 1032  # bytes that one byte of a deflated stream can become at most
 
 
 class NpzError(InputError):
     """A file cannot be read as npz; the message names the file, the fault and the fix."""
+
+
+def write_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
+    """Writes a compressed npz, to a temporary name first, so that no half file is left behind."""
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

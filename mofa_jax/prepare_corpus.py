@@ -8,8 +8,9 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
+from mofa_jax import command_line
 from mofa_jax.data.corpora.prepare import prepare_corpus
-from mofa_jax.errors import errors_as_sentences, parse_flags
+from mofa_jax.errors import errors_as_sentences
 from mofa_jax.extras import install_command
 from mofa_jax.processes import configure_logging
 
@@ -36,4 +37,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "output"])
-    app.run(main, flags_parser=parse_flags)
+    command_line.run(main)

@@ -18,6 +18,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from mofa_jax import command_line
 from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import EXTENSIONS
@@ -35,7 +36,6 @@ from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for
 from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.live import show_camera
 from mofa_jax.parameter_file import save_parameters
-from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.reconstruct_video import reconstruct_videos
 from mofa_jax.result_names import OVERLAY_JPG, PANELS_JPG
 
@@ -246,8 +246,7 @@ def main(argv: Sequence[str]) -> None:
     for flag in (_HOST, _PORT):
         if flag.present and not live:
             raise app.UsageError(f"--{flag.name} is of the page of a --camera; leave it out")
-    configure_logging()
-    keep_compiled_programs()
+    command_line.begin()
     steps = PERSON_STEPS if _SAME_PERSON.value else REFINE_STEPS
     with errors_as_sentences(_OUTPUT.value):
         predict = load_for_inference(_WORKDIR.value, _FACE_MODEL.value)
@@ -271,9 +270,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is used instead of the bundled one."
-    )
+    _WORKDIR, _FACE_MODEL = command_line.encoder_flags()
     _OUTPUT = flags.DEFINE_string("output", "out", "Folder for the results.")
     _REFINE = flags.DEFINE_integer(
         "refine",
@@ -308,7 +305,4 @@ if __name__ == "__main__":
     )
     _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address that the camera's page listens on.")
     _PORT = flags.DEFINE_integer("port", 8080, "Of that page; the next free one if it is taken.")
-    _FACE_MODEL = flags.DEFINE_string(
-        "face_model", None, "Where the face model is now, if not where it was in training."
-    )
-    app.run(main)
+    command_line.run(main)

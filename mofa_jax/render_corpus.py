@@ -10,6 +10,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
+from mofa_jax import command_line
 from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.record import ENCODINGS, SPLITS
 from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
@@ -23,7 +24,7 @@ from mofa_jax.data.synthetic.corpus import (
     synthetic_features,
 )
 from mofa_jax.data.synthetic.distributions import ranges_from_config
-from mofa_jax.errors import InputError, errors_as_sentences, parse_flags
+from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.processes import configure_logging
 
@@ -121,4 +122,4 @@ if __name__ == "__main__":
     _ENCODING = flags.DEFINE_enum("encoding", "jpeg", ENCODINGS, "Of the pictures.")
     _VERTICES = flags.DEFINE_bool("vertices", False, "Store the true vertices too (150 kB a face).")
     flags.mark_flags_as_required(["config", "output"])
-    app.run(main, flags_parser=parse_flags)
+    command_line.run(main)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app
 from tqdm import tqdm
 
+from mofa_jax import command_line
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import encode_photograph
 from mofa_jax.editing import pose_angles
@@ -26,7 +27,6 @@ from mofa_jax.illumination import with_ambient
 from mofa_jax.metrics import photometric_error
 from mofa_jax.pages import figure, page, paragraph, section, table
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
-from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.renderer import compiled_render
 from mofa_jax.turntable import turning_figure
 
@@ -111,8 +111,7 @@ def _numbers(face: PicturedFace, crop: np.ndarray, model: FaceModel) -> list[tup
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("give one folder that `python -m mofa_jax.reconstruct` has written")
-    configure_logging()
-    keep_compiled_programs()
+    command_line.begin()
     with errors_as_sentences(argv[1]):
         path, shown, failed = write_report(argv[1], _FACE_MODEL.value)
     print(f"{path}: {shown} faces, {path.stat().st_size / 1e6:.1f} MB; {failed} files failed.")
@@ -121,7 +120,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _FACE_MODEL = flags.DEFINE_string(
-        "face_model", None, "Where the face model is now, if not where it was."
-    )
-    app.run(main)
+    _FACE_MODEL = command_line.face_model_flag()
+    command_line.run(main)

@@ -18,7 +18,7 @@ def drawn(monkeypatch):
     workdirs = []
     monkeypatch.setattr(main, "_CONFIG", SimpleNamespace(value=None))
     monkeypatch.setattr(main, "_WORKDIR", SimpleNamespace(value="run"))
-    monkeypatch.setattr(main, "configure_logging", lambda: None)
+    monkeypatch.setattr(main.command_line, "begin", lambda: None)
     monkeypatch.setattr(main, "reconstruct_after_training", lambda _, w: workdirs.append(w))
     return workdirs
 

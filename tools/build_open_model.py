@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mofa_jax.npz import write_npz
 from tools.open_model.expression import Expressions
 from tools.open_model.landmarks import find_landmarks
 from tools.open_model.makehuman import MakeHumanAssets
@@ -22,7 +23,7 @@ from tools.open_model.modes import (
     smooth_modes,
     without_rigid_motion,
 )
-from tools.open_model.packing import LICENSE, pack_reflectance, quantize, write
+from tools.open_model.packing import LICENSE, pack_reflectance, quantize
 from tools.open_model.places import Places
 from tools.open_model.population import Population, average_adult
 from tools.open_model.refine import FineMesh, refine
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the npz to write")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    write(arguments.output, build(arguments.wheel, arguments.seed))
+    write_npz(arguments.output, **build(arguments.wheel, arguments.seed))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mofa_jax.errors import InputError
-from mofa_jax.files import atomic_write
-from mofa_jax.npz import read_npz
+from mofa_jax.npz import read_npz, write_npz
 
 OPEN_ENCODER = "open"  # its name, in place of a run's workdir
 ASSET = Path(__file__).with_name("open_encoder.npz")
@@ -40,8 +39,7 @@ def write_trained(path: str | os.PathLike, weights: dict, information: dict[str,
             arrays[f"{name}:step"] = step
             array = np.rint(array / step).astype(np.int8)
         arrays[name] = array
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, information=np.array(json.dumps(information)), **arrays)
+    write_npz(path, information=np.array(json.dumps(information)), **arrays)
 
 
 def read_trained(path: str | os.PathLike = ASSET) -> tuple[dict, dict[str, Any]]:

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from mofa_jax.errors import InputError
+from mofa_jax.face_model import MM_PER_DM
 from mofa_jax.files import atomic_write
-
-MM_PER_DM = 100.0
 
 
 class MeshError(InputError):

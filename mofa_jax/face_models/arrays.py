@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mofa_jax.face_model import FaceModelError
+from mofa_jax.face_model import BASES, FaceModelError
 from mofa_jax.face_models.raw_model import RawModel, no_landmarks
 from mofa_jax.face_models.source_files import npz_keys, read_npz
 
 KIND = "npz"
 UNITS = {"um": 1e-5, "mm": 1e-2, "cm": 0.1, "dm": 1.0, "m": 10.0}  # in decimeters
 _REQUIRED = ("mean_shape", "shape_basis", "expression_basis", "triangles")
-_BASES = ("shape_basis", "expression_basis", "reflectance_basis")
 _OPTIONAL = ("landmarks", "mean_reflectance", "reflectance_basis", "uv")
 _TEXTS = ("name", "licence")
 _AXES = {"x": 0, "y": 1, "z": 2}
@@ -45,7 +44,7 @@ def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
       FaceModelError: an array is missing or has another shape.
     """
     names = {key: how.keys.get(key, key) for key in (*_REQUIRED, *_OPTIONAL)}
-    for flag, given, ours in (("key", how.keys, names), ("deviations", how.deviations, _BASES)):
+    for flag, given, ours in (("key", how.keys, names), ("deviations", how.deviations, BASES)):
         if unknown := [key for key in given if key not in ours]:
             raise FaceModelError(
                 f"{path}: --{flag} gives our name first, and none is '{unknown[0]}'; choose among "
@@ -67,7 +66,7 @@ def read_arrays(path: Path, how: ArrayFormat) -> RawModel:
     data = {key: found[name] for key, name in names.items() if name in found}
     mean = _triples(data["mean_shape"], "mean_shape", path)
     turn = axes_matrix(how.axes) * UNITS[how.unit]
-    scale = {key: _deviations(found, how.deviations.get(key), path) for key in _BASES}
+    scale = {key: _deviations(found, how.deviations.get(key), path) for key in BASES}
     name, license = (str(found[key]) if key in found else "" for key in _TEXTS)
     bases = {
         key: np.einsum("ij,vjk->vik", turn, _basis(data[key], len(mean), scale[key], key, path))

@@ -8,18 +8,17 @@ from collections.abc import Sequence
 import skimage.data
 from absl import app, flags
 
+from mofa_jax import command_line
 from mofa_jax.errors import errors_as_sentences
 from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.pictured_face import FaceLoader
-from mofa_jax.processes import configure_logging, keep_compiled_programs
 from mofa_jax.viewer.server import check_server
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 2:
         raise app.UsageError("give one photograph, or one .json file, or nothing")
-    configure_logging()
-    keep_compiled_programs()
+    command_line.begin()
     with errors_as_sentences(f"port {_PORT.value}"):
         check_server(_HOST.value)
         import viser
@@ -53,10 +52,5 @@ if __name__ == "__main__":
         "Steps that make each face fit its photograph first, as of `reconstruct`.",
         lower_bound=0,
     )
-    _WORKDIR = flags.DEFINE_string(
-        "workdir", None, "Of a run whose encoder is used instead of the bundled one."
-    )
-    _FACE_MODEL = flags.DEFINE_string(
-        "face_model", None, "Where the face model is now, if not where it was."
-    )
-    app.run(main)
+    _WORKDIR, _FACE_MODEL = command_line.encoder_flags()
+    command_line.run(main)

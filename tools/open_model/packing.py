@@ -1,13 +1,9 @@
-"""Packs the open model's arrays compactly and writes them."""
+"""Packs the open model's arrays compactly."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import scipy.linalg
-
-from mofa_jax.files import atomic_write
 
 LICENSE = "CC0 1.0 (made from MakeHuman's CC0 assets)"
 
@@ -31,9 +27,3 @@ def pack_reflectance(basis: np.ndarray, patterns: int) -> tuple[np.ndarray, np.n
     packed, _ = quantize(flat @ chosen, np.int8)
     fit = scipy.linalg.lstsq(packed.astype(np.float32), flat)[0]
     return packed, fit.reshape(patterns, *basis.shape[1:]).astype(np.float32)
-
-
-def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a compressed npz."""
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)

@@ -1,0 +1,50 @@
+"""What all commands share: how they read their flags and begin, and the flags of an encoder."""
+
+import re
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+from mofa_jax.processes import configure_logging, keep_compiled_programs
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """absl's `app.run`, but a wrong flag, or a config's own error, is one sentence."""
+    app.run(main, flags_parser=_parse)
+
+
+def begin() -> None:
+    """What a command that computes does first: this package's messages, and compiled programs
+    kept."""
+    configure_logging()
+    keep_compiled_programs()
+
+
+def encoder_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+    """Defines --workdir and --face_model."""
+    workdir = flags.DEFINE_string(
+        "workdir", None, "Of a run whose encoder is used instead of the bundled one."
+    )
+    return workdir, face_model_flag()
+
+
+def face_model_flag() -> flags.FlagHolder:
+    """Defines --face_model."""
+    return flags.DEFINE_string(
+        "face_model", None, "Where the face model is now, if not where it was."
+    )
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:  # of a config, its traceback before
+        reason = re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1])
+        sys.exit(f"error: {reason} (--help lists all flags.)")
+    except AttributeError as error:  # of ml_collections: the field's name between quotes
+        field = str(error).strip("\"'")
+        sys.exit(
+            f"error: --config has no field '{field}'; see the default.py beside it, in configs/ or "
+            "configs/corpora/."
+        )
