@@ -93,6 +93,8 @@ EXPERIMENTS = (
             "VGG-Face, surrogate": "photographs.vgg_face_surrogate",
             "compact, no labels, LFW": "unsupervised.lfw",
             "compact, no labels, lfpw_test": "unsupervised.lfpw",
+            "the same in batches of 64 on a GPU, LFW": "unsupervised_long.lfw",
+            "the same, lfpw_test": "unsupervised_long.lfpw",
             "the bundled encoder (landmarks), LFW": "built_in.lfw",
             "the bundled encoder, lfpw_test": "built_in.lfpw",
             "the bundled encoder, FRL": "built_in.frl",
