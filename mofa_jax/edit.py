@@ -121,7 +121,7 @@ def edit_face(
     file = f"{stem}{EDITED_JPG}"
     write_image(file, picture)
     write_image(f"{stem}.edited{PANELS_JPG}", _panels(face, after, picture, model))
-    saved = dataclasses.replace(face.saved, params=after, photograph=os.path.abspath(file))
+    saved = dataclasses.replace(face.saved, params=after, photograph=Path(file).name)
     remove_meshes(f"{stem}.edited")  # of an earlier edit
     save_parameters(f"{stem}.edited.json", saved)
     meshes.write(f"{stem}.edited", after, picture, face.crop_to_photograph, face.cam)

@@ -27,6 +27,7 @@ from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError, errors_as_sentences, one_line
 from mofa_jax.export.benchmarks import (
     BENCHMARKS,
+    TEMPLATE,
     Prediction,
     now_predictions,
     read_box,
@@ -102,7 +103,7 @@ def _keep_settings(output: Path, predict: Predictor, refine_steps: int) -> None:
         "refine_steps": refine_steps,
     }
     file = output / _SETTINGS
-    if any(output.rglob("*.obj")):  # of other lists, too
+    if any(path != output / TEMPLATE for path in output.rglob("*.obj")):  # of other lists, too
         try:
             before = dict(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:

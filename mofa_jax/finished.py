@@ -1,5 +1,6 @@
 """What a reconstruction has done already, and what an earlier one left behind."""
 
+import contextlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def finished_faces(
             saved = load_parameters(parameters)
             if saved.photograph != os.path.abspath(path) or _is_newer(path, parameters):
                 return []
-            if not _is_made_by(saved, predict, refine_steps):
+            if saved.same_person or not _is_made_by(saved, predict, refine_steps):
                 return []
             if not all((output / f"{stem}.{kind}").exists() for kind in meshes):
                 return []
@@ -64,6 +65,7 @@ def remove_other_meshes(stem: str, face: SavedFace) -> None:
         before = load_parameters(f"{stem}.json")
         same = before.photograph == face.photograph and np.array_equal(before.box, face.box)
         same = same and _maker(before) == _maker(face)
+        same = same and not (before.same_person or face.same_person)
     except InputError:
         same = False
     if not same:
@@ -76,9 +78,22 @@ def remove_meshes(stem: str) -> None:
         Path(f"{stem}.{kind}").unlink(missing_ok=True)
 
 
-def remove_faces(name: str, output: Path, first: int) -> None:
+def photograph_of(name: str, output: Path) -> str | None:
+    """The photograph or video whose results are called `name`; None if there are no such results,
+    or they do not say."""
+    with contextlib.suppress(InputError):
+        return load_parameters(output / f"{name}.0.json").photograph
+    with contextlib.suppress(InputError):
+        return load_clip(output / f"{name}.npz").video or None
+    return None
+
+
+def remove_faces(name: str, output: Path, first: int = 0) -> None:
     """Removes what an earlier reconstruction of a photograph has written of the faces from the
-    number `first` on, so that nobody takes them for those of this one."""
+    number `first` on, so that nobody takes them for those of this one; with all faces the overlay,
+    too."""
+    if not first:
+        (output / f"{name}{OVERLAY_JPG}").unlink(missing_ok=True)
     for k in itertools.count(first):
         stem = f"{name}.{k}"
         if not (output / f"{stem}.json").exists():

@@ -21,7 +21,7 @@ _MOST_PHOTOGRAPHS = 50  # of a person: the fit solves for 97 unknowns of each at
 
 
 class FoundFaces(NamedTuple):
-    """A photograph that shows faces: its file, what its results are called, uint8 [H, W, 3] RGB."""
+    """The faces of a photograph: its file, what its results are called, uint8 [H, W, 3] RGB."""
 
     path: Path
     name: str
@@ -32,7 +32,8 @@ class FoundFaces(NamedTuple):
 def found_faces(
     predict: Predictor, named: Mapping[Path, str], refine_steps: int
 ) -> Iterator[list[FoundFaces]]:
-    """The faces of photographs, chunk by chunk; what cannot be read or shows none is reported.
+    """The faces of photographs, chunk by chunk; one that shows none, or cannot be read and is left
+    out, is reported.
 
     Args:
       predict: a restored encoder.
@@ -53,10 +54,9 @@ def found_faces(
                     "turn the photograph upright if it is not, and look at the result",
                     file=sys.stderr,
                 )
-            if faces:
-                found.append(FoundFaces(path, name, photograph, faces))
-            else:
+            if not faces:
                 bar.write(f"skipped: {path}: no face found", file=sys.stderr)
+            found.append(FoundFaces(path, name, photograph, faces))
         yield found
 
 
@@ -77,6 +77,7 @@ def faces_of_one_person(
         (one.path, one.name, one.faces[0])
         for chunk in found_faces(predict, named, 0)
         for one in chunk
+        if one.faces
     ]
     if found:
         paths, names, faces = zip(*found, strict=True)
@@ -107,6 +108,7 @@ def with_one_identity(
             face,
             params=fitted.face(k),
             refine_steps=num_steps,
+            same_person=True,
         )
         for k, face in enumerate(faces)
     ]

@@ -31,7 +31,12 @@ from mofa_jax.data.faces.crop import (
     transform_points,
 )
 from mofa_jax.data.faces.detectors import TwoDetectors
-from mofa_jax.data.sources.images import PhotographError, list_photographs, read_photograph
+from mofa_jax.data.sources.images import (
+    PhotographError,
+    list_photographs,
+    read_photograph,
+    upright_rgb,
+)
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import OPEN_ENCODER, read_trained
 from mofa_jax.face_model import FaceModel
@@ -66,6 +71,7 @@ class Reconstruction:
       refine_steps: of the fit to the photograph that followed the encoder.
       correlation: of the encoder's face with the crop, before the fit, see
         `Predictor.correlations`; None if it was not measured.
+      same_person: whether it was fitted together with other photographs of the person.
     """
 
     params: FaceParams
@@ -73,6 +79,7 @@ class Reconstruction:
     source: str | int
     refine_steps: int = 0
     correlation: float | None = None
+    same_person: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,6 +279,7 @@ class Predictor:
             face_model_checksum=self.model.checksum(),
             refine_steps=face.refine_steps,
             correlation=face.correlation,
+            same_person=face.same_person,
             encoder_checksum=self.encoder_checksum,
         )
 
@@ -398,7 +406,7 @@ def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:
     if all(isinstance(photograph, pictures) for photograph in photographs):
         for i, photograph in enumerate(photographs):
             is_pil = isinstance(photograph, Image.Image)
-            yield i, np.asarray(photograph.convert("RGB") if is_pil else photograph)
+            yield i, upright_rgb(photograph) if is_pil else np.asarray(photograph)
         return
     if any(isinstance(photograph, pictures) for photograph in photographs):
         raise ValueError("photographs are names of files and arrays; give either of them alone.")

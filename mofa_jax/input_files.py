@@ -1,14 +1,16 @@
 """The photographs and videos that people name to a command, and what their results are called."""
 
+import functools
+import itertools
 import os
 import sys
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import skimage.data
 
-from mofa_jax.data.sources.images import EXTENSIONS, PhotographError, list_files
+from mofa_jax.data.sources.images import EXTENSIONS, PhotographError, list_files, read_photograph
 from mofa_jax.figures import write_image
 
 _ASTRONAUT = "astronaut"
@@ -27,8 +29,8 @@ def find_photographs(
     """
     paths, missing = {}, 0
     for pattern in patterns:
-        pattern = named_photograph(pattern, output)
         try:
+            pattern = named_photograph(pattern, output)
             files = list_files(pattern, extensions, "photograph")
             if os.path.isdir(pattern):
                 files = _outside(files, Path(pattern), Path(output))
@@ -43,12 +45,19 @@ def named_photograph(name: str | os.PathLike, output: str | os.PathLike) -> str 
     """The file of a photograph that is known by its name, "astronaut"; of others the name itself.
 
     It is the portrait in the public domain that comes with scikit-image, written into `output`.
+
+    Raises:
+      PhotographError: another picture has its name there.
     """
     if name != _ASTRONAUT or os.path.lexists(_ASTRONAUT):
         return name
     path = Path(output) / f"{_ASTRONAUT}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, skimage.data.astronaut())
+    portrait = skimage.data.astronaut()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, portrait)
+    elif not np.array_equal(read_photograph(path), portrait):
+        raise PhotographError(f"{path}: this is another picture; give another --output")
     return path
 
 
@@ -66,13 +75,23 @@ def _outside(files: Sequence[Path], folder: Path, output: Path) -> list[Path]:
     return files
 
 
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each photograph's results: its stem, with a number where stems repeat."""
-    names, taken = {}, {path.stem for path in paths}  # a dict, in which a name is found at once
+def unique_names(
+    paths: Sequence[Path], owner: Callable[[str], str | None] = lambda name: None
+) -> list[str]:
+    """A name for each photograph's results: its stem, with a number where that is another's.
+
+    Args:
+      paths: the photographs.
+      owner: the absolute path of the photograph that has results of a name already, or None; it
+        keeps that name.
+    """
+    stems, before = {path.stem for path in paths}, functools.cache(owner)
+    names = {}  # a dict, in which a name is found at once
     for path in paths:
-        name = path.stem
-        if name in names:
-            name = next(n for k in count(1) if (n := f"{path.stem}-{k}") not in taken)
-            taken.add(name)
+        candidates = itertools.chain([path.stem], (f"{path.stem}-{k}" for k in itertools.count(1)))
+        for k, name in enumerate(candidates):
+            free = name not in names and (not k or name not in stems)
+            if free and before(name) in (None, os.path.abspath(path)):
+                break
         names[name] = None
     return list(names)

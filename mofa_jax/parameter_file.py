@@ -60,6 +60,7 @@ class SavedFace:
       refine_steps: of the fit that followed the encoder; None if they are not known.
       encoder_checksum: of the encoder's weights; None if it is not known.
       correlation: see `inference.Reconstruction`; None if it is not known.
+      same_person: see `inference.Reconstruction`.
     """
 
     params: FaceParams
@@ -74,6 +75,7 @@ class SavedFace:
     refine_steps: int | None = None
     encoder_checksum: str | None = None
     correlation: float | None = None
+    same_person: bool = False
 
     def load_face_model(self, name: str | os.PathLike | None = None) -> FaceModel:
         """The face model that the code is of.
@@ -139,6 +141,7 @@ def save_parameters(path: str | os.PathLike, face: SavedFace) -> None:
             "encoder_checksum": face.encoder_checksum,
             "refine_steps": face.refine_steps,
             "correlation": face.correlation,
+            "same_person": face.same_person,
         },
     )
 
@@ -196,6 +199,7 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         refine_steps=None if refine_steps is None else int(refine_steps),
         encoder_checksum=encoder_checksum,
         correlation=None if correlation is None else float(correlation),
+        same_person=bool(content.get("same_person", False)),
     )
 
 

@@ -6,6 +6,7 @@ python -m mofa_jax.reconstruct --output=out photo.jpg more/*.png clip.mp4
 import functools
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
 from mofa_jax.finished import (
     finished_faces,
     is_finished_video,
+    photograph_of,
     remove_faces,
     remove_other_meshes,
 )
@@ -93,7 +95,8 @@ def reconstruct_all(
     writer = MeshWriter.of(meshes, predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
-    named = dict(zip(paths, unique_names(paths), strict=True))
+    owner = functools.partial(photograph_of, output=Path(output))
+    named = dict(zip(paths, unique_names(paths, owner), strict=True))
     videos = {path: name for path, name in named.items() if _is_video(path)}
     photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
@@ -123,7 +126,10 @@ def reconstruct_all(
         try:
             for chunk in find(predict, photographs_left, refine_steps):
                 collect(written)
-                written = pool.map(write, chunk)
+                written = pool.map(write, [one for one in chunk if one.faces])
+                for one in chunk:
+                    if not one.faces:  # any more
+                        remove_faces(one.name, Path(output))
         finally:  # at Ctrl-C, too
             collect(written)
             sheets.finish()
@@ -221,12 +227,13 @@ def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -
     """
     if not config.reconstruct:
         return
-    if jax.process_count() > 1:
-        command = f"python -m mofa_jax.reconstruct --workdir={workdir} {config.reconstruct}"
-        if jax.process_index() == 0:
-            _logger.info("To reconstruct %s: %s", config.reconstruct, command)
-        return
     output = Path(workdir) / "reconstruction"
+    if jax.process_count() > 1:
+        flags_given = [f"--workdir={workdir}", f"--output={output}", "--refine=0"]
+        command = ["python", "-m", "mofa_jax.reconstruct", *flags_given, config.reconstruct]
+        if jax.process_index() == 0:
+            _logger.info("To reconstruct %s: %s", config.reconstruct, shlex.join(command))
+        return
     reconstruct_all(load_for_inference(workdir), [config.reconstruct], output)
 
 

@@ -86,7 +86,7 @@ def photograph_texture(
     """
     layout = texture_layout(model, size) if layout is None else layout
     points, seen, color = _draw(params, model, cam, layout)
-    points = np.asarray(points) @ np.float32(crop_to_photograph[:, :2].T)
+    points = np.asarray(points, np.float32) @ np.float32(crop_to_photograph[:, :2].T)
     points += np.float32(crop_to_photograph[:, 2])
     sampled = _sample(photograph, points)
     within = ((points >= 0) & (points <= photograph.shape[1::-1])).all(axis=-1)

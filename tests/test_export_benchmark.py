@@ -193,6 +193,11 @@ def test_settings_of_a_call_that_wrote_no_mesh_bind_nobody(now, predict, tmp_pat
     images, lines = now
     export_benchmark(predict, "now", tmp_path / "nowhere", tmp_path / "out", lines)
     assert export_benchmark(predict, "now", images, tmp_path / "out", lines, refine_steps=1) == 2
+    (tmp_path / "nobody").mkdir()
+    cv2.imwrite(str(tmp_path / "nobody" / "1.png"), np.full((90, 90, 3), 90, np.uint8))
+    for steps in (0, 1):
+        realy = tmp_path / "nobody", tmp_path / "realy"
+        assert export_benchmark(predict, "realy", *realy, refine_steps=steps) == 1
 
 
 def test_realy_gets_one_topology_with_the_expression(predict, tiny_model, tmp_path):

@@ -171,6 +171,18 @@ def test_targets_add_up_to_the_models_face(tiny_model):
     np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 
+def test_a_face_without_expressions_moves_by_its_pose_alone(tmp_path, moving):
+    moving["morphs"] = Morphs((), np.zeros((0, len(moving["vertices"]), 3)), np.zeros(0))
+    still = dataclasses.replace(moving["animation"], weights=np.zeros((3, 0)))
+    write_glb(tmp_path / "face.glb", **{**moving, "animation": still})
+    tree, _ = read_glb(tmp_path / "face.glb")
+    channels = tree["animations"][0]["channels"]
+    assert [channel["target"]["path"] for channel in channels] == ["rotation", "translation"]
+    assert "targets" not in tree["meshes"][0]["primitives"][0]
+    report = khronos_report(tmp_path / "face.glb")
+    assert report["issues"]["numErrors"] == 0, report["issues"]
+
+
 @pytest.mark.slow  # compiles the encoder and the picture
 def test_the_command_writes_an_animatable_textured_face(tmp_path):
     command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--output={tmp_path}", "astronaut"]

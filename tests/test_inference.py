@@ -1,6 +1,7 @@
 import dataclasses
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,48 @@ def test_names_stay_apart_when_stems_repeat():
     assert unique_names(paths) == ["x", "x-1", "y", "x-2"]
     paths = [Path("a-1.jpg"), Path("a.jpg"), Path("a.png")]
     assert unique_names(paths) == ["a-1", "a", "a-2"]
+    before = {"x": os.path.abspath("c/x.jpg"), "x-2": "/elsewhere/x.jpg"}
+    paths = [Path("a/x.jpg"), Path("b/x.png"), Path("c/x.jpg")]
+    assert unique_names(paths, before.get) == ["x-1", "x-3", "x"]
+
+
+def test_results_of_equal_names_from_two_commands_stay_apart(run, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "x.png"), skimage.data.astronaut()[..., ::-1])
+    predict, output = mofa_jax.load_for_inference(run), tmp_path / "out"
+    for folder, resume in (("a", False), ("b", False), ("a", True), ("b", True)):
+        summary = reconstruct.reconstruct_all(
+            predict, [tmp_path / folder / "x.png"], output, resume=resume
+        )
+        assert summary.faces == 1
+    sources = {
+        file.name: mofa_jax.load_parameters(file).photograph for file in output.glob("*.json")
+    }
+    assert sources == {"x.0.json": f"{tmp_path}/a/x.png", "x-1.0.json": f"{tmp_path}/b/x.png"}
+
+
+def test_a_photograph_without_a_face_any_more_keeps_no_results(run, tmp_path, capsys):
+    photograph, output = tmp_path / "a.png", tmp_path / "out"
+    predict = mofa_jax.load_for_inference(run)
+    cv2.imwrite(str(photograph), skimage.data.astronaut()[..., ::-1])
+    reconstruct.reconstruct_all(predict, [photograph], output)
+    cv2.imwrite(str(photograph), np.full((300, 300, 3), 90, np.uint8))
+    assert reconstruct.reconstruct_all(predict, [photograph], output).skipped == 1
+    assert "no face found" in capsys.readouterr().err
+    assert not [*output.glob("a.*")]
+
+
+def test_the_portrait_is_written_once_and_over_nobodys_picture(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    predict = mofa_jax.load_for_inference(run)
+    reconstruct.reconstruct_all(predict, ["astronaut"], "out")
+    before = Path("out/astronaut.0.json").stat().st_mtime_ns
+    reconstruct.reconstruct_all(predict, ["astronaut"], "out", resume=True)
+    assert Path("out/astronaut.0.json").stat().st_mtime_ns == before
+    cv2.imwrite("out/astronaut.png", np.full((30, 30, 3), 90, np.uint8))
+    summary = reconstruct.reconstruct_all(predict, ["astronaut"], "out")
+    assert summary.missing == 1 and cv2.imread("out/astronaut.png").shape == (30, 30, 3)
 
 
 @pytest.mark.parametrize("output", [".", "out", "../elsewhere"])
@@ -184,6 +227,7 @@ def test_results_of_a_folder_are_not_taken_for_its_photographs(tmp_path, output)
         (folder / name).touch()
     found, missing = find_photographs([folder], folder / output)
     assert {str(path.relative_to(folder)) for path in found} == set(photographs) and not missing
+    assert find_photographs([str(folder / "*")], folder / output) == (found, 0)
     result = folder / output / results[0]
     assert find_photographs([result], folder / output) == ([result], 0)  # by its name
 
@@ -257,9 +301,9 @@ def test_an_interrupted_command_goes_on_where_it_was(run, tmp_path):
     assert "4 faces in 4 of 4 photographs" in done.stdout and "(1 of them before)" in done.stdout
     assert (output / "a.0.panels.jpg").stat().st_mtime_ns == before
     assert (output / "b.overlay.jpg").exists() and not (output / "b.1.json").exists()
-    for name in "cd":
+    for name, photograph in (("c", "c"), ("d-1", "d"), ("d", "elsewhere")):
         saved = mofa_jax.load_parameters(output / f"{name}.0.json")
-        assert saved.photograph == str(folder / f"{name}.png")
+        assert saved.photograph == str(folder / f"{photograph}.png")
     sheet = cv2.imread(str(output / "contact_sheet-1.jpg"))
     assert sheet.shape == whole.shape and np.abs(sheet.astype(float) - whole).mean() < 2
 
@@ -287,6 +331,15 @@ def test_what_another_command_has_written_is_not_taken_for_finished(run, tmp_pat
     cv2.imwrite(str(tmp_path / "a.png"), skimage.data.astronaut()[:, ::-1, ::-1])  # the file only
     reconstruct.reconstruct_all(other, [tmp_path / "a.png"], output, 1, resume=True)
     assert mesh.stat().st_mtime_ns > before
+
+
+def test_a_face_that_was_fitted_with_others_is_not_taken_for_finished(run, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), skimage.data.astronaut()[..., ::-1])
+    predict, output = mofa_jax.load_for_inference(run), tmp_path / "out"
+    reconstruct.reconstruct_all(predict, [tmp_path / "a.png"], output, 1, same_person=True)
+    assert mofa_jax.load_parameters(output / "a.0.json").same_person
+    reconstruct.reconstruct_all(predict, [tmp_path / "a.png"], output, 1, resume=True)
+    assert not mofa_jax.load_parameters(output / "a.0.json").same_person
 
 
 def test_faces_of_all_photographs_go_through_the_encoder_in_batches(run, monkeypatch):
@@ -326,6 +379,10 @@ def test_a_notebook_goes_from_files_to_codes_in_one_line(run, tmp_path, caplog):
         assert same.source == 0
         np.testing.assert_array_equal(same.params.to_code(), face.params.to_code())
         np.testing.assert_array_equal(same.crop.image, face.crop.image)
+    turned = Image.fromarray(np.rot90(astronaut, 2))
+    turned.getexif()[0x0112] = 3  # upside down, says its orientation
+    (same,) = predict.photographs(turned)
+    np.testing.assert_array_equal(same.crop.image, face.crop.image)
     with pytest.raises(ValueError, match="either of them alone"):
         predict.photographs([astronaut, tmp_path / "one.png"])
     with pytest.raises(ValueError, match="a photograph is uint8"):

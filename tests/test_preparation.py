@@ -12,8 +12,10 @@ import subprocess
 import sys
 import time
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -29,7 +31,7 @@ from mofa_jax.data.corpora.staging import Chunk, stage
 from mofa_jax.data.sources import items as sources
 from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items, read_pictures
 from mofa_jax.data.sources.landmark_files import read_landmark_file
-from mofa_jax.data.sources.video import read_frames
+from mofa_jax.data.sources.video import VideoError, read_frames
 from mofa_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -399,6 +401,41 @@ def test_a_video_that_is_cut_short_is_named(tmp_path, caplog):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     count = len([*read_frames(path)])
     assert 0 < count < 18 and f"{path}: {count} of about 20 frames can be read" in caplog.text
+
+
+def video_of(path, times, aspect=1):
+    """Gray frames of 64 x 48 px at these times, s, whose pixels are `aspect` wider than high."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264")
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+        for time in times:
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), "rgb24")
+            picture.pts, picture.time_base = round(1000 * time), Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+def test_frames_that_are_far_apart_are_no_file_that_is_cut_short(tmp_path, caplog):
+    times = [0, 0.04, 0.08, *np.arange(1.0, 6.0)]
+    video_of(tmp_path / "clip.mkv", times)
+    found = [frame.time for frame in read_frames(tmp_path / "clip.mkv")]
+    np.testing.assert_allclose(found, times, atol=1e-3)
+    assert not caplog.messages
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path):
+    video_of(tmp_path / "clip.mp4", [0, 0.04], Fraction(4, 3))
+    assert {frame.image.shape for frame in read_frames(tmp_path / "clip.mp4")} == {(48, 85, 3)}
+
+
+def test_a_videos_name_that_is_not_utf8_is_one_sentence(tmp_path):
+    video_of(tmp_path / "clip.mp4", [0])
+    path = tmp_path / os.fsdecode(b"d\xe9.mp4")
+    (tmp_path / "clip.mp4").rename(path)
+    with pytest.raises(VideoError, match="not UTF-8; rename"):
+        next(read_frames(path))
 
 
 def test_videos_take_the_landmarks_of_300_vw(tmp_path):

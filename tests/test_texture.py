@@ -121,3 +121,10 @@ def test_a_glb_holds_the_mesh_in_meters_and_its_texture(tmp_path):
     np.testing.assert_array_equal(stored.reshape(-1, 3), triangles)
     image = Image.open(io.BytesIO(view(tree["images"][0]["bufferView"])))
     np.testing.assert_allclose(np.asarray(image)[2, 8], [200, 40, 40], atol=12)
+
+
+def test_a_model_of_float64_gets_the_same_texture(float64):
+    model = mofa_jax.load_face_model("open", np.float64)
+    single = mofa_jax.load_face_model("open", np.float32)
+    difference = np.abs(textured(model).astype(float) - textured(single))
+    assert difference.mean() < 0.1

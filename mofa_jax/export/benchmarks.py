@@ -26,6 +26,7 @@ from mofa_jax.files import atomic_write
 from mofa_jax.params import FaceParams
 
 BENCHMARKS = ("now", "realy")
+TEMPLATE = "template/mofa_jax.obj"  # of REALY
 
 # NoW's seven landmarks: the right eye's outer and inner corner, the left one's inner and outer, the
 # bottom of the nose, the right and the left corner of the mouth.
@@ -155,8 +156,8 @@ def write_prediction(prediction: Prediction, params: FaceParams, model: FaceMode
 
 
 def write_template(output: Path, model: FaceModel) -> None:
-    """Writes `template/mofa_jax.obj`: the average face, whose triangles REALY's meshes share."""
-    template = output / "template" / "mofa_jax.obj"
+    """Writes `TEMPLATE`: the average face, whose triangles REALY's meshes share."""
+    template = output / TEMPLATE
     template.parent.mkdir(parents=True, exist_ok=True)
     write_obj(template, model.mean_shape, model.triangles)
 

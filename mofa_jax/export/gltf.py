@@ -80,7 +80,7 @@ def write_glb(
     file = _File()
     file.add_mesh(vertices, triangles, uv)
     file.add_skin(texture)
-    if morphs is not None:
+    if morphs is not None and morphs.names:
         file.add_morphs(morphs)
     if animation is not None:
         file.add_animation(animation)
@@ -140,6 +140,8 @@ class _File:
             "rotation": animation.rotations,
             "translation": np.asarray(animation.translations) * METERS_PER_DM,
         }
+        if not tracks["weights"].size:  # a model without expressions
+            del tracks["weights"]
         moved = pygltflib.Animation(name="clip", samplers=[], channels=[])
         for k, (name, values) in enumerate(tracks.items()):
             sampler = pygltflib.AnimationSampler(input=times, output=self._add(values))

@@ -111,7 +111,7 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
                 "with 8 or 16 bits"
             )
         image.load()
-        return _to_rgb(_upright(image))
+        return upright_rgb(image)
     except PhotographError:
         raise
     except UnidentifiedImageError as error:
@@ -127,6 +127,11 @@ def decode_photograph(content: bytes, name: str | os.PathLike[str]) -> np.ndarra
         raise PhotographError(
             f"{name}: the image is damaged or cut short ({reason}); copy or download it again"
         ) from error
+
+
+def upright_rgb(image: Image.Image) -> np.ndarray:
+    """Pillow's image as uint8 [H, W, 3] RGB, converted as `decode_photograph` says."""
+    return _to_rgb(_upright(image))
 
 
 def read_environment(path: str | os.PathLike[str]) -> np.ndarray:
@@ -182,8 +187,8 @@ def list_files(
 
     A folder gives everything below it whose name ends in one of `extensions` (hidden ones, linked
     folders and what has a result's name, see `is_result`, are left out); a file is taken as it is;
-    anything else is a glob (`**` goes down), which does not name landmark files. `kind` is for the
-    message.
+    anything else is a glob (`**` goes down), which names neither results nor landmark files. `kind`
+    is for the message.
 
     Raises:
       PhotographError: a pattern names nothing.
@@ -195,8 +200,9 @@ def list_files(
         if os.path.lexists(pattern):
             matches = [pattern]
         else:
-            matches = glob.glob(str(pattern), recursive=True)
-            matches = [match for match in matches if Path(match).name not in FILE_NAMES]
+            matches = map(Path, glob.glob(str(pattern), recursive=True))
+            matches = [path for path in matches if path.name not in FILE_NAMES]
+            matches = [path for path in matches if not is_result(path)]
         files = [file for match in matches for file in _files_of(Path(match), extensions)]
         if not files:
             raise PhotographError(

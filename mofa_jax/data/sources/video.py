@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -30,8 +31,12 @@ class Frame(NamedTuple):
 
 
 def count_frames(path: str | Path) -> int | None:
-    """About how many frames a video has; None where its file does not say, or is none."""
-    capture = cv2.VideoCapture(str(path))
+    """About how many frames a video has; None where its file does not say.
+
+    Raises:
+      VideoError: as `read_frames`.
+    """
+    capture = _opened(path)
     try:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
@@ -43,15 +48,15 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
     """Yield every `every`-th frame, one at a time.
 
     Their times rise, evenly or not: where the file gives none, by its rate, or 25 frames a second.
-    A file that says of more frames than can be read is named in a warning: it may be cut short.
+    A file that says of more frames, and more time, than can be read is named in a warning: it may
+    be cut short. Pixels that are not square are stretched to what is seen.
 
     Raises:
       VideoError: the file is missing, or not one frame of it can be read.
     """
-    if not Path(path).is_file():
-        raise VideoError(f"{path}: there is no such file; check the path")
-    capture = cv2.VideoCapture(str(path))
+    capture = _opened(path)
     try:
+        aspect = _pixel_aspect(capture)
         rate = capture.get(cv2.CAP_PROP_FPS)
         period = 1 / rate if 1 <= rate <= 1000 else 1 / 25
         expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # some containers give an estimate
@@ -62,6 +67,9 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
             if number % every == 0:
                 readable, image = capture.retrieve()
                 if readable:
+                    if aspect != 1:
+                        size = (max(1, round(aspect * image.shape[1])), image.shape[0])
+                        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
                     yield Frame(number, time, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
             number += 1
     finally:
@@ -71,12 +79,31 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
             f"{path}: no frame can be read; it is not a video, is damaged, or has a codec that "
             "OpenCV lacks: convert it to H.264 in MP4"
         )
-    if number < 0.9 * expected:
+    if number < 0.9 * expected and time + period < 0.9 * expected * period:
         _logger.warning(
             "%s: %d of about %d frames can be read; the file may be cut short: copy or download it "
             "again.",
             *(path, number, expected),
         )
+
+
+def _opened(path: str | Path) -> cv2.VideoCapture:
+    if not Path(path).is_file():
+        raise VideoError(f"{path}: there is no such file; check the path")
+    try:
+        name = os.fspath(path).encode().decode()
+    except UnicodeError as error:  # OpenCV would end the process
+        raise VideoError(f"{path}: the name is not UTF-8; rename the file") from error
+    return cv2.VideoCapture(name)
+
+
+def _pixel_aspect(capture: cv2.VideoCapture) -> float:
+    """How much wider than high the pixels of the upright frames are; 1 where nothing is said."""
+    width, height = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    if not (width > 0 and height > 0):
+        return 1.0
+    turned = round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 180
+    return height / width if turned else width / height
 
 
 def read_camera(name: str) -> Iterator[np.ndarray]:
