@@ -48,8 +48,14 @@ def check_loss(config: ConfigDict, cam: Camera) -> None:
     """Refuses values of the default config's `loss` with which no loss can be computed.
 
     Raises:
-      InputError: a geometric change from or to zero, or an image that cannot be halved so often.
+      InputError: a geometric change from or to zero, a share that is none, or an image that cannot
+        be halved so often.
     """
+    if not 0 <= config.photometric_geometry <= 1:
+        raise InputError(
+            f"loss.photometric_geometry is {config.photometric_geometry:g}; give a share from 0 to "
+            "1."
+        )
     ends = (config.regularizer_start, config.regularizer)
     if config.regularizer_steps and min(ends) <= 0:
         raise InputError(

@@ -19,6 +19,7 @@ from mofa_jax.evaluation.errors import make_errors_of
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import panels_grid
 from mofa_jax.initial_weights import initial_weights, random_weights
+from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.patches import surface_patches
 
@@ -84,6 +85,13 @@ class FaceModelLearner:
                 "data.synthetic.backgrounds empty (those of an experiment's start are "
                 "config.start.data.synthetic.backgrounds), or set loss.loopback and "
                 "loss.loopback_code to 0."
+            )
+        by_landmarks = ("landmark", "loopback", "population_place")
+        on = ", ".join(f"loss.{name}" for name in by_landmarks if config.loss[name])
+        if on and (np.asarray(model.landmarks)[LOSS_LANDMARKS] < 0).all():
+            raise InputError(
+                f"face model '{model.name}' has none of the landmarks that {on} compare; set them "
+                "to 0, or give a model with landmarks."
             )
         ranges = ranges_from_config(config.data.synthetic) if loopback else None
         self.decoder = Decoder(model, cam, patches, ranges)

@@ -271,8 +271,10 @@ def _steps_at_once(config: ConfigDict) -> int:
     """How many steps the devices take in a row: whatever is due between two steps ends a row.
 
     Raises:
-      InputError: something would be due every 0 steps.
+      InputError: something would be due every 0 steps, or no checkpoint be kept.
     """
+    if config.keep_checkpoints < 1:
+        raise InputError(f"keep_checkpoints is {config.keep_checkpoints}; give 1 or more.")
     for name in ("log_every", "image_every", "eval_every"):
         if config[name] < 1:
             raise InputError(
@@ -308,7 +310,7 @@ def check(
         number = int(unusable.any(axis=0).argmax())
         values = {key: float(value[number]) for key, value in values.items()}
         bad = [key for key, value in values.items() if not np.isfinite(value)]
-        bad = bad or [max(terms, key=values.__getitem__)]
+        bad = bad or [max(terms, key=lambda name: abs(values[name]))]
         kept = checkpoints.latest_step
         raise TrainingDivergedError(
             f"step {step - len(metrics['loss']) + number + 1}: "
@@ -359,7 +361,10 @@ def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
         for key, value in now.items()
         if key not in then and key.startswith("loss.") and value
     ]
-    if changed:
+    of_start = [text for text in changed if text.startswith("start.")]
+    if of_start:
+        _logger.warning("Without effect, the start has ended: %s.", ", ".join(of_start))
+    if changed := [text for text in changed if text not in of_start]:
         _logger.warning("Going on with other settings than before: %s.", ", ".join(changed))
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from google.protobuf.message import DecodeError
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -27,7 +28,11 @@ _NUM_PICTURED = 4  # faces of each kind in a picture
 
 
 class Watch:
-    """Writes of a run for people; on the other processes than the first it does nothing."""
+    """Writes of a run for people; on the other processes than the first it does nothing.
+
+    Held-out errors are on the disk at once, and a full disk is an OSError: tensorboardX's own
+    writer keeps two minutes in a thread, whose end nobody would hear of.
+    """
 
     def __init__(
         self,
@@ -38,13 +43,14 @@ class Watch:
     ):
         """`picture`: see `Learner`; `eval_examples`: held-out faces that every picture shows."""
         self._active = jax.process_index() == 0
-        self._writer = SummaryWriter(str(workdir)) if self._active else None
+        workdir.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(workdir / "events")) if self._active else None
         self._workdir, self._picture, self._config = workdir, picture, config
         self._eval_examples = {key: array[:_NUM_PICTURED] for key, array in eval_examples.items()}
 
     @contextmanager
     def progress(self, first: int, num_steps: int):
-        """A bar with loss, images/s and the time left; at its end all curves are on the disk."""
+        """A bar with loss, images/s and the time left."""
         if first < num_steps:
             _logger.info("Training steps %d to %d.", first + 1, num_steps)
         bar = tqdm(
@@ -55,16 +61,16 @@ class Watch:
                 yield _Progress(bar, self._config.batch_size)
         finally:
             if self._active:
-                self._writer.close()
+                self._events.close()
 
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
         """The loss and every term, error and norm of one training step (see `make_train_steps`)."""
         if self._active:
             groups = (metrics["terms"], metrics["errors"], metrics["norms"])
-            values = [("loss", metrics["loss"]), *(item for g in groups for item in g.items())]
-            for key, value in values:
-                if np.isfinite(value):
-                    self._writer.add_scalar(f"train/{key}", float(value), step)
+            values = {"loss": metrics["loss"]} | {
+                k: v for group in groups for k, v in group.items()
+            }
+            self._add(step, _scalars("train", values))
 
     def evaluation(self, step: int, errors: dict[str, float]) -> None:
         """The held-out errors, to the log and to TensorBoard."""
@@ -73,10 +79,8 @@ class Watch:
         shown = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
         level = logging.WARNING if errors["num_failed"] else logging.INFO
         _logger.log(level, "step %d, held out: %s", step, shown)
-        for key, value in errors.items():
-            if not np.isfinite(value):
-                continue
-            self._writer.add_scalar(f"{_EVALUATION}/{key}", value, step)
+        self._add(step, _scalars(_EVALUATION, errors))
+        self._events.flush()
 
     def pictures(self, step: int, weights: Any, batches: DeviceBatches) -> None:
         """What the learner makes of some faces from training and of held-out ones."""
@@ -88,7 +92,21 @@ class Watch:
             path = self._workdir / RUN_PICTURE.format(kind, f"{step:07d}")
             path.parent.mkdir(exist_ok=True)
             write_image(path, picture)
-            self._writer.add_image(kind, picture, step, dataformats="HWC")
+            self._add(step, [summary.image(kind, picture, dataformats="HWC")])
+
+    def _add(self, step: int, summaries: Iterable[Any]) -> None:
+        for each in summaries:
+            event = event_pb2.Event(summary=each, step=step, wall_time=time.time())
+            self._events.write_event(event)
+
+
+def _scalars(group: str, values: Mapping[str, Any]) -> list[Any]:
+    """TensorBoard's summaries of the values that are finite."""
+    return [
+        summary.scalar(f"{group}/{key}", float(value))
+        for key, value in values.items()
+        if np.isfinite(value)
+    ]
 
 
 class _Progress:

@@ -158,10 +158,14 @@ def test_finished_chunks_are_not_searched_again(people, tmp_path, monkeypatch):
     """All chunks but one are there; only its photographs are read."""
     recipe = Recipe.from_config(by_person(people))
     parts = chunks_of(list_items(recipe.source), "photographs")
-    for part in parts[1:]:
-        (tmp_path / "out.staging").mkdir(exist_ok=True)
-        digest = recipe.digest(part, landmark_stamp(recipe))
-        stage(Chunk(part, str(tmp_path / "out.staging" / digest)), recipe)
+    (tmp_path / "out.staging").mkdir()
+    chunks = [
+        Chunk(part, str(tmp_path / "out.staging" / recipe.digest(part, landmark_stamp(recipe))))
+        for part in parts
+    ]
+    for chunk in chunks:
+        stage(chunk, recipe)
+    os.remove(chunks[0].blob)  # as a removal leaves it that is killed half-way
     read = []
     whole = sources.read_photograph
     monkeypatch.setattr(sources, "read_photograph", lambda path: read.append(path) or whole(path))

@@ -78,6 +78,12 @@ def test_a_smile_draws_the_corners_of_the_mouth_apart_and_up():
     np.testing.assert_allclose(apart[:, 0], apart[:, 1], atol=0.005)
 
 
+def test_a_face_without_expressions_does_not_smile():
+    model = mofa_jax.load_face_model("open")
+    still = model.replace(geometry_modes=model.geometry_modes[: model.num_shape_modes])
+    assert sample_smile(jax.random.key(0), still, SyntheticRanges(smile=1.0)).shape == (0,)
+
+
 def test_a_smile_is_the_likeliest_expression_that_moves_the_mouth_so():
     model = mofa_jax.load_face_model("open")
     smile = np.asarray(sample_smile(jax.random.key(1), model, SyntheticRanges(smile=1.0)))

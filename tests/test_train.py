@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import jax
@@ -33,6 +35,7 @@ from mofa_jax.face_models.load import load_face_model
 from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
 from mofa_jax.train import make_train_steps
+from mofa_jax.watch import Watch, logged_evaluations
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 120  # of the crops, px
@@ -282,6 +285,7 @@ def test_resolved_config_and_model_checksum_are_written(config, tmp_path, tiny_m
     config.num_steps = 1
     training.train_and_evaluate(config, tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
+    config.data.landmarks = str(Path(config.data.path) / "landmarks.npz")  # which it found there
     assert written["config"] == config.to_dict()
     assert written["face_model"]["checksum"] == tiny_model.checksum()
 
@@ -491,6 +495,57 @@ def test_settings_that_changed_since_a_run_began_are_named(config, tmp_path, cap
     assert "num_steps 1 -> 2" in caplog.text and "loss.landmark" in caplog.text
 
 
+def test_a_start_that_has_ended_takes_no_other_settings(config, caplog):
+    config.start = config.copy_and_resolve_references()
+    before = json.loads(json.dumps(config.to_dict()))
+    config.start.num_steps = 8
+    training._warn_of_changes(before, config)
+    assert "Without effect, the start has ended: start.num_steps 6 -> 8." in caplog.text
+    assert "other settings" not in caplog.text
+
+
+def test_a_model_without_landmarks_is_refused_where_the_loss_compares_them(config, tiny_model):
+    bare = tiny_model.replace(landmarks=np.full_like(tiny_model.landmarks, -1))
+    cam = make_camera(config.camera)
+    with pytest.raises(InputError, match=r"none of the landmarks that loss\.landmark compare"):
+        learner.make_learner(config, bare, cam)
+    config.loss.landmark = 0.0
+    learner.make_learner(config, bare, cam)
+
+
+def test_the_largest_term_of_either_sign_is_named():
+    metrics = {
+        "loss": np.array([-1e9]),
+        "terms": {"photometric": np.array([0.5]), "area": np.array([-1e9])},
+        "norms": {"gradient_norm": np.array([1.0])},
+    }
+    run = SimpleNamespace(latest_step=None)
+    with pytest.raises(training.TrainingDivergedError, match=r"area = -1e\+09 on the batch a.jpg"):
+        training.check(1, metrics, lambda _: ["a.jpg"], 100.0, run)
+
+
+def test_held_out_errors_are_on_the_disk_at_once_and_a_full_disk_is_said(config, tmp_path):
+    watch = Watch(tmp_path, config, None, {})
+    errors = {"landmark_error": 4.5, "geometric_error": np.nan, "num_failed": 0}
+    with watch.progress(1, 1):
+        watch.evaluation(3, errors)
+        logged = logged_evaluations(tmp_path)
+        assert logged == {"landmark_error": {3: 4.5}, "num_failed": {3: 0.0}}
+        (file,) = (int(fd) for fd in os.listdir("/proc/self/fd") if _leads_to(fd, tmp_path))
+        disk, full = os.dup(file), os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, file)
+        with pytest.raises(OSError, match="No space left"):
+            watch.evaluation(4, errors)
+        os.dup2(disk, file)
+        os.close(disk)
+        os.close(full)
+
+
+def _leads_to(fd, folder):
+    link = f"/proc/self/fd/{fd}"
+    return os.path.lexists(link) and os.readlink(link).startswith(f"{folder}/events")
+
+
 def test_unusable_photographs_are_named_before_the_start(config, tmp_path, monkeypatch):
     config.start = config.copy_and_resolve_references()
     monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
@@ -506,6 +561,8 @@ def test_unusable_photographs_are_named_before_the_start(config, tmp_path, monke
         ("data.num_eval", 0, "num_eval is 0"),
         ("data.augmentation.flip", 2.0, "flip"),
         ("loss.code", 1.0, "loss.code is 1"),
+        ("loss.photometric_geometry", 2.0, "photometric_geometry is 2"),
+        ("keep_checkpoints", 0, "keep_checkpoints is 0"),
         ("batch_size", 3, "batch"),
         ("seed", -1, "seed is -1"),
         ("encoder.name", "resnet", "no encoder"),
@@ -593,6 +650,24 @@ def test_the_photographs_of_a_run_are_found_from_other_folders(config, tmp_path,
         command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
     )
     assert done.returncode == 0 and "faces, 0 failed" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("gone", ["photographs", "landmarks"])
+def test_a_run_is_evaluated_on_the_faces_that_it_left(config, tmp_path, gone):
+    photographs = tmp_path / "photographs"
+    shutil.copytree(config.data.path, photographs)
+    config.num_steps, config.data.path, config.data.num_eval = 1, str(photographs), 100
+    errors = training.train_and_evaluate(config, tmp_path / "run")
+    shutil.rmtree(photographs) if gone == "photographs" else (
+        photographs / "landmarks.npz"
+    ).unlink()
+    command = [sys.executable, "-m", "mofa_jax.evaluate", f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = (tmp_path / "run").glob("evaluation/evaluation.json")
+    mean = json.loads(found.read_text())["all"]["errors"]["landmark_error"]["mean"]
+    assert mean == pytest.approx(errors["landmark_error"], rel=1e-4)
+    assert len([*(tmp_path / "run" / "corpus").glob("faces-*/")]) == 1
 
 
 def test_a_relative_folder_is_prepared_once_for_start_run_and_evaluation(

@@ -82,13 +82,18 @@ class Outcome:
     pruned: list[dict[str, Any]]
 
 
+def is_staged(chunk: Chunk) -> bool:
+    """Whether a chunk's two files are there: of a folder whose removal was killed, one may be."""
+    return os.path.exists(chunk.index) and os.path.exists(chunk.blob)
+
+
 def stage(chunk: Chunk, recipe: Recipe) -> None:
     """Search a chunk's items and write its two files, unless they are there.
 
     Raises:
       OSError: the disk is full. LandmarkDetectorError, LandmarkFileError: see `make_finder`.
     """
-    if os.path.exists(chunk.index):
+    if is_staged(chunk):
         return
     finder = make_finder(recipe)
     with atomic_write(chunk.blob) as temporary, open(temporary, "wb") as blob:
@@ -161,7 +166,7 @@ def staging_bar(chunks: Sequence[Chunk], kind: str, shown: bool) -> Iterator[Non
         todo, ended = list(chunks), False
         while not ended:
             ended = done.wait(0.5)
-            missing = [chunk for chunk in todo if not os.path.exists(chunk.index)]
+            missing = [chunk for chunk in todo if not is_staged(chunk)]
             bar.update(sum(len(c.items) for c in todo) - sum(len(c.items) for c in missing))
             todo = missing
 

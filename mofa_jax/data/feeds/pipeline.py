@@ -31,6 +31,7 @@ from mofa_jax.data.feeds.mixture import (
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache, use_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed, eval_batches
 from mofa_jax.data.feeds.synthetic import HeldOutFaces, SyntheticFeed
+from mofa_jax.data.sources.landmark_files import find_landmark_file
 from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
 from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.errors import InputError
@@ -71,7 +72,8 @@ class Data:
 def keep_places(data: ConfigDict, before: Mapping[str, Any] | None = None) -> None:
     """Changes what `config.data` names to be found from other folders as well.
 
-    Names of TFDS's data folder, and what is not there, stay as they are.
+    Names of TFDS's data folder, and what is not there, stay as they are. The landmark file in a
+    folder of photographs gets its name.
 
     Args:
       data: the config's.
@@ -82,6 +84,8 @@ def keep_places(data: ConfigDict, before: Mapping[str, Any] | None = None) -> No
       FeedError: the mixture is not written as one.
     """
     kept = {name: _lasting(data[name]) for name in ("path", "landmarks")}
+    if data.kind == "photographs" and data.path and not data.landmarks:
+        kept["landmarks"] = os.fspath(find_landmark_file(kept["path"]) or "")
     kept["cache"] = data.cache and os.path.abspath(data.cache)
     if data.mixture:
         weights = parse_mixture(data.mixture).items()

@@ -133,7 +133,7 @@ def sample_smile(key: jax.Array, model: FaceModel, ranges: SyntheticRanges) -> j
     corners = jnp.array([_CORNER_MOVES]) * jnp.stack([side, *jnp.ones((2, 2))], axis=-1)
     moves = jnp.concatenate([corners, parted * jnp.array(_LIP_MOVES)]) * amount
     modes = model.geometry_modes[model.num_shape_modes :, :, vertices]
-    modes = jnp.moveaxis(modes, 1, -1).reshape(len(modes), -1)  # [X, 4 x 3]
+    modes = jnp.moveaxis(modes, 1, -1).reshape(len(modes), 3 * len(vertices))  # [X, 4 x 3]
     seen = product(modes.T, modes) + _LOOSE**2 * jnp.eye(modes.shape[1])
     smile = product(modes, jnp.linalg.solve(seen, moves.ravel()))
     return jnp.where(jnp.all(vertices >= 0), smile, 0.0)
