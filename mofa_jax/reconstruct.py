@@ -70,14 +70,15 @@ def reconstruct_all(
 ) -> Summary:
     """Reconstructs every face of all photographs, and one of each video, and writes the results.
 
-    Of `name`.jpg they are, in the folder `output`: name.overlay.jpg (all faces, put back into the
-    photograph), and for each face k from 0, the largest first, name.k.panels.jpg (input, overlay,
-    geometry, reflectance, light), name.k.json (the parameters, for `load_parameters`), and its
-    mesh: name.k.glb (textured by the photograph; meters), name.k.obj or name.k.ply (vertex colors:
-    the reflectance under the estimated light; millimeters). Of several faces also
-    contact_sheet-1.jpg and on, see `ContactSheets`. Of videos see `reconstruct_video`. A
-    path that names nothing, a file that cannot be read, one without a face and one whose results
-    cannot be drawn or written are reported and skipped.
+    Of `name`.jpg they are, with a number after the name if that is another photograph's already, in
+    the folder `output`: name.overlay.jpg (all faces, put back into the photograph), and for each
+    face k from 0, the largest first, name.k.panels.jpg (input, overlay, geometry, reflectance,
+    light), name.k.json (the parameters, for `load_parameters`), and its mesh: name.k.glb (textured
+    by the photograph; meters), name.k.obj or name.k.ply (vertex colors: the reflectance under the
+    estimated light; millimeters). Of several faces also contact_sheet-1.jpg and on, see
+    `ContactSheets`. Of videos see `reconstruct_video`. A path that names nothing, a file that
+    cannot be read, one without a face and one whose results cannot be drawn or written are reported
+    and skipped.
 
     Args:
       predict: a restored encoder.

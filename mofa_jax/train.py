@@ -117,9 +117,7 @@ def _check_before_start(config: ConfigDict, workdir: Path) -> None:
     _steps_at_once(config)
     config = config.copy_and_resolve_references()
     keep_places(config.data)
-    if config.data.device_cache in ("on", "auto"):
-        config.data.device_cache = "off"  # nothing is filled yet
-    open_data(config, model, cam, workdir).train.close()
+    open_data(config, model, cam, workdir, fill=False).train.close()
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:

@@ -25,7 +25,7 @@ from mofa_jax import learner
 from mofa_jax import train as training
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
-from mofa_jax.data.feeds import streamed
+from mofa_jax.data.feeds import resident, streamed
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders.layers import code_layer
@@ -576,6 +576,14 @@ def test_unusable_settings_are_named_before_the_start(
     monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=reason):
+        training.run_experiment(config, tmp_path / "run")
+
+
+def test_a_device_cache_without_room_is_named_before_the_start(config, tmp_path, monkeypatch):
+    config.start, config.data.device_cache = config.copy_and_resolve_references(), "on"
+    monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(resident, "_room", lambda: 1.0)
+    with pytest.raises(InputError, match="more than the 0.0 GB that are free"):
         training.run_experiment(config, tmp_path / "run")
 
 

@@ -109,10 +109,13 @@ def _lasting(place: str) -> str:
     return place
 
 
-def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) -> Data:
+def open_data(
+    config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path, fill: bool = True
+) -> Data:
     """The data that `config.data` names; a folder of photographs is prepared first.
 
-    Held-out faces have their true `code` if all of them were rendered with `model`.
+    Held-out faces have their true `code` if all of them were rendered with `model`. `fill`: whether
+    faces that are to be held on the devices are put there; without, that they fit is checked alone.
 
     Raises:
       InputError: an unknown kind, or a missing path.
@@ -149,7 +152,7 @@ def open_data(config: ConfigDict, model: FaceModel, cam: Camera, workdir: Path) 
     evaluated = ForgivingSource(grain.MapDataset.concatenate(some))
     examples = spread(evaluated, _NUM_EXAMPLES)
     return Data(
-        train=_train_feed(Mixture(sources, [*weights.values()]), config),
+        train=_train_feed(Mixture(sources, [*weights.values()]), config, fill),
         make_eval=lambda: eval_batches(evaluated, min(len(evaluated), _EVAL_BATCH)),
         eval_examples={"image": np.stack([face["image"] for face in examples])},
         summary=_summary(train, held_out),
@@ -221,9 +224,9 @@ def _rendered_faces(config: ConfigDict, model: FaceModel, cam: Camera) -> HeldOu
     return HeldOutFaces(model, cam, _EVAL_BATCH, ranges, behind, config.data.num_eval)
 
 
-def _train_feed(mixture: Mixture, config: ConfigDict) -> StreamedFeed | ResidentFeed:
+def _train_feed(mixture: Mixture, config: ConfigDict, fill: bool) -> StreamedFeed | ResidentFeed:
     augmentation = Augmentation(**config.data.augmentation)
-    if use_cache(config.data.device_cache, mixture):
+    if use_cache(config.data.device_cache, mixture) and fill:
         return ResidentFeed(load_cache(mixture), config.batch_size, config.seed, augmentation)
     return StreamedFeed(mixture, config.batch_size, config.seed, augmentation)
 
