@@ -17,7 +17,7 @@ after 19 minutes of rendered faces, 4.40 px and 0.159 after 27 more on photograp
         --config.start.batch_size=64 --config.start.num_steps=3500
 
 Three and a half minutes of an H200: 3.85 px and 0.138, on lfpw_test 4.40 px and 0.171; with the fit
-3.79 px and 0.101. Not more than 5,000 steps: a run of 10,000 fell apart, see docs/unsupervised.md.
+3.79 px and 0.101. On two CPU cores --config.num_steps=10000 takes two hours, to 4.06 px and 0.146.
 """
 
 from ml_collections import ConfigDict
