@@ -10,8 +10,8 @@ Measured on 460 held-out photographs of LFW on 2 CPU cores, with photographs of 
 All-Age-Faces (--config.data.kind=tfds
 --config.data.mixture=corpora/lfw=0.6,corpora/aaf=0.4): 5.03 px and 0.177
 after 19 minutes of rendered faces, 4.40 px and 0.159 after 27 more on photographs; 5.02 px and
-0.196 on lfpw_test, and with five steps of the fit 4.33 px and 0.107; other seeds end within 0.06 px
-(before the area term was bounded). On a GPU take more of all:
+0.196 on lfpw_test, and with five steps of the fit 4.33 px and 0.107; seed 1 ends at 4.38 px. On a
+GPU take more of all:
 
     --config.batch_size=64 --config.num_steps=5000 \
         --config.start.batch_size=64 --config.start.num_steps=3500
