@@ -43,14 +43,13 @@ class Watch:
     ):
         """`picture`: see `Learner`; `eval_examples`: held-out faces that every picture shows."""
         self._active = jax.process_index() == 0
-        workdir.mkdir(parents=True, exist_ok=True)
         self._events = EventsWriter(str(workdir / "events")) if self._active else None
         self._workdir, self._picture, self._config = workdir, picture, config
         self._eval_examples = {key: array[:_NUM_PICTURED] for key, array in eval_examples.items()}
 
     @contextmanager
     def progress(self, first: int, num_steps: int):
-        """A bar with loss, images/s and the time left."""
+        """A bar with loss, images/s and the time left; at its end all curves are on the disk."""
         if first < num_steps:
             _logger.info("Training steps %d to %d.", first + 1, num_steps)
         bar = tqdm(
@@ -66,11 +65,8 @@ class Watch:
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
         """The loss and every term, error and norm of one training step (see `make_train_steps`)."""
         if self._active:
-            groups = (metrics["terms"], metrics["errors"], metrics["norms"])
-            values = {"loss": metrics["loss"]} | {
-                k: v for group in groups for k, v in group.items()
-            }
-            self._add(step, _scalars("train", values))
+            values = {**metrics["terms"], **metrics["errors"], **metrics["norms"]}
+            self._add(step, _scalars("train", {"loss": metrics["loss"], **values}))
 
     def evaluation(self, step: int, errors: dict[str, float]) -> None:
         """The held-out errors, to the log and to TensorBoard."""

@@ -82,7 +82,7 @@ class Outcome:
     pruned: list[dict[str, Any]]
 
 
-def is_staged(chunk: Chunk) -> bool:
+def _is_staged(chunk: Chunk) -> bool:
     """Whether a chunk's two files are there: of a folder whose removal was killed, one may be."""
     return os.path.exists(chunk.index) and os.path.exists(chunk.blob)
 
@@ -93,7 +93,7 @@ def stage(chunk: Chunk, recipe: Recipe) -> None:
     Raises:
       OSError: the disk is full. LandmarkDetectorError, LandmarkFileError: see `make_finder`.
     """
-    if is_staged(chunk):
+    if _is_staged(chunk):
         return
     finder = make_finder(recipe)
     with atomic_write(chunk.blob) as temporary, open(temporary, "wb") as blob:
@@ -166,7 +166,7 @@ def staging_bar(chunks: Sequence[Chunk], kind: str, shown: bool) -> Iterator[Non
         todo, ended = list(chunks), False
         while not ended:
             ended = done.wait(0.5)
-            missing = [chunk for chunk in todo if not is_staged(chunk)]
+            missing = [chunk for chunk in todo if not _is_staged(chunk)]
             bar.update(sum(len(c.items) for c in todo) - sum(len(c.items) for c in missing))
             todo = missing
 

@@ -198,12 +198,11 @@ def list_files(
     found: set[Path] = set()
     for pattern in patterns:
         if os.path.lexists(pattern):
-            matches = [pattern]
+            matches = [Path(pattern)]
         else:
-            matches = map(Path, glob.glob(str(pattern), recursive=True))
-            matches = [path for path in matches if path.name not in FILE_NAMES]
-            matches = [path for path in matches if not is_result(path)]
-        files = [file for match in matches for file in _files_of(Path(match), extensions)]
+            found_by_glob = map(Path, glob.glob(str(pattern), recursive=True))
+            matches = [p for p in found_by_glob if p.name not in FILE_NAMES and not is_result(p)]
+        files = [file for match in matches for file in _files_of(match, extensions)]
         if not files:
             raise PhotographError(
                 f"{pattern}: there is no {kind} here, our own results left out; give a file, a "
