@@ -20,6 +20,7 @@ from configs import compact
 from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
+from mofa_jax.errors import InputError
 from mofa_jax.found_faces import found_faces
 from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.train import train_and_evaluate
@@ -54,6 +55,14 @@ def test_uint8_and_float_images_give_the_same_codes(run, tiny_model):
     np.testing.assert_array_equal(params.to_code(), same.to_code())
     assert predict.step == 2 and predict.model.checksum() == tiny_model.checksum()
     assert len(jax.tree.leaves(predict.weights)[0].devices()) == 1
+
+
+def test_crops_are_encoded_without_opencvs_cascades_and_photographs_name_the_fix(run, monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    predict = mofa_jax.load_for_inference(run)
+    assert predict(images(1)).shape.shape == (1, 5)
+    with pytest.raises(InputError, match=r"no Haar cascades.*pip install"):
+        predict.photographs([skimage.data.astronaut()])
 
 
 @pytest.mark.parametrize(

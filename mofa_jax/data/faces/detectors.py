@@ -91,8 +91,11 @@ class TwoDetectors:
     Networks", 2016. It finds faces in profile and in shadow that the cascade misses.
     """
 
-    def __init__(self):
-        self._cascade = FaceDetector()
+    @functools.cached_property
+    def _cascade(self) -> FaceDetector:
+        """Made at the first photograph: faces of a corpus can be evaluated without OpenCV's
+        cascades."""
+        return FaceDetector()
 
     def detect(self, image: np.ndarray) -> np.ndarray:
         """Faces in uint8 [H, W, 3] RGB: float32 [K, 4] (x, y, w, h), px, largest first."""
