@@ -620,7 +620,8 @@ def test_a_file_of_a_list_that_is_gone_is_an_item_like_others(people, tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text(f"{people / 'p1/p1_0.png'}\n{people / 'gone.png'}\n")
     there, gone = sorted(list_items(Source(path=f"@{listed}")), key=lambda item: -item.stamp[0])
-    assert (there.name, gone.name) == ("p1_0.png", "../gone.png")
+    folder = os.path.relpath(people, tmp_path)
+    assert (there.name, gone.name) == (f"{folder}/p1/p1_0.png", f"{folder}/gone.png")
     with pytest.raises(InputError, match=r"gone\.png: there is no such file"):
         next(read_pictures(gone, Source(path=f"@{listed}")))
 
@@ -633,10 +634,24 @@ def test_lists_and_tables_of_people_are_read(people, tmp_path):
     table = tmp_path / "identities.txt"
     table.write_text("p1_0.png 77\np2_0.png 78\n")
     items = list_items(Source(path=f"@{listed}", group_file=str(table)))
+    folder = os.path.relpath(people, tmp_path)
     assert [(item.name, item.group) for item in items] == [
-        ("p1/p1_0.png", "77"),
-        ("p2/p2_0.png", "78"),
+        (f"{folder}/p1/p1_0.png", "77"),
+        (f"{folder}/p2/p2_0.png", "78"),
     ]
+
+
+@pytest.mark.parametrize("path", ["{0}/*/*.png", "{0}/p1/*_0.png", "@{0}/list.txt"])
+def test_more_photographs_rename_none_of_the_others(path, tmp_path):
+    """Or people who were held out would be trained on."""
+    names = []
+    for folder in ("p1", "another"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "a_0.png")
+        with open(tmp_path / "list.txt", "a") as listed:
+            listed.write(f"{folder}/a_0.png\n")
+        names.append({item.name for item in list_items(Source(path=path.format(tmp_path)))})
+    assert names[0] <= names[1]
 
 
 @pytest.mark.parametrize("count", [1, 7, 40])

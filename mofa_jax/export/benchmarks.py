@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mofa_jax.data.sources.images import list_photographs, root_of
+from mofa_jax.data.sources.images import list_photographs
 from mofa_jax.errors import InputError
 from mofa_jax.export.meshes import write_obj
 from mofa_jax.face_model import MM_PER_DM, FaceModel
@@ -109,7 +109,7 @@ def realy_predictions(images: Path, lines: list[str], output: Path) -> list[Pred
     meshes = [output / "prediction" / f"{path.stem}.obj" for path in found]
     if len(set(meshes)) < len(meshes):
         raise InputError(
-            f"{root_of(images, found)}: several photographs have one name; give the folder of one "
+            f"{images}: several photographs have one name; give the folder of one "
             "of REALY's sets of images."
         )
     return [Prediction(path, None, mesh, None) for path, mesh in zip(found, meshes, strict=True)]

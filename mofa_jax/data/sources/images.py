@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import itertools
 import os
 import re
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -212,11 +212,13 @@ def list_files(
     return sorted(found, key=lambda path: path.as_posix())
 
 
-def root_of(source: Any, paths: list[Path]) -> Path:
-    """Return the folder that files' names are relative to: the source itself, or the common one."""
-    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-        return Path(source)
-    return Path(os.path.commonpath([os.path.abspath(path.parent) for path in paths]))
+def root_of(pattern: str | os.PathLike[str]) -> Path:
+    """The folder that files' names are relative to, whatever files are there: a folder itself, a
+    file's folder, or what comes before the first wildcard of a glob."""
+    path = Path(pattern)
+    if path.is_dir():
+        return path
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parent.parts))
 
 
 def _files_of(path: Path, extensions: frozenset[str]) -> list[Path]:

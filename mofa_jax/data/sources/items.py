@@ -164,7 +164,7 @@ def _list_files(source: Source) -> list[Item]:
     extensions = video.EXTENSIONS if source.kind == "videos" else EXTENSIONS
     patterns, gone = _patterns(source)
     paths = list_files(patterns, extensions, UNITS[source.kind])
-    root = root_of(source.path, paths)
+    root = root_of(source.path.removeprefix("@"))
     group_of = _grouping(source)
     items = []
     for path in sorted({*paths, *gone}, key=str):
