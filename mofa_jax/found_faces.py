@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mofa_jax.data.sources.images import PhotographError, read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.fitting import fit_person
-from mofa_jax.inference import Predictor, Reconstruction, in_chunks
+from mofa_jax.inference import HELD, Predictor, Reconstruction, in_chunks
 from mofa_jax.params import FaceParams
 
 PERSON_STEPS = 10  # of the fit of one person's photographs, if nobody says how many
@@ -73,12 +73,11 @@ def faces_of_one_person(
         raise InputError(
             f"{len(named)} photographs of one person are too many; give up to {_MOST_PHOTOGRAPHS}."
         )
-    found = [
-        (one.path, one.name, one.faces[0])
-        for chunk in found_faces(predict, named, 0)
-        for one in chunk
-        if one.faces
-    ]
+    found = []
+    for chunk in found_faces(predict, named, 0):
+        found += [(one.path, one.name, one.faces[0]) for one in chunk if one.faces]
+        if without := [one for one in chunk if not one.faces]:
+            yield without
     if found:
         paths, names, faces = zip(*found, strict=True)
         person = with_one_identity(faces, predict, refine_steps)
@@ -102,6 +101,7 @@ def with_one_identity(
         landmarks=predict.landmarks(codes) if predict.has_landmarks else None,
         init=FaceParams.from_code(codes, predict.model),
         num_steps=num_steps,
+        weights=HELD,
     ).params
     return [
         dataclasses.replace(

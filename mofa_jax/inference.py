@@ -52,8 +52,8 @@ from mofa_jax.renderer import render
 _logger = logging.getLogger(__name__)
 
 REFINE_STEPS = 5  # of the commands that people use: a face becomes the one in its photograph
-
-_HELD = FitWeights(landmark=25.0)  # by the encoder's landmarks: at 4 colors drag them off by 0.1 px
+# Of fits that the encoder's landmarks hold in place: at 4 colors drag them off by 0.1 px.
+HELD = FitWeights(landmark=25.0)
 _BATCH = 16  # faces that go through the encoder at once
 _RECROPS = 2  # times that a badly cut face is cut out again at most
 _CHUNK_PIXELS = 50_000_000  # of the photographs that are held at once
@@ -468,5 +468,5 @@ def _refined(
     num_steps: int,
 ) -> jax.Array:
     params = FaceParams.from_code(code, model)
-    fitted = fit(image, model, cam, points, init=params, num_steps=num_steps, weights=_HELD)
+    fitted = fit(image, model, cam, points, init=params, num_steps=num_steps, weights=HELD)
     return fitted.params.to_code()

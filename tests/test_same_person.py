@@ -49,6 +49,19 @@ def test_a_model_without_landmarks_is_fitted_to_the_colors_alone(tiny_model):
     np.testing.assert_array_equal(bright.params.shape, dark.params.shape)
 
 
+@pytest.mark.slow
+def test_the_encoders_landmarks_hold_a_persons_faces_as_they_hold_each_alone():
+    predict = mofa_jax.load_for_inference()
+    (alone,) = predict.photographs([skimage.data.astronaut()])
+    (fitted,), (person,) = (
+        predict.fitted([alone], 5),
+        found_faces.with_one_identity([alone], predict, 5),
+    )
+    points = predict.landmarks(np.stack([f.params.to_code() for f in (alone, fitted, person)]))
+    moved = np.linalg.norm(points[1:] - points[0], axis=-1).mean(axis=-1)
+    assert moved[1] == pytest.approx(moved[0], abs=0.1)  # px; 0.5 with the default weight
+
+
 @pytest.mark.slow  # compiles the encoder, the fit and the pictures
 def test_one_persons_photographs_share_shape_and_reflectance_alone(tmp_path):
     astronaut = skimage.data.astronaut()
@@ -56,11 +69,16 @@ def test_one_persons_photographs_share_shape_and_reflectance_alone(tmp_path):
     write_image(tmp_path / "photographs" / "bright.png", astronaut)
     write_image(tmp_path / "photographs" / "dark.png", (0.6 * astronaut[:, ::-1]).astype(np.uint8))
     write_image(tmp_path / "photographs" / "nobody.png", np.full((90, 90, 3), 90, np.uint8))
+    (tmp_path / "out").mkdir()
+    of_before = [tmp_path / "out" / f"nobody.{end}" for end in ("overlay.jpg", "0.json", "0.ply")]
+    for path in of_before:
+        path.touch()
     command = [sys.executable, "-m", "mofa_jax.reconstruct", "--same_person", "--refine=2"]
     command += [f"--output={tmp_path / 'out'}", "--mesh=ply", str(tmp_path / "photographs")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert "2 faces in 2 of 3 photographs" in done.stdout and "nobody.png: no face" in done.stderr
+    assert not any(path.exists() for path in of_before)
     faces = [mofa_jax.load_parameters(tmp_path / "out" / f"{n}.0.json") for n in ("bright", "dark")]
     bright, dark = (face.params for face in faces)
     np.testing.assert_array_equal(bright.shape, dark.shape)
