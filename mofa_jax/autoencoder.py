@@ -63,6 +63,11 @@ def check_loss(config: ConfigDict, cam: Camera) -> None:
             "weight changes geometrically between positive numbers only; set "
             "loss.regularizer_steps to 0."
         )
+    if bool(config.pyramid_levels) != bool(config.pyramid_steps):
+        raise InputError(
+            f"loss.pyramid_levels is {config.pyramid_levels} and loss.pyramid_steps is "
+            f"{config.pyramid_steps}: one has no effect without the other; set both, or neither."
+        )
     if any(side % 2**config.pyramid_levels for side in cam.image_size):
         raise InputError(
             f"loss.pyramid_levels is {config.pyramid_levels}, but an image of "

@@ -1,5 +1,6 @@
 """Pictures that show many reconstructed faces at once."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,15 +28,23 @@ class ContactSheets:
         for name, panels in faces:
             self._tiles.append(_tile(name, panels))
             if len(self._tiles) == _MOST:
-                self.finish()
+                self._write()
 
     def finish(self) -> None:
-        """Writes the faces that are on no sheet yet."""
-        if len(self._tiles) + self._written > 1 and self._tiles:
-            self._written += 1
-            path = self._folder / CONTACT_SHEET.format(self._written)
-            write_image(path, _sheet(self._tiles))
+        """Writes the faces that are on no sheet yet, and removes sheets of a larger run before."""
+        if self._tiles and len(self._tiles) + self._written > 1:
+            self._write()
+        later = itertools.count(self._written + 1) if self._written else ()
+        for path in itertools.takewhile(Path.exists, map(self._path, later)):
+            path.unlink()
+
+    def _write(self) -> None:
+        self._written += 1
+        write_image(self._path(self._written), _sheet(self._tiles))
         self._tiles = []
+
+    def _path(self, number: int) -> Path:
+        return self._folder / CONTACT_SHEET.format(number)
 
 
 def _tile(name: str, panels: np.ndarray) -> np.ndarray:

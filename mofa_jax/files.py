@@ -46,16 +46,23 @@ def remove_temporaries(folder: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+def locked(path: str | os.PathLike[str], wait: bool = True) -> Iterator[None]:
     """Holds the lock that is the file `path`; waits while another process holds it.
 
     The file is gone afterwards; one that a killed process left is no lock any more.
+
+    Raises:
+      BlockingIOError: another process holds it, and `wait` is False.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(file)
+            raise
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 break

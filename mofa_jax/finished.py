@@ -14,7 +14,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
 from mofa_jax.inference import Predictor
 from mofa_jax.parameter_file import SavedFace, load_parameters
-from mofa_jax.result_names import OVERLAY_JPG, PANELS_JPG
+from mofa_jax.result_names import OVERLAY_JPG, OVERLAY_MP4, PANELS_JPG
 
 
 def finished_faces(
@@ -103,6 +103,12 @@ def remove_faces(name: str, output: Path, first: int = 0) -> None:
             (output / f"{stem}{ending}").unlink(missing_ok=True)
 
 
+def remove_video(stem: str) -> None:
+    """Removes a video's results."""
+    for ending in (".npz", OVERLAY_MP4, ".glb"):
+        Path(f"{stem}{ending}").unlink(missing_ok=True)
+
+
 def _is_newer(path: Path, result: Path) -> bool:
     return path.stat().st_mtime_ns > result.stat().st_mtime_ns
 
@@ -112,18 +118,23 @@ def _maker(result: SavedFace | Clip) -> tuple[str | None, str | None, int | None
 
 
 def _is_made_by(result: SavedFace | Clip, predict: Predictor, refine_steps: int) -> bool:
-    return _maker(result) == (predict.encoder_checksum, predict.model.checksum(), refine_steps)
+    encoder, face_model, steps = _maker(result)
+    same = (encoder, steps) == (predict.encoder_checksum, refine_steps)
+    return same and predict.model.has_checksum(face_model)
 
 
 def is_finished_video(
     path: Path, name: str, output: Path, predict: Predictor, refine_steps: int, smooth: bool
 ) -> bool:
-    """Whether a video's results are there: the clip's file, which is written last, names the video,
-    the encoder, the face model, the steps of the fit and whether it was smoothed, and is newer."""
+    """Whether a video's results are all there, and the clip's file, which is written last, names
+    the video, the encoder, the face model, the steps of the fit and whether it was smoothed, and is
+    newer."""
     result = output / f"{name}.npz"
     try:
         clip = load_clip(result)
     except InputError:
         return False
     same = (clip.video, clip.smooth) == (os.path.abspath(path), smooth)
+    others = [OVERLAY_MP4] if predict.model.uv is None else [OVERLAY_MP4, ".glb"]
+    same = same and all((output / f"{name}{ending}").exists() for ending in others)
     return same and _is_made_by(clip, predict, refine_steps) and not _is_newer(path, result)

@@ -25,6 +25,7 @@ from mofa_jax.errors import InputError, report_failure
 from mofa_jax.export.faces import write_animated_mesh
 from mofa_jax.export.video import check_writer, video_writer
 from mofa_jax.figures import overlay_on_photograph
+from mofa_jax.finished import remove_video
 from mofa_jax.head_motion import animation, smoothed
 from mofa_jax.inference import Predictor, Reconstruction
 from mofa_jax.result_names import OVERLAY_MP4
@@ -96,7 +97,7 @@ def reconstruct_video(
       VideoWriteError: see `check_writer`.
     """
     check_writer()
-    Path(f"{stem}.npz").unlink(missing_ok=True)  # it is written last
+    remove_video(stem)  # of before: they would stand beside these, or for a face that is not there
     clip, keyframes, count = _followed(predict, path, count_frames(path))
     if refine_steps:
         clip = with_fitted_identity(clip, keyframes, predict, refine_steps)

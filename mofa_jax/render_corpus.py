@@ -5,6 +5,7 @@ python -m mofa_jax.render_corpus --config=configs/synthetic.py --output=corpora/
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -26,6 +27,7 @@ from mofa_jax.data.synthetic.corpus import (
 from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.face_models.load import load_face_model
+from mofa_jax.files import locked
 from mofa_jax.processes import configure_logging
 
 
@@ -57,23 +59,25 @@ def render_corpus(
         if number < 1:
             raise CorpusWriteError(f"the split '{split}' is to have {number} faces; give 1 or more")
     scene = _scene(config)
-    corpus = ShardedCorpus(
-        output,
-        NAME,
-        synthetic_features(scene.model, scene.cam, encoding, vertices),
-        counts,
-        SHARD_SIZE,
-        corpus_settings(scene, config.seed, counts, encoding, vertices),
-    )
-    missing = corpus.missing()
-    total = sum(counts.values())
-    done = total - sum(shard.length for shard in missing)
-    with tqdm(total=total, initial=done, desc="Rendering", unit="face") as bar:
-        for shard in missing:
-            records = shard_records(shard, scene, config.seed, encoding, vertices)
-            corpus.write(shard, _counted(records, bar))
-    if not corpus.is_complete:
-        corpus.finish(f"Faces rendered with the face model '{scene.model.name}'.")
+    folder = Path(os.path.abspath(output))
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        corpus = ShardedCorpus(
+            output,
+            NAME,
+            synthetic_features(scene.model, scene.cam, encoding, vertices),
+            counts,
+            SHARD_SIZE,
+            corpus_settings(scene, config.seed, counts, encoding, vertices),
+        )
+        missing = corpus.missing()
+        total = sum(counts.values())
+        done = total - sum(shard.length for shard in missing)
+        with tqdm(total=total, initial=done, desc="Rendering", unit="face") as bar:
+            for shard in missing:
+                records = shard_records(shard, scene, config.seed, encoding, vertices)
+                corpus.write(shard, _counted(records, bar))
+        if not corpus.is_complete:
+            corpus.finish(f"Faces rendered with the face model '{scene.model.name}'.")
     print(f"{output}: {count} faces to train on, {eval_count} held out.")
 
 

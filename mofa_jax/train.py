@@ -1,12 +1,12 @@
 """Training: `run_experiment(config, workdir)`, the whole of what main.py does before it draws."""
 
+import contextlib
 import json
 import logging
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
-from mofa_jax.files import write_json
+from mofa_jax.files import locked, write_json
 from mofa_jax.initial_weights import initial_weights, is_trained
 from mofa_jax.learner import Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
@@ -148,7 +148,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     train_steps = make_train_steps(learner.objective, optimizer)
     at_once = _steps_at_once(config)
 
-    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+    with _alone(workdir), Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         newest = checkpoints.latest_step
         before = None if newest is None else checkpoints.information(newest)
         keep_places(config.data, before and before["config"]["data"])
@@ -156,7 +156,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
         # Before the photographs are looked for, which may take hours.
         state, place = _create_or_restore(checkpoints, before, learner, optimizer, model, config)
         data = open_data(config, model, cam, workdir)
-        with closing(data.train) as batches, StopSignal() as stop:
+        with contextlib.closing(data.train) as batches, StopSignal() as stop:
             if place is not None:
                 batches.set_state(place)
             if jax.process_index() == 0:
@@ -217,6 +217,27 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
                 done = int(state.step)
                 _logger.warning("Stopped by a signal; the checkpoint of step %d is saved.", done)
             return None if stopped else errors
+
+
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """No other training goes on in the workdir.
+
+    Raises:
+      InputError: one does.
+    """
+    if jax.process_index() > 0:  # the first one holds the lock for all
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(workdir / ".lock", wait=False))
+        except BlockingIOError as error:
+            raise InputError(
+                f"{workdir}: another process is training here; wait for it, stop it, or give "
+                "another --workdir."
+            ) from error
+        yield
 
 
 def make_train_steps(objective: Callable, optimizer: optax.GradientTransformation) -> Callable:

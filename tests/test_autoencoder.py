@@ -349,10 +349,13 @@ def test_a_loss_without_a_prior_is_finite(tiny_model):
 def test_values_of_the_loss_that_cannot_be_computed_are_refused_by_name():
     config, cam = default.get_config().loss, mofa_jax.Camera()
     check_loss(config, cam)
-    config.pyramid_levels = 4
+    config.pyramid_levels, config.pyramid_steps = 4, 10
     check_loss(config, cam)
     config.pyramid_levels = 5
     with pytest.raises(ValueError, match=r"pyramid_levels is 5.*240 px"):
+        check_loss(config, cam)
+    config.pyramid_steps = 0
+    with pytest.raises(ValueError, match="one has no effect without the other"):
         check_loss(config, cam)
     config.pyramid_levels, config.regularizer, config.regularizer_steps = 0, 0.0, 10
     with pytest.raises(ValueError, match=r"loss\.regularizer.*geometrically"):

@@ -239,6 +239,12 @@ def test_a_full_disk_leaves_the_files_of_before(tmp_path, monkeypatch):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
 
 
+def test_drawings_of_an_evaluation_before_go(tmp_path):
+    results._write_all(tmp_path, {"training.svg": "of the run before", "report.html": "old"})
+    results._write_all(tmp_path, {"report.html": "of a run without held-out faces"})
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_faces_that_fail_in_the_decoder_say_what_is_missing(predict, tiny_model):
     nothing = jax.jit(
         lambda weights, images: jnp.full((len(images), code_size(tiny_model)), jnp.nan)

@@ -235,7 +235,9 @@ def test_mtcnn_is_asked_where_the_cascade_finds_nobody_and_its_boxes_fit(monkeyp
 
     class Mtcnn:
         def detect_faces(self, image):
-            return [{"box": [5, 5, 20, 24]}, {"box": box}] if image.max() else []
+            assert image.shape[0] * image.shape[1] <= 2_000_000
+            faces = [{"box": [5, 5, 20, 24]}, {"box": [5, 5, 30, 34]}, {"box": box}]
+            return faces if image.max() else []
 
     monkeypatch.setattr(detectors, "_mtcnn", Mtcnn)
     detector = detectors.TwoDetectors()
@@ -245,7 +247,9 @@ def test_mtcnn_is_asked_where_the_cascade_finds_nobody_and_its_boxes_fit(monkeyp
     assert detector.detect(np.zeros((300, 300, 3), np.uint8)).shape == (0, 4)
     assert detector.detect(np.full((30, 30, 3), 9, np.uint8)).shape == (0, 4)
     found = detector.detect(np.full((300, 300, 3), 9, np.uint8))
-    assert found.shape == (2, 4) and found[0, 2] > found[1, 2]
+    assert found.shape == (2, 4) and found[0, 2] > found[1, 2] > 30  # nobody smaller
+    large = detector.detect(np.full((2500, 2000, 3), 9, np.uint8))  # 5 MP
+    np.testing.assert_allclose(large, found * np.sqrt(2.5), rtol=1e-3)
     np.testing.assert_allclose(found[0, :2] + found[0, 2:] / 2, [250, 120 - 4.65], atol=1e-3)
     monkeypatch.setattr(detectors, "_mtcnn", lambda: None)
     assert detector.detect(np.full((300, 300, 3), 9, np.uint8)).shape == (0, 4)

@@ -112,6 +112,9 @@ def results(run, tmp_path_factory):
     cv2.imwrite(str(folder / "none.png"), np.zeros((300, 300, 3), np.uint8))
     (folder / "text.jpg").write_text("no picture")
     output = folder / "out"
+    output.mkdir()
+    for number in (2, 3):  # of a larger run before
+        cv2.imwrite(str(output / f"contact_sheet-{number}.jpg"), astronaut)
     patterns = [folder / "missing.jpg", folder, folder / "nothing*.png"]
     summary = reconstruct.reconstruct_all(mofa_jax.load_for_inference(run), patterns, output)
     return summary, output
@@ -124,6 +127,7 @@ def test_every_face_of_every_photograph_gets_all_results(results):
     for face in ("one.0", "two.0", "two.1"):
         assert {f"{face}.panels.jpg", f"{face}.glb", f"{face}.json"} <= names
     assert {"one.overlay.jpg", "two.overlay.jpg"} <= names
+    assert [name for name in names if "sheet" in name] == ["contact_sheet-1.jpg"]
     sheet = cv2.imread(str(output / "contact_sheet-1.jpg"))  # three faces, two in a row
     assert sheet.shape == (3 * 142, 360, 3) or sheet.shape == (2 * 142, 720, 3)
     shown = cv2.resize(cv2.imread(str(output / "one.0.panels.jpg")), (600, 120), interpolation=3)

@@ -119,6 +119,13 @@ def test_face_without_any_landmark_has_no_centroid(tmp_path):
     assert read_landmark_file(tmp_path / "l.npz").find("a")[0].centroid is None
 
 
+def test_faces_that_nobody_has_called_clean_are_not(tmp_path):
+    content = {"files": ["a", "b"], "landmarks": points(n=2).tolist(), "clean": [None, True]}
+    (tmp_path / "l.json").write_text(json.dumps(content))
+    table = read_landmark_file(tmp_path / "l.json")
+    assert [table.find(name)[0].clean for name in "ab"] == [False, True]
+
+
 def test_paths_are_found_before_bare_names_and_faces_add_up(tmp_path):
     files = ["x/a.jpg", "a.jpg", "a.jpg"]
     np.savez(tmp_path / "l.npz", files=files, landmarks=points(n=3), clean=[True, False, True])

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mofa_jax.data.feeds.mixture import FeedError
 from mofa_jax.data.feeds.pipeline import open_data, open_faces
 from mofa_jax.data.synthetic import corpus as synthetic_corpus
 from mofa_jax.data.synthetic.corpus import true_geometry
+from mofa_jax.files import locked
 from mofa_jax.metrics import geometric_error
 from mofa_jax.params import code_size
 from mofa_jax.render_corpus import render_corpus
@@ -237,6 +239,15 @@ def test_stopped_and_resumed_equals_unbroken(corpus, config, tmp_path, monkeypat
     assert_equal(corpus, folder)
     assert (folder / first[0].name).stat().st_mtime_ns == stamp  # not rendered again
     assert files(tmp_path) == {"c"}
+
+
+def test_the_command_waits_for_one_that_writes_the_same_corpus(config, tmp_path):
+    with ThreadPoolExecutor(1) as pool, locked(tmp_path / ".c.lock"):
+        waiting = pool.submit(render_corpus, config, tmp_path / "c", count=2, eval_count=1)
+        with pytest.raises(TimeoutError):
+            waiting.result(1)
+        assert files(tmp_path) == {".c.lock"}
+    assert waiting.result() is None and files(tmp_path) == {"c"}
 
 
 def test_a_cut_shard_is_written_again(corpus, config, tmp_path, monkeypatch):

@@ -102,9 +102,9 @@ def test_each_device_sees_each_of_its_examples_once_an_epoch_in_a_new_order(cach
     """23 examples on 4 devices: 6, 6, 6 and 5 of them."""
     batches = drawn(ResidentFeed(cache, DEVICES, 3, NOTHING), 60)
     for device in range(DEVICES):
-        seen = [batch["name"][device] for batch in batches]
         own = [f"n{i}" for i in range(device, 23, DEVICES)]
-        epochs = [seen[at : at + len(own)] for at in range(0, 60 - len(own) + 1, len(own))]
+        seen = [batch["name"][device] for batch in batches][len(own) - device :]
+        epochs = [seen[at : at + len(own)] for at in range(0, len(seen) - len(own) + 1, len(own))]
         assert all(sorted(epoch) == sorted(own) for epoch in epochs)
         assert len({tuple(epoch) for epoch in epochs}) > len(epochs) / 2
 
@@ -143,6 +143,14 @@ def test_mixture_is_drawn_by_its_weights_and_each_corpus_gone_through():
         assert (len(a), len(b)) == (30, 10)
         for own, size in ((a, 10), (b, 5)):
             assert all(len(set(own[at : at + size])) == size for at in range(0, len(own), size))
+
+
+def test_every_batch_holds_the_corpora_in_their_shares():
+    """Rather than one corpus on all devices at once."""
+    source = Mixture([Numbers(40, letter) for letter in "abc"], [0.5, 0.375, 0.125])
+    for batch in drawn(ResidentFeed(load_cache(source), 2 * DEVICES, 0, NOTHING), 12):
+        counts = [sum(name[0] == letter for name in batch["name"]) for letter in "abc"]
+        assert np.abs(np.subtract(counts, [4, 3, 1])).max() <= 1
 
 
 def test_unreadable_records_are_replaced_and_counted():

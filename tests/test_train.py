@@ -32,6 +32,7 @@ from mofa_jax.encoders.layers import code_layer
 from mofa_jax.encoders.trained import read_trained
 from mofa_jax.errors import InputError
 from mofa_jax.face_models.load import load_face_model
+from mofa_jax.files import locked
 from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
 from mofa_jax.train import make_train_steps
@@ -143,6 +144,13 @@ def weights_like(config):
 
 def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_second_training_in_a_workdir_is_refused_and_the_first_goes_on(config, tmp_path):
+    refused = pytest.raises(InputError, match=r"run: another process is training here; wait")
+    with locked(tmp_path / "run" / ".lock"), refused:
+        training.train_and_evaluate(config, tmp_path / "run")
+    assert training.train_and_evaluate(config, tmp_path / "run") is not None
 
 
 @pytest.mark.parametrize("device_cache", ["off", "on"])

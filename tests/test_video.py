@@ -288,6 +288,10 @@ def test_a_finished_video_is_left_as_it_is(results, capsys):
     other = dataclasses.replace(predict, weights=jax.tree.map(lambda w: w + 1, predict.weights))
     made_by = Path(path), "clip", output, predict, REFINE_STEPS, True
     assert is_finished_video(*made_by)
+    for name in ("clip.overlay.mp4", "clip.glb"):
+        (output / name).rename(output / "away")
+        assert not is_finished_video(*made_by)
+        (output / "away").rename(output / name)
     for place, value in ((0, Path("elsewhere/clip.mp4")), (3, other), (4, 0), (5, False)):
         assert not is_finished_video(*made_by[:place], value, *made_by[place + 1 :])
 

@@ -21,10 +21,10 @@ _PLACES = ("path", "mixture", "cache", "landmarks")  # of the config's data, on 
 def export_encoder(workdir: str, output: str | Path = ASSET) -> None:
     """Raises CheckpointError if the run has no checkpoint, or one of another face model."""
     predict = load_for_inference(workdir)
-    identity = load_face_model("open").identity()
+    model = load_face_model("open")
     with Checkpoints.existing(workdir) as run:
         trained_with = run.information(predict.step)["face_model"]
-    if trained_with != identity:
+    if not model.is_model_of(trained_with):
         raise CheckpointError(
             f"{workdir}: trained with face model '{trained_with['name']}', not with the open one "
             "as it is; train it again."
@@ -33,7 +33,7 @@ def export_encoder(workdir: str, output: str | Path = ASSET) -> None:
     config["data"].update(dict.fromkeys(_PLACES, ""))
     config["data"]["synthetic"]["backgrounds"] = config["reconstruct"] = ""
     config["face_model"], config["encoder"]["pretrained"], config["start"] = "open", "", {}
-    information = {"config": config, "face_model": identity, "step": predict.step}
+    information = {"config": config, "face_model": model.identity(), "step": predict.step}
     write_trained(output, predict.weights, information)
 
 

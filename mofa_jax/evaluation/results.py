@@ -27,11 +27,12 @@ from mofa_jax.evaluation.statistics import (
     summarize,
 )
 from mofa_jax.extras import install_command
-from mofa_jax.files import atomic_write, remove_temporaries
+from mofa_jax.files import atomic_write
 from mofa_jax.inference import Predictor
 from mofa_jax.provenance import provenance
 from mofa_jax.watch import logged_evaluations
 
+_CUMULATIVE, _TRAINING = "cumulative_errors", "training"  # the drawings
 _logger = logging.getLogger(__name__)
 
 
@@ -69,7 +70,6 @@ def evaluate_encoder(
     expression = one_group_expression(group, "group") if group else None
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(output)
     with tempfile.TemporaryFile(dir=output):  # rather than to fail after all the work
         pass
     start = time.monotonic()
@@ -127,10 +127,10 @@ def _curves(
         return {}
     from mofa_jax.evaluation.curves import cumulative_curves, training_curves
 
-    curves = {"cumulative_errors": ("Cumulative errors", cumulative_curves(faces))}
+    curves = {_CUMULATIVE: ("Cumulative errors", cumulative_curves(faces))}
     if evaluations:
         title = "Errors on held-out faces in training"
-        curves["training"] = (title, training_curves(evaluations, step))
+        curves[_TRAINING] = (title, training_curves(evaluations, step))
     return curves
 
 
@@ -148,8 +148,11 @@ def _table(faces: Sequence[Face]) -> str:
 
 
 def _write_all(folder: Path, files: Mapping[str, str]) -> None:
-    """Writes all files, or none if one cannot be written."""
+    """Writes all files, or none if one cannot be written; drawings of an evaluation before go."""
     with contextlib.ExitStack() as stack:
         for name, text in files.items():
             temporary = stack.enter_context(atomic_write(folder / name))
             temporary.write_text(text, encoding="utf-8")
+    for name in (_CUMULATIVE, _TRAINING):
+        if f"{name}.svg" not in files:
+            (folder / f"{name}.svg").unlink(missing_ok=True)

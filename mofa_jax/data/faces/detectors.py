@@ -21,6 +21,9 @@ from mofa_jax.errors import InputError
 from mofa_jax.extras import install_command
 from mofa_jax.landmarks import NUM_LANDMARKS
 
+_MAX_PIXELS = 2_000_000  # of a photograph that is searched; larger ones are shrunk, which bounds
+# the time and memory of a search
+_SMALLEST_FACE = 30  # px there
 _SMALLEST_SIDE = 40  # px; MTCNN cannot search smaller images
 # The cascade's box for an MTCNN box (x, y, w, h), in units of h: so that both give one square on
 # average (of 300-W's faces that only MTCNN finds).
@@ -40,17 +43,27 @@ class LandmarkDetectorError(InputError):
     """A landmark detector cannot be had; the message says why and the fix."""
 
 
+def _shrunk(image: np.ndarray, max_pixels: int) -> np.ndarray:
+    """An image [H, W] or [H, W, 3] of at most `max_pixels`."""
+    height, width = image.shape[:2]
+    shrink = math.sqrt(max_pixels / (height * width))
+    if shrink >= 1.0:
+        return image
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 class FaceDetector:
     """OpenCV's Haar cascade `haarcascade_frontalface_alt2`, repeatable and safe in threads.
 
-    A photograph of more than `max_pixels` is shrunk to that before the search, so the time of a
-    search is bounded; faces smaller than 30 pixels (after shrinking) are not looked for.
+    A photograph of more than `max_pixels` is shrunk to that before the search; faces smaller than
+    30 pixels (after shrinking) are not looked for.
 
     Raises:
       InputError: the OpenCV that is installed has no cascades.
     """
 
-    def __init__(self, max_pixels: int = 2_000_000):
+    def __init__(self, max_pixels: int = _MAX_PIXELS):
         if not hasattr(cv2, "CascadeClassifier"):
             raise InputError(
                 f"OpenCV {cv2.__version__} has no Haar cascades, which find the faces; install one "
@@ -62,13 +75,9 @@ class FaceDetector:
     def detect(self, image: np.ndarray) -> np.ndarray:
         """Find faces in uint8 [H, W, 3] RGB: float32 [K, 4] (x, y, w, h), px, largest first."""
         height, width = image.shape[:2]
-        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        shrink = math.sqrt(self._max_pixels / (height * width))
-        if shrink < 1.0:
-            size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-            gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+        gray = _shrunk(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), self._max_pixels)
         found = self._cascade().detectMultiScale(
-            gray, scaleFactor=1.1, minNeighbors=3, minSize=(30, 30)
+            gray, scaleFactor=1.1, minNeighbors=3, minSize=(_SMALLEST_FACE, _SMALLEST_FACE)
         )
         boxes = np.asarray(found, np.float64).reshape(-1, 4)
         ratio = np.array([width / gray.shape[1], height / gray.shape[0]])
@@ -100,10 +109,16 @@ class TwoDetectors:
     def detect(self, image: np.ndarray) -> np.ndarray:
         """Faces in uint8 [H, W, 3] RGB: float32 [K, 4] (x, y, w, h), px, largest first."""
         boxes = self._cascade.detect(image)
-        if len(boxes) or min(image.shape[:2]) < _SMALLEST_SIDE or _mtcnn() is None:
+        if len(boxes) or _mtcnn() is None:
             return boxes
-        found = [f["box"] for f in _mtcnn().detect_faces(image) if min(f["box"][2:]) > 0]
+        shrunk = _shrunk(image, _MAX_PIXELS)
+        if min(shrunk.shape[:2]) < _SMALLEST_SIDE:
+            return boxes
+        found = [f["box"] for f in _mtcnn().detect_faces(shrunk)]
+        found = [box for box in found if box[2] > 0 and box[3] >= _SMALLEST_FACE]
         x, y, width, height = np.array(found, np.float64).reshape(-1, 4).T
+        x, width = (values * image.shape[1] / shrunk.shape[1] for values in (x, width))
+        y, height = (values * image.shape[0] / shrunk.shape[0] for values in (y, height))
         side = _MTCNN_SIDE * height
         left = x + width / 2 - side / 2
         top = y + height / 2 + _MTCNN_SHIFT_DOWN * height - side / 2

@@ -65,7 +65,8 @@ class ResidentFeed:
     """Endless batches drawn and augmented on the devices.
 
     Batch k is a pure function of the seed and k. Each device goes through its examples of each
-    corpus in a new order every epoch; of several corpora by turns, as their weights say.
+    corpus in a new order every epoch; of several corpora by turns, as their weights say. A device
+    is one batch ahead of the one before it, so that a batch has faces of all corpora.
 
     Args:
       cache: the faces.
@@ -91,7 +92,10 @@ class ResidentFeed:
     def take(self, count: int) -> DeviceBatches:
         """The next `count` batches."""
         numbers = range(self._number, self._number + count)
-        drawn = [[rows[number] for number in numbers] for rows in self._rows]
+        drawn = [
+            [rows[device + number] for number in numbers]
+            for device, rows in zip(self._devices.tolist(), self._rows, strict=True)
+        ]
         rows, places = np.moveaxis(np.array(drawn, np.uint32), 2, 0)  # [devices, count, B]
         self._number += count
         arguments = jax.device_put((rows, places, self._devices), self._sharding)

@@ -21,7 +21,9 @@ from mofa_jax.data.synthetic.examples import (
 )
 from mofa_jax.face_model import FaceModel
 
-_AUGMENTED = 1  # makes of a face's key that of its augmentation
+# Makes of a face's key that of its augmentation: beyond what `jax.random.split` makes of it, whose
+# i-th key is that of `fold_in` with i.
+_AUGMENTED = 1000
 
 
 class SyntheticFeed:

@@ -104,7 +104,7 @@ def read_landmark_file(
         face = FaceLandmarks(
             np.where(good[:, None], points[i] + PIXEL_CENTERS[pixel_centers], 0).astype(np.float32),
             np.where(good, confidence[i], 0).astype(np.float32),
-            bool(clean[i]),
+            bool(np.nan_to_num(clean[i])),
         )
         faces.setdefault(PurePath(str(file)).as_posix(), []).append(face)
     return LandmarkTable({k: tuple(v) for k, v in faces.items()}, "clean" in arrays)

@@ -25,7 +25,7 @@ from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import render
 
-_NUM_KEYS = 6  # of an example
+_NUM_KEYS = 8  # of an example
 SPLITS = {"train": 0, "eval": 1}
 
 
@@ -84,9 +84,9 @@ def draw_example(
     cover = _feather(mask, ranges.feather * random.uniform(keys[3]))[..., None]
     image = background + cover * (jnp.clip(face, 0.0, 1.0) - background)
     if ranges.glasses:
-        image = put_on_glasses(random.fold_in(key, 0), image, rendering, model, ranges)
+        image = put_on_glasses(keys[6], image, rendering, model, ranges)
     if ranges.fringe:
-        image = paint(image, fringe(random.fold_in(key, 1), rendering, behind, ranges))
+        image = paint(image, fringe(keys[7], rendering, behind, ranges))
     image = paint(image, occluders(keys[4], rendering, ranges))
     known = model.landmarks >= 0
     return {
