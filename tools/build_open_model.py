@@ -37,8 +37,8 @@ REFLECTANCE_PATTERNS = 120
 # The drawn tones are spread evenly and end at 1.7 sigma. The first mode, light to dark, is
 # drawn in, so that a normal coefficient rarely goes beyond them.
 TONE_RANGE = np.float32(0.78)
-# How visible the upper teeth are, 1 = wholly: mean and standard deviation.
-TEETH_MEAN, TEETH_SPREAD = np.float32(0.4), np.float32(0.4)
+# How visible the upper and the lower teeth are, 1 = wholly: means and standard deviations.
+TEETH_MEAN, TEETH_SPREAD = np.float32([0.4, 0.25]), np.float32([0.45, 0.4])
 # dm; Dodgson, "Variation and extrema of human interpupillary distance", 2004
 INTERPUPILLARY = 0.63
 PUPILS_APART = 0.578  # the same on MakeHuman's average adult
@@ -122,7 +122,7 @@ def _expression(assets, region: Region, average: np.ndarray, fine: FineMesh, rng
 
 
 def _reflectance(places: Places, fine: FineMesh, coarse: np.ndarray, rng):
-    """(mean [N, 3], modes [N, 3, R]) of the drawn complexions; one mode shows the teeth.
+    """(mean [N, 3], modes [N, 3, R]) of the drawn complexions; two modes show the teeth.
 
     Among the others teeth would vanish: they are few vertices, and mean much to people.
     """
@@ -134,11 +134,11 @@ def _reflectance(places: Places, fine: FineMesh, coarse: np.ndarray, rng):
     complexions = Complexions(places, fields, rng)
     draws = np.stack([complexions.draw(rng).astype(np.float32) for _ in range(COMPLEXIONS)])
     mean = draws.mean(0)
-    modes = modes_of_samples(draws - mean, NUM_REFLECTANCE - 1)
     teeth = complexions.teeth().astype(np.float32)
-    modes = np.append(modes, TEETH_SPREAD * teeth[..., None], axis=-1)
+    modes = modes_of_samples(draws - mean, NUM_REFLECTANCE - teeth.shape[-1])
+    modes = np.append(modes, TEETH_SPREAD * teeth, axis=-1)
     falling = np.argsort(-np.linalg.norm(modes, axis=(0, 1)))
-    return mean + TEETH_MEAN * teeth, modes[..., falling]
+    return mean + teeth @ TEETH_MEAN, modes[..., falling]
 
 
 def _texture_coordinates(region: Region, fine: FineMesh, up: np.ndarray) -> np.ndarray:

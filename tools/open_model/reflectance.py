@@ -13,6 +13,7 @@ _LOG_BLOOD = np.linspace(np.log(0.0008), np.log(0.4), 25)
 # Hair from dark to light, and gray, sRGB.
 _HAIR = np.array([[0.07, 0.06, 0.06], [0.15, 0.11, 0.09], [0.27, 0.19, 0.13], [0.50, 0.38, 0.25]])
 _GRAY_HAIR = np.array([0.58, 0.57, 0.55])
+_TEETH = 0.86, 0.83, 0.77
 _IRISES = np.array([[0.13, 0.08, 0.06], [0.27, 0.17, 0.10], [0.33, 0.33, 0.22], [0.36, 0.45, 0.53]])
 
 
@@ -107,9 +108,13 @@ class Complexions:
         return rng.normal(size=len(self._fields)) @ self._fields
 
     def teeth(self) -> np.ndarray:
-        """[N, 3]: what the upper teeth add to the inside of the mouth, which `draw` leaves dark."""
-        shown = self._mouth[0] * smoothstep(-self._mouth[1], -0.72, -0.56)
-        return shown[:, None] * (np.array([0.80, 0.76, 0.69]) - self._inside_mouth())
+        """[N, 3, 2]: what the upper and the lower teeth add to the inside of the mouth, which
+        `draw` leaves dark; together they fill it but for its corners' and lower edge's shadow."""
+        inside, share = self._mouth
+        lower = smoothstep(share, 0.42, 0.58)
+        shown = np.stack([1 - lower, lower * smoothstep(-share, -0.95, -0.80)], axis=-1)
+        added = np.array(_TEETH) - self._inside_mouth()
+        return (inside[:, None] * added)[..., None] * shown[:, None]
 
     def _inside_mouth(self) -> np.ndarray:
         """[N, 3]."""
