@@ -18,7 +18,8 @@ Needs four prepared corpora:
 Three minutes on one H100, which another training used too; ten hours or more on two CPU cores.
 
 The bundled encoder is taught further, on corpora of your own as well, by starting from it. So it
-learned the prior on light that it has now (14 minutes on two CPU cores that did other work, too):
+learned the prior on light that it has now, and the open model's lower teeth (each a quarter of an
+hour on two CPU cores that did other work, too):
 
     python main.py --config=configs/built_in.py --workdir=runs/further \
         --config.encoder.pretrained=open --config.batch_size=16 --config.num_steps=1500 \
