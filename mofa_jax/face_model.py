@@ -22,16 +22,6 @@ BASES = ("shape_basis", "expression_basis", "reflectance_basis")  # the paper's,
 _FLOAT_ARRAYS = ("mean_shape", "mean_reflectance", *BASES)
 _INDEX_ARRAYS = ("triangles", "landmarks")
 _TEXTS = {"name": "name", "license": "licence"}  # fields, and their keys in the npz format
-# Checksums of the open model as it was unpacked before: the last bit of a float depended on the
-# machine's matrix product. The model is the same.
-_SAME = dict.fromkeys(
-    [
-        "669fe08b97c1dfa5c5e146393d13c6ab74d2574c8dc7043b10bf5a24b1b19d2a",
-        "f9e323f0d07f60abcbfefa6b2f6b88bc0accb1be45289917d37ce69ed910724a",
-        "3c81c55c87f78fdc79f46bd17c1db3dde8fd9017327631e9ffafad834a86bddb",
-    ],
-    "f4edb02f693fe5018e0bf306049a2ffe276acda8727b0742888c02c5ae1901fc",
-)
 
 
 class FaceModelError(InputError):
@@ -169,11 +159,7 @@ class FaceModel:
 
     def is_model_of(self, identity: Mapping[str, Any]) -> bool:
         """Whether `identity`, kept by a checkpoint or a corpus, is this model's."""
-        return self.has_checksum(identity.get("checksum"))
-
-    def has_checksum(self, checksum: str | None) -> bool:
-        """Whether `checksum` is this model's, or an earlier one's that gives the same pictures."""
-        return _SAME.get(checksum, checksum) == self.checksum()
+        return identity.get("checksum") == self.checksum()
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the npz format, to a temporary name first, so that no half file is left behind."""

@@ -118,9 +118,7 @@ def _maker(result: SavedFace | Clip) -> tuple[str | None, str | None, int | None
 
 
 def _is_made_by(result: SavedFace | Clip, predict: Predictor, refine_steps: int) -> bool:
-    encoder, face_model, steps = _maker(result)
-    same = (encoder, steps) == (predict.encoder_checksum, refine_steps)
-    return same and predict.model.has_checksum(face_model)
+    return _maker(result) == (predict.encoder_checksum, predict.model.checksum(), refine_steps)
 
 
 def is_finished_video(

@@ -106,7 +106,7 @@ class SavedFace:
 
     def warn_of_changes(self, model: FaceModel) -> None:
         """Warns if the arrays of the code's face model are not what they were."""
-        if not (self.face_model_checksum is None or model.has_checksum(self.face_model_checksum)):
+        if self.face_model_checksum not in (None, model.checksum()):
             _logger.warning(
                 "The arrays of face model '%s' have changed since the face was reconstructed; it "
                 "may look otherwise.",

@@ -124,7 +124,9 @@ def _expression(assets, region: Region, average: np.ndarray, fine: FineMesh, rng
 def _reflectance(places: Places, fine: FineMesh, coarse: np.ndarray, rng):
     """(mean [N, 3], modes [N, 3, R]) of the drawn complexions; two modes show the teeth.
 
-    Among the others teeth would vanish: they are few vertices, and mean much to people.
+    Among the others teeth would vanish: they are few vertices, and mean much to people. The upper
+    and the lower row vary on their own; where they meet they overlap, so the modes mix them a
+    little.
     """
     mirrored = coarse * [-1, 1, 1]
     even = smooth_modes(coarse, mirrored, 0.3, 12)
@@ -135,8 +137,10 @@ def _reflectance(places: Places, fine: FineMesh, coarse: np.ndarray, rng):
     draws = np.stack([complexions.draw(rng).astype(np.float32) for _ in range(COMPLEXIONS)])
     mean = draws.mean(0)
     teeth = complexions.teeth().astype(np.float32)
-    modes = modes_of_samples(draws - mean, NUM_REFLECTANCE - teeth.shape[-1])
-    modes = np.append(modes, TEETH_SPREAD * teeth, axis=-1)
+    rows = np.moveaxis(TEETH_SPREAD * teeth, -1, 0)  # as many draws as there are rows
+    of_teeth = modes_of_samples(np.sqrt(len(rows)) * rows, len(rows))
+    modes = modes_of_samples(draws - mean, NUM_REFLECTANCE - len(rows))
+    modes = np.append(modes, of_teeth, axis=-1)
     falling = np.argsort(-np.linalg.norm(modes, axis=(0, 1)))
     return mean + teeth @ TEETH_MEAN, modes[..., falling]
 
