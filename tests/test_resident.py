@@ -245,7 +245,7 @@ for _ in range(6):
 @pytest.mark.slow
 @on_processors
 def test_two_processes_draw_their_own_halves():
-    """23 examples in batches of 4 on two devices, 12 and 11 of them; the second is a batch ahead."""
+    """23 examples in batches of 4 on two devices; the second is a batch ahead."""
     outputs = run_processes(["-c", TWO_PROCESSES], 2)
     lines = [
         [line.split()[1:] for line in output.splitlines() if line.startswith("names")]
