@@ -7,7 +7,7 @@ from ml_collections import config_flags
 
 from mofa_jax import command_line
 from mofa_jax.errors import errors_as_sentences
-from mofa_jax.processes import use_huge_pages
+from mofa_jax.processes import STOPPED, use_huge_pages
 from mofa_jax.reconstruct import reconstruct_after_training
 from mofa_jax.train import TrainingDivergedError, run_experiment
 
@@ -22,8 +22,9 @@ def main(argv: list[str]) -> None:
     with errors_as_sentences(_WORKDIR.value, "Stopped; the same command goes on."):
         try:
             errors = run_experiment(_CONFIG.value, _WORKDIR.value)
-            if errors is not None:  # not stopped by a signal
-                reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
+            if errors is None:
+                sys.exit(STOPPED)
+            reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
         except TrainingDivergedError as error:
             sys.exit(f"error: {error}")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import app, flags
 
 from mofa_jax.files import write_json
+from mofa_jax.processes import STOPPED
 from mofa_jax.provenance import provenance
 from mofa_jax.watch import logged_evaluations
 
@@ -54,7 +55,8 @@ def command(run: str, corpus: str | None, workdir: Path, more: list[str]) -> lis
 
 
 def train_for(arguments: list[str], minutes: float, log: Path) -> tuple[float, int]:
-    """Runs a command of Python for so long; the seconds that it took, and its exit status."""
+    """Runs a command of Python for so long; the seconds that it took, and its exit status, 0 if it
+    kept its checkpoint when it was stopped."""
     start = time.monotonic()
     with open(log, "ab") as file:
         process = subprocess.Popen(
@@ -65,7 +67,8 @@ def train_for(arguments: list[str], minutes: float, log: Path) -> tuple[float, i
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGTERM)
             process.wait()
-    return time.monotonic() - start, process.returncode
+    seconds = time.monotonic() - start
+    return seconds, 0 if process.returncode == STOPPED else process.returncode
 
 
 def steps_done(workdir: Path) -> int:

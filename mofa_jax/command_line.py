@@ -1,5 +1,6 @@
 """What all commands share: how they read their flags and begin, and the flags of an encoder."""
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -36,9 +37,16 @@ def face_model_flag() -> flags.FlagHolder:
     )
 
 
+def _at_home(argument: str) -> str:
+    """A flag with `~` for the home folder, which shells leave as it is after an equals sign."""
+    if not argument.startswith("--"):
+        return argument
+    return re.sub(r"(?<=[=,])~(?=/|$)", os.path.expanduser("~").replace("\\", r"\\"), argument)
+
+
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS([_at_home(argument) for argument in argv])
     except flags.Error as error:  # of a config, its traceback before
         reason = re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1])
         sys.exit(f"error: {reason} (--help lists all flags.)")

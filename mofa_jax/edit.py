@@ -4,6 +4,7 @@ python -m mofa_jax.edit --output=out --relight=left photo.jpg
 python -m mofa_jax.edit --output=out --expression_from=smile.jpg photo.jpg
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -24,15 +25,16 @@ from mofa_jax.errors import InputError, errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
+from mofa_jax.files import file_checksum, only_process
 from mofa_jax.finished import remove_meshes
 from mofa_jax.illumination import environment_light
 from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.input_files import find_photographs, named_photograph, unique_names
-from mofa_jax.parameter_file import save_parameters
+from mofa_jax.parameter_file import load_parameters, save_parameters
 from mofa_jax.params import FaceParams
 from mofa_jax.pictured_face import FaceLoader, PicturedFace
 from mofa_jax.repaint import edited_photograph, morphed_photograph
-from mofa_jax.result_names import EDITED_JPG, PANELS_JPG
+from mofa_jax.result_names import EDITED_JPG, EDITED_JSON, PANELS_JPG
 from mofa_jax.texture import TextureError
 
 PANELS = ("photograph", "edited", "reconstruction", "edited reconstruction")
@@ -103,6 +105,7 @@ def edit_face(
     model: FaceModel,
     stem: str | os.PathLike,
     meshes: MeshWriter,
+    source: str | os.PathLike | None = None,
 ) -> None:
     """Edits a face and writes the results.
 
@@ -116,14 +119,21 @@ def edit_face(
       model: the face model.
       stem: the files' path without their endings.
       meshes: what writes those that are wanted.
+      source: the file that is edited, which the parameters name.
     """
     after, picture = draw_edit(face, edits, model)
     file = f"{stem}{EDITED_JPG}"
     write_image(file, picture)
     write_image(f"{stem}.edited{PANELS_JPG}", _panels(face, after, picture, model))
-    saved = dataclasses.replace(face.saved, params=after, photograph=Path(file).name)
+    saved = dataclasses.replace(
+        face.saved,
+        params=after,
+        photograph=Path(file).name,
+        photograph_checksum=file_checksum(file),
+        edited_from=source and os.path.abspath(source),
+    )
     remove_meshes(f"{stem}.edited")  # of an earlier edit
-    save_parameters(f"{stem}.edited.json", saved)
+    save_parameters(f"{stem}{EDITED_JSON}", saved)
     meshes.write(f"{stem}.edited", after, picture, face.crop_to_photograph, face.cam)
 
 
@@ -158,7 +168,8 @@ def edit_all(
       patterns: photographs, .json files of parameters, folders and globs; "astronaut" for NASA's
         portrait of Eileen Collins.
       output: made if need be.
-      index: which of a photograph's faces, counted from the largest.
+      index: which of a photograph's faces, counted from the largest; from the second on it is
+        part of the results' names.
       meshes: kinds of `MESHES`, see `MeshWriter.of`.
 
     Returns:
@@ -169,13 +180,21 @@ def edit_all(
     """
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output)
+    suffix = f".{index}" if index else ""
     count, failed, writer = 0, 0, None
+    names = unique_names(
+        paths,
+        lambda name, path: (
+            _edited_from(f"{Path(output) / name}{suffix}") not in (None, os.path.abspath(path))
+        ),
+    )
     bar = tqdm(paths, desc="Editing", unit="photo")
-    for path, name in zip(bar, unique_names(paths), strict=True):
+    for path, name in zip(bar, names, strict=True):
         try:
             face = loader.load(path, index)
             writer = MeshWriter.of(meshes, loader.model) if writer is None else writer
-            edit_face(face, edits, loader.model, Path(output) / name, writer)
+            stem = f"{Path(output) / name}{suffix}"
+            edit_face(face, edits, loader.model, stem, writer, path)
             count += 1
         except TextureError:
             raise
@@ -186,6 +205,14 @@ def edit_all(
             failed += 1
     print(f"{count} faces of {len(paths)} files edited into {output}.")
     return bool(count) and not (missing or failed)
+
+
+def _edited_from(stem: str) -> str | None:
+    """The file whose edit has this path without its endings; None if there is none, or it does not
+    say."""
+    with contextlib.suppress(InputError):
+        return load_parameters(f"{stem}{EDITED_JSON}").edited_from
+    return None
 
 
 def _edits_from_flags(loader: FaceLoader) -> Edits:
@@ -238,7 +265,8 @@ def main(argv: Sequence[str]) -> None:
     with errors_as_sentences(_OUTPUT.value):
         loader = FaceLoader(_WORKDIR.value, _FACE_MODEL.value, _REFINE.value)
         edits = _edits_from_flags(loader)
-        done = edit_all(loader, edits, argv[1:], _OUTPUT.value, _FACE.value, _MESH.value)
+        with only_process(_OUTPUT.value, "editing"):
+            done = edit_all(loader, edits, argv[1:], _OUTPUT.value, _FACE.value, _MESH.value)
     if not done:
         sys.exit(1)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from mofa_jax.errors import InputError
 
 
 @contextlib.contextmanager
@@ -33,6 +36,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def file_checksum(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content. Raises OSError if it cannot be read."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 1) -> None:
     """Writes JSON under a temporary name first. Raises OSError as `atomic_write`."""
     with atomic_write(path) as temporary:
@@ -43,6 +52,24 @@ def remove_temporaries(folder: str | os.PathLike[str]) -> None:
     """Removes what killed processes left of `atomic_write`; nobody else may write there now."""
     for leftover in Path(folder).glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_process(folder: str | os.PathLike[str], doing: str) -> Iterator[None]:
+    """Lets one process at a time be `doing` something in a folder.
+
+    Raises:
+      InputError: another one is at it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(Path(folder) / ".lock", wait=False))
+        except BlockingIOError as error:
+            raise InputError(
+                f"{os.fspath(folder)}: another process is {doing} here; wait for it, stop it, or "
+                "give another folder."
+            ) from error
+        yield
 
 
 @contextlib.contextmanager

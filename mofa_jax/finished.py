@@ -12,6 +12,7 @@ from mofa_jax.clip import Clip, load_clip
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
+from mofa_jax.files import file_checksum
 from mofa_jax.inference import Predictor
 from mofa_jax.parameter_file import SavedFace, load_parameters
 from mofa_jax.result_names import OVERLAY_JPG, OVERLAY_MP4, PANELS_JPG
@@ -27,7 +28,8 @@ def finished_faces(
 ) -> list[tuple[str, np.ndarray]]:
     """The names and panels of a photograph's faces, if all of its results are there: the overlay,
     which is written last, parameters that name the photograph, the encoder, the face model and the
-    steps of the fit, and meshes; else none. A photograph that was changed since then has none.
+    steps of the fit, and meshes; else none. A photograph whose content was changed since then has
+    none.
 
     Args:
       path: the photograph.
@@ -47,7 +49,9 @@ def finished_faces(
             if not parameters.exists():
                 return shown
             saved = load_parameters(parameters)
-            if saved.photograph != os.path.abspath(path) or _is_newer(path, parameters):
+            if not _is_photograph_of(saved, path):
+                return []
+            if _is_newer(path, parameters) and saved.photograph_checksum != file_checksum(path):
                 return []
             if saved.same_person or not _is_made_by(saved, predict, refine_steps):
                 return []
@@ -78,14 +82,25 @@ def remove_meshes(stem: str) -> None:
         Path(f"{stem}.{kind}").unlink(missing_ok=True)
 
 
-def photograph_of(name: str, output: Path) -> str | None:
-    """The photograph or video whose results are called `name`; None if there are no such results,
-    or they do not say."""
+def is_of_another(name: str, path: Path, output: Path) -> bool:
+    """Whether results called `name` say that they are another photograph's or video's than the one
+    of this path, which a photograph may have been moved to."""
     with contextlib.suppress(InputError):
-        return load_parameters(output / f"{name}.0.json").photograph
+        saved = load_parameters(output / f"{name}.0.json")
+        return saved.photograph is not None and not _is_photograph_of(saved, path)
     with contextlib.suppress(InputError):
-        return load_clip(output / f"{name}.npz").video or None
-    return None
+        return load_clip(output / f"{name}.npz").video not in ("", os.path.abspath(path))
+    return False
+
+
+def _is_photograph_of(face: SavedFace, path: Path) -> bool:
+    """Whether a face was reconstructed from a file: by its path, by another name that leads to it,
+    or by its content, if the photograph is not where it was."""
+    before = face.photograph or ""
+    if os.path.lexists(before):
+        return os.path.realpath(before) == os.path.realpath(path)
+    known = face.photograph_checksum
+    return before == os.path.abspath(path) or (known is not None and known == file_checksum(path))
 
 
 def remove_faces(name: str, output: Path, first: int = 0) -> None:

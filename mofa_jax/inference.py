@@ -41,6 +41,7 @@ from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import OPEN_ENCODER, read_trained
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
+from mofa_jax.files import file_checksum
 from mofa_jax.fit_energy import FitWeights
 from mofa_jax.fitting import fit
 from mofa_jax.landmarks import LOSS_LANDMARKS
@@ -281,6 +282,7 @@ class Predictor:
             correlation=face.correlation,
             same_person=face.same_person,
             encoder_checksum=self.encoder_checksum,
+            photograph_checksum=None if photograph is None else file_checksum(photograph),
         )
 
     @functools.cached_property

@@ -1,6 +1,5 @@
 """The photographs and videos that people name to a command, and what their results are called."""
 
-import functools
 import itertools
 import os
 import sys
@@ -12,6 +11,7 @@ import skimage.data
 
 from mofa_jax.data.sources.images import EXTENSIONS, PhotographError, list_files, read_photograph
 from mofa_jax.figures import write_image
+from mofa_jax.result_names import is_result
 
 _ASTRONAUT = "astronaut"
 
@@ -25,10 +25,14 @@ def find_photographs(
 
     Of a folder, those of `list_files`, without what is in `output` if that lies below the folder.
 
-    A pattern may also be a name that `named_photograph` knows.
+    A pattern may also be a name that `named_photograph` knows. Of several patterns, which a shell
+    may have made of a glob, those that are files of ours are left out, as from a folder.
     """
-    paths, missing = {}, 0
+    paths, missing, results = {}, 0, 0
     for pattern in patterns:
+        if len(patterns) > 1 and is_result(Path(pattern)) and os.path.isfile(pattern):
+            results += 1
+            continue
         try:
             pattern = named_photograph(pattern, output)
             files = list_files(pattern, extensions, "photograph")
@@ -38,6 +42,8 @@ def find_photographs(
         except PhotographError as error:
             missing += 1
             print(f"missing: {error}", file=sys.stderr)
+    if results:
+        print(f"{results} results of reconstructions among the paths left out.", file=sys.stderr)
     return list(paths), missing
 
 
@@ -76,22 +82,22 @@ def _outside(files: Sequence[Path], folder: Path, output: Path) -> list[Path]:
 
 
 def unique_names(
-    paths: Sequence[Path], owner: Callable[[str], str | None] = lambda name: None
+    paths: Sequence[Path], is_of_another: Callable[[str, Path], bool] = lambda name, path: False
 ) -> list[str]:
     """A name for each photograph's results: its stem, with a number where that is another's.
 
     Args:
       paths: the photographs.
-      owner: the absolute path of the photograph that has results of a name already, or None; it
+      is_of_another: whether there are results of a name already, which are another photograph's; it
         keeps that name.
     """
-    stems, before = {path.stem for path in paths}, functools.cache(owner)
+    stems = {path.stem for path in paths}
     names = {}  # a dict, in which a name is found at once
     for path in paths:
         candidates = itertools.chain([path.stem], (f"{path.stem}-{k}" for k in itertools.count(1)))
         for k, name in enumerate(candidates):
             free = name not in names and (not k or name not in stems)
-            if free and before(name) in (None, os.path.abspath(path)):
+            if free and not is_of_another(name, path):
                 break
         names[name] = None
     return list(names)

@@ -61,6 +61,8 @@ class SavedFace:
       encoder_checksum: of the encoder's weights; None if it is not known.
       correlation: see `inference.Reconstruction`; None if it is not known.
       same_person: see `inference.Reconstruction`.
+      photograph_checksum: of the photograph's file; None if it is not known.
+      edited_from: the file that was edited, if one was.
     """
 
     params: FaceParams
@@ -76,6 +78,8 @@ class SavedFace:
     encoder_checksum: str | None = None
     correlation: float | None = None
     same_person: bool = False
+    photograph_checksum: str | None = None
+    edited_from: str | None = None
 
     def load_face_model(self, name: str | os.PathLike | None = None) -> FaceModel:
         """The face model that the code is of.
@@ -133,6 +137,8 @@ def save_parameters(path: str | os.PathLike, face: SavedFace) -> None:
             "crop_to_photograph": np.asarray(face.crop_to_photograph).tolist(),
             "detector_box": np.asarray(face.box).tolist(),
             "photograph": face.photograph,
+            "photograph_checksum": face.photograph_checksum,
+            "edited_from": face.edited_from,
             "camera": {name: np.asarray(value).tolist() for name, value in camera.items()},
             "face_model": face.face_model_name,
             "face_model_file": face.face_model,
@@ -182,24 +188,23 @@ def _face(content: Mapping[str, Any]) -> SavedFace:
         field.name: jnp.asarray(_numbers(parameters, field.name, _FIXED_SHAPES.get(field.name)))
         for field in dataclasses.fields(FaceParams)
     }
-    photograph, refine_steps = content.get("photograph"), content.get("refine_steps")
-    correlation = content.get("correlation")
-    checksums = [content.get(f"{of}_checksum") for of in ("face_model", "encoder")]
-    model_checksum, encoder_checksum = (None if text is None else str(text) for text in checksums)
+    refine_steps, correlation = content.get("refine_steps"), content.get("correlation")
+    names = ["photograph", "edited_from"]
+    names += [f"{of}_checksum" for of in ("photograph", "face_model", "encoder")]
+    texts = {name: content.get(name) for name in names}
+    texts = {name: None if text is None else str(text) for name, text in texts.items()}
     return SavedFace(
         params=FaceParams(**{name: field.astype(jnp.float32) for name, field in fields.items()}),
         cam=cam,
         crop_to_photograph=_numbers(content, "crop_to_photograph", (2, 3)),
         box=_numbers(content, "detector_box", (4,)),
-        photograph=None if photograph is None else str(photograph),
         face_model=str(content.get("face_model_file", "open")),
         face_model_name=str(content["face_model"]),
         step=int(content["checkpoint_step"]),
-        face_model_checksum=model_checksum,
         refine_steps=None if refine_steps is None else int(refine_steps),
-        encoder_checksum=encoder_checksum,
         correlation=None if correlation is None else float(correlation),
         same_person=bool(content.get("same_person", False)),
+        **texts,
     )
 
 

@@ -14,6 +14,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.figures import overlay_on_photograph
+from mofa_jax.files import file_checksum
 from mofa_jax.inference import Predictor, load_for_inference
 from mofa_jax.parameter_file import SavedFace, load_parameters
 from mofa_jax.params import FaceParams
@@ -127,6 +128,13 @@ class FaceLoader:
         file = Path(saved.photograph or "")
         for place in (path.parent / file, path.parent / file.name):
             if place.is_file():
+                if saved.photograph_checksum not in (None, file_checksum(place)):
+                    _logger.warning(
+                        "%s: its photograph %s is not the file that it was reconstructed from; "
+                        "reconstruct it again if the face lies beside its place.",
+                        path,
+                        place,
+                    )
                 return PicturedFace(saved, read_photograph(place))
         if saved.photograph is not None:
             _logger.warning(

@@ -101,6 +101,9 @@ def agree(flags: list[bool], step: int, period: int) -> list[bool]:
     return multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist()
 
 
+STOPPED = 128 + signal.SIGTERM  # exit status, as a shell's, of a training that was stopped
+
+
 class StopSignal:
     """Notes SIGTERM and SIGINT, so that the loop can save and leave; a second SIGINT ends it."""
 

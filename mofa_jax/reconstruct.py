@@ -26,10 +26,11 @@ from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
+from mofa_jax.files import only_process
 from mofa_jax.finished import (
     finished_faces,
     is_finished_video,
-    photograph_of,
+    is_of_another,
     remove_faces,
     remove_other_meshes,
 )
@@ -96,8 +97,8 @@ def reconstruct_all(
     writer = MeshWriter.of(meshes, predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
-    owner = functools.partial(photograph_of, output=Path(output))
-    named = dict(zip(paths, unique_names(paths, owner), strict=True))
+    another = functools.partial(is_of_another, output=Path(output))
+    named = dict(zip(paths, unique_names(paths, another), strict=True))
     videos = {path: name for path, name in named.items() if _is_video(path)}
     photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
@@ -261,16 +262,17 @@ def main(argv: Sequence[str]) -> None:
         if live:
             show_camera(predict, _CAMERA.value, _SMOOTH.value, _HOST.value, _PORT.value)
             return
-        summary = reconstruct_all(
-            predict,
-            argv[1:],
-            _OUTPUT.value,
-            steps if _REFINE.value is None else _REFINE.value,
-            meshes=_MESH.value,
-            smooth=_SMOOTH.value,
-            same_person=_SAME_PERSON.value,
-            resume=_RESUME.value,
-        )
+        with only_process(_OUTPUT.value, "reconstructing"):
+            summary = reconstruct_all(
+                predict,
+                argv[1:],
+                _OUTPUT.value,
+                steps if _REFINE.value is None else _REFINE.value,
+                meshes=_MESH.value,
+                smooth=_SMOOTH.value,
+                same_person=_SAME_PERSON.value,
+                resume=_RESUME.value,
+            )
     if unused and summary.videos:
         print(f"{unused}: of photographs alone; videos are reconstructed without.")
     if summary.missing or summary.failed or not (summary.photographs or summary.videos):

@@ -32,7 +32,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
-from mofa_jax.files import locked, write_json
+from mofa_jax.files import only_process, write_json
 from mofa_jax.initial_weights import initial_weights, is_trained
 from mofa_jax.learner import Learner, make_learner
 from mofa_jax.optimizer import make_optimizer
@@ -148,7 +148,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     train_steps = make_train_steps(learner.objective, optimizer)
     at_once = _steps_at_once(config)
 
-    with _alone(workdir), Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+    first_process = jax.process_index() == 0  # holds the folder for all
+    alone = only_process(workdir, "training") if first_process else contextlib.nullcontext()
+    with alone, Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         newest = checkpoints.latest_step
         before = None if newest is None else checkpoints.information(newest)
         keep_places(config.data, before and before["config"]["data"])
@@ -217,27 +219,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
                 done = int(state.step)
                 _logger.warning("Stopped by a signal; the checkpoint of step %d is saved.", done)
             return None if stopped else errors
-
-
-@contextlib.contextmanager
-def _alone(workdir: Path) -> Iterator[None]:
-    """No other training goes on in the workdir.
-
-    Raises:
-      InputError: one does.
-    """
-    if jax.process_index() > 0:  # the first one holds the lock for all
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(workdir / ".lock", wait=False))
-        except BlockingIOError as error:
-            raise InputError(
-                f"{workdir}: another process is training here; wait for it, stop it, or give "
-                "another --workdir."
-            ) from error
-        yield
 
 
 def make_train_steps(objective: Callable, optimizer: optax.GradientTransformation) -> Callable:

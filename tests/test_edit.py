@@ -11,12 +11,14 @@ import jax
 import numpy as np
 import pytest
 import skimage.data
+from PIL import Image
 
 import mofa_jax
 from mofa_jax import edit, editing
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.edit import Edits, draw_edit, edit_all
 from mofa_jax.errors import InputError
+from mofa_jax.files import file_checksum
 from mofa_jax.inference import REFINE_STEPS
 from mofa_jax.parameter_file import ParameterFileError, save_parameters
 from mofa_jax.pictured_face import FaceLoader, NoFaceError, PicturedFace
@@ -130,6 +132,33 @@ def test_a_photograph_that_is_gone_is_said(saved, caplog):
     assert "its photograph /gone/a.png is not there any more" in caplog.text
 
 
+def test_a_photograph_that_was_replaced_is_said(saved, caplog):
+    photograph = saved.parent / "a.png"
+    Image.new("RGB", (9, 9)).save(photograph)
+    face = dataclasses.replace(mofa_jax.load_parameters(saved), photograph=str(photograph))
+    save_parameters(saved, dataclasses.replace(face, photograph_checksum=file_checksum(photograph)))
+    FaceLoader().load(saved)
+    assert not caplog.text
+    Image.new("RGB", (9, 9), "red").save(photograph)
+    FaceLoader().load(saved)
+    assert "a.png is not the file that it was reconstructed from" in caplog.text
+
+
+def test_edits_of_two_files_of_one_name_stand_side_by_side(saved, tmp_path, monkeypatch):
+    other = tmp_path / "other" / saved.name
+    other.parent.mkdir()
+    other.write_bytes(saved.read_bytes())
+    monkeypatch.setattr(edit, "draw_edit", lambda face, *_: (face.params, face.photograph))
+    monkeypatch.setattr(edit, "_panels", lambda face, *_: face.photograph)
+    for path in (saved, other, saved):
+        assert edit_all(FaceLoader(), Edits(), [path], tmp_path / "out", meshes=["ply"])
+    sources = {
+        file.name: mofa_jax.load_parameters(file).edited_from
+        for file in (tmp_path / "out").glob("*.json")
+    }
+    assert sources == {"face.edited.json": str(saved), "face-1.edited.json": str(other)}
+
+
 def test_faces_of_two_models_do_not_meet(saved, tmp_path):
     from test_parameter_file import saved_face
 
@@ -143,10 +172,10 @@ def test_faces_of_two_models_do_not_meet(saved, tmp_path):
 def test_an_edit_that_fails_does_not_end_the_others(saved, tmp_path, monkeypatch, capsys):
     edited = []
 
-    def edit_face(face, edits, model, stem, meshes):
-        if stem.name == "a":
+    def edit_face(face, edits, model, stem, meshes, source):
+        if source.stem == "a":
             raise RuntimeError("two\nlines")
-        edited.append(stem.name)
+        edited.append(Path(stem).name)
 
     monkeypatch.setattr(edit, "edit_face", edit_face)
     paths = [tmp_path / "a.json", saved]

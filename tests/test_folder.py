@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -285,8 +286,12 @@ def test_split_keeps_every_person_on_one_side(people, tmp_path):
 
 
 def test_impossible_split_is_an_error(people, tmp_path):
-    with pytest.raises(PreparationError, match="cannot be split"):
+    advice = r"cannot be split .* or change the share: eval_fraction=([\d.]+) holds out (\d+)"
+    with pytest.raises(PreparationError, match=advice) as error:
         prepare(people, tmp_path, eval_fraction=1e-9)
+    share, held_out = re.search(advice, str(error.value)).groups()
+    folder = prepare(people, tmp_path, eval_fraction=float(share))
+    assert len(tfds.builder_from_directory(folder).as_data_source("eval")) == int(held_out)
 
 
 def test_landmarks_go_to_the_box_that_holds_their_centroid():

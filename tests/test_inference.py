@@ -21,6 +21,7 @@ from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.errors import InputError
+from mofa_jax.files import only_process
 from mofa_jax.found_faces import found_faces
 from mofa_jax.input_files import find_photographs, unique_names
 from mofa_jax.train import train_and_evaluate
@@ -138,8 +139,8 @@ def test_every_face_of_every_photograph_gets_all_results(results):
 def test_the_command_writes_the_meshes_that_are_asked_for(run, tmp_path):
     cv2.imwrite(str(tmp_path / "one.png"), skimage.data.astronaut()[..., ::-1])
     command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}", "--mesh=obj"]
-    command += ["--mesh=ply", f"--output={tmp_path / 'out'}", str(tmp_path / "one.png")]
-    subprocess.run(command, check=True, cwd=ROOT)
+    command += ["--mesh=ply", "--output=~/out", str(tmp_path / "one.png")]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "HOME": str(tmp_path)})
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
         f"one.{e}" for e in ("0.obj", "0.ply", "0.json", "0.panels.jpg", "overlay.jpg")
@@ -185,9 +186,10 @@ def test_names_stay_apart_when_stems_repeat():
     assert unique_names(paths) == ["x", "x-1", "y", "x-2"]
     paths = [Path("a-1.jpg"), Path("a.jpg"), Path("a.png")]
     assert unique_names(paths) == ["a-1", "a", "a-2"]
-    before = {"x": os.path.abspath("c/x.jpg"), "x-2": "/elsewhere/x.jpg"}
+    before = {"x": Path("c/x.jpg"), "x-2": Path("/elsewhere/x.jpg")}
     paths = [Path("a/x.jpg"), Path("b/x.png"), Path("c/x.jpg")]
-    assert unique_names(paths, before.get) == ["x-1", "x-3", "x"]
+    names = unique_names(paths, lambda name, path: before.get(name, path) != path)
+    assert names == ["x-1", "x-3", "x"]
 
 
 def test_results_of_equal_names_from_two_commands_stay_apart(run, tmp_path):
@@ -204,6 +206,31 @@ def test_results_of_equal_names_from_two_commands_stay_apart(run, tmp_path):
         file.name: mofa_jax.load_parameters(file).photograph for file in output.glob("*.json")
     }
     assert sources == {"x.0.json": f"{tmp_path}/a/x.png", "x-1.0.json": f"{tmp_path}/b/x.png"}
+
+
+def test_photographs_that_were_moved_are_finished_still(run, tmp_path):
+    predict, output = mofa_jax.load_for_inference(run), tmp_path / "out"
+    before, link, after = (tmp_path / name for name in ("photographs", "link", "moved"))
+    before.mkdir()
+    cv2.imwrite(str(before / "x.png"), skimage.data.astronaut()[..., ::-1])
+    reconstruct.reconstruct_all(predict, [before], output)
+    stamp = (output / "x.0.json").stat().st_mtime_ns
+    link.symlink_to(before)
+    reconstruct.reconstruct_all(predict, [link / "x.png"], output, resume=True)
+    link.unlink()
+    before.rename(after)
+    reconstruct.reconstruct_all(predict, [after], output, resume=True)
+    assert [file.name for file in output.glob("*.json")] == ["x.0.json"]
+    assert (output / "x.0.json").stat().st_mtime_ns == stamp
+
+
+def test_a_second_reconstruction_into_a_folder_is_refused(run, tmp_path):
+    command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}"]
+    command += [f"--output={tmp_path}", "astronaut"]
+    with only_process(tmp_path, "reconstructing"):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1 and [*tmp_path.iterdir()] == []
+    assert f"error: {tmp_path}: another process is reconstructing here; wait" in done.stderr
 
 
 def test_a_photograph_without_a_face_any_more_keeps_no_results(run, tmp_path, capsys):
@@ -243,6 +270,8 @@ def test_results_of_a_folder_are_not_taken_for_its_photographs(tmp_path, output)
     assert find_photographs([str(folder / "*")], folder / output) == (found, 0)
     result = folder / output / results[0]
     assert find_photographs([result], folder / output) == ([result], 0)  # by its name
+    made_by_a_shell = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert find_photographs(made_by_a_shell, folder / output) == (found, 0)
 
 
 def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_path):
@@ -303,8 +332,9 @@ def test_an_interrupted_command_goes_on_where_it_was(run, tmp_path):
     whole = cv2.imread(str(output / "contact_sheet-1.jpg"))
     (output / "b.overlay.jpg").unlink()  # killed before the end of b
     (output / "c.0.json").write_text((output / "c.0.json").read_text()[:500])  # damaged
-    other = (output / "d.0.json").read_text().replace("d.png", "elsewhere.png")
-    (output / "d.0.json").write_text(other)  # another photograph's
+    other = json.loads((output / "d.0.json").read_text())  # another photograph's
+    other |= {"photograph": "elsewhere.png", "photograph_checksum": "another"}
+    (output / "d.0.json").write_text(json.dumps(other))
     (output / "b.1.json").write_text((output / "b.0.json").read_text())  # of an earlier command
     before = (output / "a.0.panels.jpg").stat().st_mtime_ns
     command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}", "--refine=0"]

@@ -23,11 +23,18 @@ def drawn(monkeypatch):
     return workdirs
 
 
-@pytest.mark.parametrize("errors, expected", [(None, []), ({"num_failed": 0}, ["run"])])
-def test_only_a_finished_run_is_reconstructed(monkeypatch, drawn, errors, expected):
-    monkeypatch.setattr(main, "run_experiment", lambda config, workdir: errors)
+def test_a_finished_run_is_reconstructed(monkeypatch, drawn):
+    monkeypatch.setattr(main, "run_experiment", lambda config, workdir: {"num_failed": 0})
     main.main(["main.py"])
-    assert drawn == expected
+    assert drawn == ["run"]
+
+
+def test_a_stopped_run_is_not_and_the_command_has_failed(monkeypatch, drawn):
+    """Or `main.py ... && python -m mofa_jax.evaluate ...` would evaluate half a training."""
+    monkeypatch.setattr(main, "run_experiment", lambda config, workdir: None)
+    with pytest.raises(SystemExit) as ended:
+        main.main(["main.py"])
+    assert ended.value.code == 143 and not drawn
 
 
 @pytest.mark.parametrize(

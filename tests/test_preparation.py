@@ -641,6 +641,20 @@ def test_lists_and_tables_of_people_are_read(people, tmp_path):
     ]
 
 
+def test_a_table_of_people_may_have_spaces(tmp_path):
+    (tmp_path / "a b").mkdir()
+    for name in ("1 x.png", "2 x.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a b" / name)
+    table = tmp_path / "people.txt"
+    for text, groups in (
+        ("a b/1 x.png anna\n2 x.png bob\n", ["anna", "bob"]),
+        ("1 x.png\tAnna B\n\n2 x.png\tBob\n", ["Anna B", "Bob"]),
+    ):
+        table.write_text(text)
+        items = list_items(Source(path=str(tmp_path), group_file=str(table)))
+        assert [item.group for item in items] == groups
+
+
 @pytest.mark.parametrize("path", ["{0}/*/*.png", "{0}/p1/*_0.png", "@{0}/list.txt"])
 def test_more_photographs_rename_none_of_the_others(path, tmp_path):
     """Or people who were held out would be trained on."""

@@ -1,6 +1,7 @@
 """What the viewer shows of a face, and the files that it saves."""
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -99,8 +100,10 @@ def parameters_file(face: PicturedFace, params: FaceParams, model: FaceModel) ->
     """
     saved = dataclasses.replace(face.saved, params=params)
     changed = not np.array_equal(params.to_code(), face.params.to_code())
-    if changed or saved.photograph is None:
-        saved = dataclasses.replace(saved, photograph=f"{STEM}.{_PICTURE_KIND}")
+    if changed or not os.path.isabs(saved.photograph or ""):
+        saved = dataclasses.replace(
+            saved, photograph=f"{STEM}.{_PICTURE_KIND}", photograph_checksum=None
+        )
     return _written(lambda stem: save_parameters(f"{stem}.json", saved))
 
 

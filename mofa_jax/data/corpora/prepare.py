@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections import Counter
@@ -175,9 +176,18 @@ def hold_out_threshold(groups: Sequence[tuple[str, int]], recipe: Recipe) -> flo
             f"{recipe.source.path}: {sum(count for _, count in ranked)} faces of {len(ranked)} "
             "people or clips cannot be split into training and evaluation "
             f"(eval_count={recipe.eval_count}, eval_fraction={recipe.eval_fraction}); add "
-            "photographs or change the share"
+            "photographs" + _share_that_splits(ranked)
         )
     return threshold
+
+
+def _share_that_splits(ranked: list[tuple[float, int]]) -> str:
+    """What to change about the share, if there is one that leaves groups on both sides."""
+    share = math.floor(1000 * ranked[0][0] + 1) / 1000
+    if ranked[-1][0] < share:
+        return ""
+    held_out = sum(count for rank, count in ranked if rank < share)
+    return f", or change the share: eval_fraction={share:g} holds out {held_out}"
 
 
 def _prepare(

@@ -23,6 +23,7 @@ from mofa_jax.data.sources.landmark_files import (
     read_landmark_file,
 )
 from mofa_jax.errors import InputError
+from mofa_jax.files import file_checksum
 
 _FORMAT = 2  # of the staged chunks; a higher number makes every one anew
 
@@ -188,7 +189,4 @@ def _make_finder(recipe: Recipe, changed: tuple[int, int] | None) -> Finder:
 
 def landmark_stamp(recipe: Recipe) -> str:
     """A digest of the content of a recipe's landmark file, "" without one."""
-    if not recipe.landmark_file:
-        return ""
-    with open(recipe.landmark_file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_checksum(recipe.landmark_file) if recipe.landmark_file else ""

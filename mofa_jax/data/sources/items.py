@@ -263,8 +263,10 @@ def one_group_expression(pattern: str, name: str) -> re.Pattern[str]:
 
 def _read_groups(file: Path) -> dict[str, str]:
     try:
-        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
-        return {name: group for name, group in filter(None, lines)}
+        lines = filter(str.strip, file.read_text(encoding="utf-8").splitlines())
+        # Names may have spaces, people too where a tab comes before them.
+        parts = (line.strip().rsplit("\t" if "\t" in line else None, 1) for line in lines)
+        return {name.strip(): group.strip() for name, group in parts}
     except (OSError, ValueError) as error:
         raise SourceError(
             f"{file}: source.group_file must be a text file of lines 'file-name person' ({error})"
