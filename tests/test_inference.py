@@ -333,7 +333,7 @@ def test_an_interrupted_command_goes_on_where_it_was(run, tmp_path):
     (output / "b.overlay.jpg").unlink()  # killed before the end of b
     (output / "c.0.json").write_text((output / "c.0.json").read_text()[:500])  # damaged
     other = json.loads((output / "d.0.json").read_text())  # another photograph's
-    other |= {"photograph": "elsewhere.png", "photograph_checksum": "another"}
+    other |= {"photograph": f"{folder}/elsewhere.png", "photograph_checksum": "another"}
     (output / "d.0.json").write_text(json.dumps(other))
     (output / "b.1.json").write_text((output / "b.0.json").read_text())  # of an earlier command
     before = (output / "a.0.panels.jpg").stat().st_mtime_ns
