@@ -72,6 +72,8 @@ def fit(
         [0, 1], `init` values that are not finite, a weight is negative, or all landmarks are
         absent.
     """
+    landmarks = None if landmarks is None else jnp.asarray(landmarks)
+    confidence = None if confidence is None else jnp.asarray(confidence)
     one = partial(jax.tree.map, lambda x: jnp.asarray(x)[None])
     images, landmarks, confidence, init = map(one, (image, landmarks, confidence, init))
     fitted = fit_person(images, model, cam, landmarks, confidence, init, num_steps, weights)

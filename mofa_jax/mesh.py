@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mofa_jax.numerics import rows, safe_normalize
+from mofa_jax.numerics import rows
 
 _RING_COVERAGE = 0.99  # the ring is as wide as the valence that this share of vertices stays below
 
@@ -93,21 +93,13 @@ def _walk_rings(triangles: np.ndarray, num_vertices: int) -> tuple[np.ndarray, n
     return ring, np.where(manifold & (length == count), length, 0)
 
 
-def vertex_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
-    """Unit normals [N, 3]: the cross products of the incident triangles, summed and normalized.
-
-    A vertex without area around it has the normal zero and passes no gradient.
+def area_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
+    """Area-weighted normals, as columns [3, N]: the sums of the incident triangles' cross products.
 
     Args:
       vertices: [N, 3].
       topology: the mesh's tables.
     """
-    return safe_normalize(area_normals(vertices, topology).T)
-
-
-def area_normals(vertices: jax.Array, topology: Topology) -> jax.Array:
-    """Area-weighted normals, as columns [3, N], of vertices [N, 3]: the sums of the incident
-    triangles' cross products."""
     ring = [rows(vertices, column) - vertices for column in topology.ring]
     normals = sum(_cross(a, b) for a, b in zip(ring, [*ring[1:], ring[0]], strict=True))
     a, b, c = (rows(vertices, corner) for corner in topology.irregular_triangles.T)

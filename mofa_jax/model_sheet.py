@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
-from mofa_jax.figures import draw_landmarks, write_image
+from mofa_jax.figures import contact_sheet, draw_landmarks, write_image
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import compiled_render, render
@@ -20,7 +19,6 @@ _BACKGROUND = 0.92
 _CLAY = 0.75
 _DEVIATIONS = 2.0  # at which the modes are shown
 _DOT = (200, 30, 30)  # of a landmark, RGB
-_TITLE_HEIGHT = 18  # px
 
 
 def draw_model_sheet(model: FaceModel, seed: int = 0) -> np.ndarray:
@@ -41,7 +39,8 @@ def draw_model_sheet(model: FaceModel, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     rows.append(("random people, neutral", _draw(model, _people(model, rng, 0.0))))
     rows.append(("random people with expressions", _draw(model, _people(model, rng, 1.0))))
-    return np.concatenate([_titled(title, panels) for title, panels in rows])
+    strips = [np.concatenate(list(panels), axis=1) for _, panels in rows]
+    return contact_sheet(strips, labels=[title for title, _ in rows])
 
 
 def save_model_sheet(model: FaceModel, path: Path, seed: int = 0) -> None:
@@ -114,11 +113,3 @@ def _picture(face: FaceParams, model: FaceModel) -> jax.Array:
     camera = Camera().scaled(_PANEL)
     background = jnp.full(3, _BACKGROUND)
     return rasterize(render(face, model, camera), model, camera, background, supersample=2)[0]
-
-
-def _titled(title: str, panels: np.ndarray) -> np.ndarray:
-    strip = np.concatenate(list(panels), axis=1)
-    bar = np.full((_TITLE_HEIGHT, strip.shape[1], 3), 255, np.uint8)
-    at, black = (4, _TITLE_HEIGHT - 5), (30, 30, 30)
-    cv2.putText(bar, title, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, black, 1, cv2.LINE_AA)
-    return np.concatenate([bar, strip])

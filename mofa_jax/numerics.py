@@ -24,13 +24,6 @@ def safe_norm(x: jax.Array, axis: int = -1) -> jax.Array:
     return jnp.squeeze(jnp.where(zero, jnp.zeros_like(norm), norm), axis=axis)
 
 
-def safe_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
-    """`x` scaled to length one along `axis`; the zero vector stays zero, with zero gradient."""
-    norm = jnp.expand_dims(safe_norm(x, axis=axis), axis)
-    zero = norm < TINY
-    return jnp.where(zero, jnp.zeros_like(x), x / jnp.where(zero, jnp.ones_like(norm), norm))
-
-
 def rows(table: jax.Array, index: jax.Array) -> jax.Array:
     """`table[index]` of indices that are known to lie inside."""
     return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)

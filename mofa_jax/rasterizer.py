@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
-from mofa_jax.camera import Camera
+from mofa_jax.camera import NEAR, Camera
 from mofa_jax.face_model import FaceModel
 from mofa_jax.renderer import Rendering
 
 _CHUNK = 16384  # fragments a step; its square must fit an int32
-_NEAR = 1e-3  # dm: a triangle with a vertex nearer to the camera's plane than this is dropped
-_FARTHEST = 1e15  # px, dm: a triangle beyond it is dropped, its area would overflow
+_FARTHEST = 1e15  # px, dm: a triangle beyond it is dropped, its area would overflow; one with a
+# vertex nearer than `NEAR`, too
 _FLAT = 1e-30  # px^2: a smaller area is no number to divide by
 
 
@@ -183,7 +183,7 @@ def _draw(screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size:
 def _prepare(
     screen: jax.Array, depth: jax.Array, triangles: jax.Array, image_size: tuple[int, int]
 ) -> _Fragments:
-    usable = (depth > _NEAR) & (depth < _FARTHEST) & jnp.all(jnp.abs(screen) < _FARTHEST, axis=-1)
+    usable = (depth > NEAR) & (depth < _FARTHEST) & jnp.all(jnp.abs(screen) < _FARTHEST, axis=-1)
     screen = jnp.where(usable[:, None], screen, 0.0)
     inverse_depth = jnp.where(usable, 1 / jnp.where(usable, depth, 1.0), 0.0)
     a, b, c = (screen[triangles[:, k]] for k in range(3))

@@ -24,7 +24,8 @@ from mofa_jax.illumination import shade
 from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.levenberg_marquardt import minimize
 from mofa_jax.losses import light_deviations, regularizer
-from mofa_jax.mesh import vertex_normals
+from mofa_jax.mesh import area_normals
+from mofa_jax.numerics import normalize_columns
 from mofa_jax.params import FaceParams
 from mofa_jax.renderer import compiled_render
 from mofa_jax.sampling import sample_bilinear
@@ -82,7 +83,7 @@ def test_photometric_curvature_is_that_of_all_residuals(tiny_model, float64):
         params = FaceParams.from_code(code, model)
         vertices, rotation = model.geometry(params.shape, params.expression), params.rotation
         rotation = rotation_matrix(rotation)
-        normals = vertex_normals(vertices, model.topology)
+        normals = normalize_columns(area_normals(vertices, model.topology))[0].T
         normals = jnp.where(open_ring, jax.lax.stop_gradient(normals), normals)
         position = to_camera_space(vertices.T, rotation, params.translation, CAM.distance)
         reflectance = model.reflectance(params.reflectance).T

@@ -209,7 +209,7 @@ def test_state_of_another_kind_of_feed_is_refused(cache):
     ("make", "reason"),
     [
         (lambda cache: ResidentFeed(cache, DEVICES + 1, 0, NOTHING), "multiple"),
-        (lambda cache: load_cache(Numbers(DEVICES - 1)), "cannot be divided"),
+        (lambda cache: use_cache("on", Numbers(DEVICES - 1)), "cannot be divided"),
         (lambda cache: use_cache("maybe", Numbers()), "choose auto, on, off"),
     ],
 )

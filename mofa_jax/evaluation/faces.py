@@ -127,9 +127,9 @@ def _measure_batch(
     filled = examples + examples[:1] * (_BATCH - len(examples))  # one program for all
     keys = keys_of(examples[0][1])
     batch = {key: np.stack([example[key] for _, example in filled]) for key in keys}
-    codes = np.asarray(predict(batch["image"]).to_code())
+    codes, count = np.array(predict(batch["image"]).to_code()), len(examples)
     if refine_steps:
-        codes = predict.refined(codes, batch["image"], refine_steps)
+        codes[:count] = predict.refined(codes[:count], batch["image"][:count], refine_steps)
     errors = jax.device_get(_errors_of(codes, batch, predict.decoder))
     failed, yaw = errors.pop("failed"), np.degrees(errors.pop("yaw"))
     annotated = errors.pop("annotated")

@@ -162,12 +162,20 @@ def use_cache(mode: str, source: ExampleSource | Mixture) -> bool:
     """Whether the examples of `source` are to be held on the devices, the same on all processes.
 
     Raises:
-      FeedError: an unknown mode, or "on" where they do not fit.
+      FeedError: an unknown mode, or "on" where they do not fit or are fewer than the devices.
     """
     if mode not in MODES:
         raise FeedError(f"data.device_cache is {mode!r}; choose {', '.join(MODES)}")
     if mode == "off" or (mode == "auto" and jax.default_backend() == "cpu"):
         return False
+    fewest = min(map(len, as_mixture(source).sources))
+    if fewest < jax.device_count():
+        if mode == "auto":
+            return False
+        raise FeedError(
+            f"{fewest} examples cannot be divided among {jax.device_count()} devices; set "
+            "data.device_cache to off"
+        )
     needed, room = _num_bytes(source), _room()
     (too_large,) = agree([room is None or needed > room], step=0, period=1)
     if mode == "auto":
@@ -188,19 +196,11 @@ def load_cache(
 ) -> Cache:
     """Read all examples and put this process's share on its devices.
 
-    `log` is told of each unreadable record; the next readable one takes its place.
-
-    Raises:
-      FeedError: a corpus has fewer examples than there are devices.
+    `log` is told of each unreadable record; the next readable one takes its place. Of every corpus
+    each device needs an example, see `use_cache`.
     """
     mixture = as_mixture(source)
     sources = [ForgivingSource(each, log) for each in mixture.sources]
-    for each in sources:
-        if len(each) < jax.device_count():
-            raise FeedError(
-                f"{len(each)} examples cannot be divided among {jax.device_count()} devices; set "
-                "data.device_cache to off"
-            )
     shares = [
         [grain.MapDataset.source(each)[number :: jax.device_count()] for each in sources]
         for number in _numbers_of_devices().tolist()
