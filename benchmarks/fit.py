@@ -11,6 +11,7 @@ step), faces.jpg (fits of the first faces) and, with matplotlib, curves.png.
 
 import importlib.util
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -184,12 +185,18 @@ def main(_) -> None:
     predict, output = mofa_jax.load_for_inference(), Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
     path, results = output / "fit.json", {kind: {} for kind in CROPS}
+    photographs = Path(_PHOTOGRAPHS.value).resolve().name
+    settings = {"photographs": photographs, "every": _EVERY.value, "steps": _STEPS.value}
     if path.exists():
-        results |= json.loads(path.read_text())["faces"]
+        before = json.loads(path.read_text())
+        if before.get("settings") != settings:
+            sys.exit(f"error: {path}: its faces are of other settings; give another --output.")
+        results |= before["faces"]
     statistics: dict[str, dict] = {}
 
     def save() -> None:
-        write_json(path, {**provenance(), "statistics": statistics, "faces": results})
+        kept = {"settings": settings, "statistics": statistics, "faces": results}
+        write_json(path, {**provenance(), **kept})
 
     for kind, faces in results.items():
         _measure_all(predict, kind, faces, save)

@@ -59,7 +59,15 @@ def rasterize(
     Returns:
       image: [H, W, 3], not clipped.
       mask: [H, W], in [0, 1], the part of each pixel that the face covers.
+
+    Raises:
+      ValueError: the rendering is of a model with another number of vertices.
     """
+    if len(rendering.color) != model.num_vertices:
+        raise ValueError(
+            f"the rendering has {len(rendering.color)} vertices, face model '{model.name}' "
+            f"{model.num_vertices}: give the model that was rendered."
+        )
     image, mask = rasterize_attributes(
         rendering.color, rendering, model, cam, supersample=supersample
     )

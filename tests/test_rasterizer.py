@@ -250,7 +250,8 @@ def test_supersampling_measures_the_covered_area(tiny_model):
     rendering = mofa_jax.Rendering(
         screen, jnp.ones((3, 3)), vertices, vertices, ones > 0, area=ones
     )
-    model = tiny_model.replace(triangles=jnp.array([[0, 1, 2]], jnp.int32))
+    triangles = jnp.array([[0, 1, 2]], jnp.int32)
+    model = tiny_model.replace(mean_shape=vertices, triangles=triangles)
     cam = mofa_jax.Camera(image_size=(20, 20))
     _, mask = rasterize(rendering, model, cam, supersample=8)
     (x0, y0), (x1, y1), (x2, y2) = np.asarray(screen, np.float64)
@@ -271,3 +272,10 @@ def test_double_precision_is_kept(float64):
     ids, weights = rasterize_ids(screen, depth, triangles.astype(np.int32), image_size=(10, 10))
     assert weights.dtype == jnp.float64 and ids.dtype == jnp.int32
     np.testing.assert_allclose(weights.sum(-1), ids >= 0, atol=1e-15)
+
+
+def test_a_rendering_of_another_model_is_refused(tiny_model):
+    cam = mofa_jax.Camera().scaled(1 / 8)
+    rendering = mofa_jax.render(mofa_jax.FaceParams.neutral(tiny_model), tiny_model, cam)
+    with pytest.raises(ValueError, match=r"vertices, face model 'open face' 25539: give the model"):
+        rasterize(rendering, mofa_jax.load_face_model("open"), cam)
