@@ -1,5 +1,6 @@
 """A face that turns from side to side: what no single picture of a mesh shows."""
 
+import functools
 import io
 import math
 
@@ -37,14 +38,16 @@ def turntable(
     """
     white = np.full((*cam.image_size, 3), 255, np.uint8)
     centered = params.replace(translation=jnp.zeros(3))
-    views = []
-    for k in range(num_views):
-        yaw = math.radians(WIDEST) * math.sin(2 * math.pi * k / num_views)
-        turned = repose(centered, jnp.array([yaw, 0.0, 0.0]))
+
+    @functools.cache  # what is seen on the way there is seen on the way back
+    def view(share: float) -> np.ndarray:
+        turned = repose(centered, jnp.array([share * math.radians(WIDEST), 0.0, 0.0]))
         drawn = np.split(five_panels(white, turned, model, cam), len(PANELS), axis=1)
         panels = dict(zip(PANELS, drawn, strict=True))
-        views.append(np.concatenate([panels[name] for name in _SHOWN], axis=1))
-    return np.stack(views)
+        return np.concatenate([panels[name] for name in _SHOWN], axis=1)
+
+    swing = (math.sin(2 * math.pi * k / num_views) for k in range(num_views))
+    return np.stack([view(round(share, 6)) for share in swing])
 
 
 def turning_figure(params: FaceParams, model: FaceModel, cam: Camera, caption: str = "") -> str:

@@ -35,7 +35,7 @@ def _source() -> ConfigDict:
     source.path = ""  # folder, glob, file or @list.txt; of tfds the data set's folder or name
     source.group_pattern = ""  # regular expression on a name: who it is; "" = nobody twice
     source.group_by = "name"  # what it is searched in: the name (path below the folder) or the stem
-    source.group_file = ""  # a text file of lines "file-name person" instead
+    source.group_file = ""  # a text file of lines "file-name person" instead, or with a tab between
     source.every = 1  # of a video, every how many-th frame
     source.split = "train"  # of tfds
     source.image = "image"  # the feature of tfds that holds the picture
