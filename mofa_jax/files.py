@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mofa_jax.errors import InputError
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # what a file system without them says
 
 
 @contextlib.contextmanager
@@ -76,7 +79,8 @@ def only_process(folder: str | os.PathLike[str], doing: str) -> Iterator[None]:
 def locked(path: str | os.PathLike[str], wait: bool = True) -> Iterator[None]:
     """Holds the lock that is the file `path`; waits while another process holds it.
 
-    The file is gone afterwards; one that a killed process left is no lock any more.
+    The file is gone afterwards; one that a killed process left is no lock any more. On a file
+    system without locks, such as some clusters', nobody waits.
 
     Raises:
       BlockingIOError: another process holds it, and `wait` is False.
@@ -87,9 +91,10 @@ def locked(path: str | os.PathLike[str], wait: bool = True) -> Iterator[None]:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(file)
-            raise
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(file)
+                raise
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 break

@@ -1,5 +1,7 @@
 """Two processes on this machine against one."""
 
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -13,6 +15,8 @@ import pytest
 from one_of_two_processes import first_gradient
 
 from configs import compact
+from mofa_jax.errors import InputError
+from mofa_jax.files import only_process
 from mofa_jax.inference import load_for_inference
 from mofa_jax.processes import StopSignal, agree, keep_compiled_programs
 
@@ -111,3 +115,17 @@ def test_stop_signal_is_noted_once_and_handlers_are_put_back():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_where_files_cannot_be_locked_nobody_is_refused(tmp_path, monkeypatch):
+    with only_process(tmp_path, "training"):
+        with pytest.raises(InputError, match="another process is training here"):
+            only_process(tmp_path, "training").__enter__()
+
+        def unknown(*_):
+            raise OSError(errno.ENOTSUP, "Operation not supported")
+
+        monkeypatch.setattr(fcntl, "flock", unknown)
+        with only_process(tmp_path, "training"):
+            pass
+    assert not [*tmp_path.iterdir()]
