@@ -51,7 +51,7 @@ def finished_faces(
             saved = load_parameters(parameters)
             if not _is_photograph_of(saved, path):
                 return []
-            if _is_newer(path, parameters) and saved.photograph_checksum != file_checksum(path):
+            if _is_newer(path, parameters) and not _has_content_of(path, saved):
                 return []
             if saved.same_person or not _is_made_by(saved, predict, refine_steps):
                 return []
@@ -99,8 +99,16 @@ def _is_photograph_of(face: SavedFace, path: Path) -> bool:
     before = face.photograph or ""
     if os.path.lexists(before):
         return os.path.realpath(before) == os.path.realpath(path)
-    known = face.photograph_checksum
-    return before == os.path.abspath(path) or (known is not None and known == file_checksum(path))
+    return before == os.path.abspath(path) or _has_content_of(path, face)
+
+
+def _has_content_of(path: Path, face: SavedFace) -> bool:
+    """Whether a file has the content of that which a face was reconstructed from; not if that is
+    not known, or the file cannot be read."""
+    try:
+        return face.photograph_checksum == file_checksum(path)
+    except OSError:
+        return False
 
 
 def remove_faces(name: str, output: Path, first: int = 0) -> None:
