@@ -180,21 +180,20 @@ def edit_all(
     """
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output)
-    suffix = f".{index}" if index else ""
     count, failed, writer = 0, 0, None
-    names = unique_names(
-        paths,
-        lambda name, path: (
-            _edited_from(f"{Path(output) / name}{suffix}") not in (None, os.path.abspath(path))
-        ),
-    )
+
+    def stem_of(name: str) -> str:
+        return f"{Path(output) / name}" + (f".{index}" if index else "")
+
+    def is_of_another(name: str, path: Path) -> bool:
+        return _edited_from(stem_of(name)) not in (None, os.path.abspath(path))
+
     bar = tqdm(paths, desc="Editing", unit="photo")
-    for path, name in zip(bar, names, strict=True):
+    for path, name in zip(bar, unique_names(paths, is_of_another), strict=True):
         try:
             face = loader.load(path, index)
             writer = MeshWriter.of(meshes, loader.model) if writer is None else writer
-            stem = f"{Path(output) / name}{suffix}"
-            edit_face(face, edits, loader.model, stem, writer, path)
+            edit_face(face, edits, loader.model, stem_of(name), writer, path)
             count += 1
         except TextureError:
             raise
