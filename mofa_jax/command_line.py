@@ -41,7 +41,7 @@ def _at_home(argument: str) -> str:
     """A flag with `~` for the home folder, which shells leave as it is after an equals sign."""
     if not argument.startswith("--"):
         return argument
-    return re.sub(r"(?<=[=,])~(?=/|$)", lambda _: os.path.expanduser("~"), argument)
+    return re.sub(r"(?<=[=,@])~(?=/|$)", lambda _: os.path.expanduser("~"), argument)
 
 
 def _parse(argv: list[str]) -> list[str]:

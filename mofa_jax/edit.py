@@ -264,7 +264,7 @@ def main(argv: Sequence[str]) -> None:
     with errors_as_sentences(_OUTPUT.value):
         loader = FaceLoader(_WORKDIR.value, _FACE_MODEL.value, _REFINE.value)
         edits = _edits_from_flags(loader)
-        with only_process(_OUTPUT.value, "editing"):
+        with only_process(_OUTPUT.value):
             done = edit_all(loader, edits, argv[1:], _OUTPUT.value, _FACE.value, _MESH.value)
     if not done:
         sys.exit(1)

@@ -58,8 +58,8 @@ def remove_temporaries(folder: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def only_process(folder: str | os.PathLike[str], doing: str) -> Iterator[None]:
-    """Lets one process at a time be `doing` something in a folder.
+def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Lets one process at a time work in a folder.
 
     Raises:
       InputError: another one is at it.
@@ -69,7 +69,7 @@ def only_process(folder: str | os.PathLike[str], doing: str) -> Iterator[None]:
             stack.enter_context(locked(Path(folder) / ".lock", wait=False))
         except BlockingIOError as error:
             raise InputError(
-                f"{os.fspath(folder)}: another process is {doing} here; wait for it, stop it, or "
+                f"{os.fspath(folder)}: another process is at work here; wait for it, stop it, or "
                 "give another folder."
             ) from error
         yield

@@ -1,9 +1,11 @@
 """What a reconstruction has done already, and what an earlier one left behind."""
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
 from mofa_jax.files import file_checksum
 from mofa_jax.inference import Predictor
-from mofa_jax.parameter_file import SavedFace, load_parameters
+from mofa_jax.parameter_file import SavedFace, load_parameters, save_parameters
 from mofa_jax.result_names import OVERLAY_JPG, OVERLAY_MP4, PANELS_JPG
 
 
@@ -29,7 +31,7 @@ def finished_faces(
     """The names and panels of a photograph's faces, if all of its results are there: the overlay,
     which is written last, parameters that name the photograph, the encoder, the face model and the
     steps of the fit, and meshes; else none. A photograph whose content was changed since then has
-    none.
+    none; the parameters of one that was moved name its new place.
 
     Args:
       path: the photograph.
@@ -41,18 +43,21 @@ def finished_faces(
     """
     if not (output / f"{name}{OVERLAY_JPG}").exists():
         return []
-    shown = []
+    shown, moved = [], {}
     try:
         for k in itertools.count():
             stem = f"{name}.{k}"
             parameters = output / f"{stem}.json"
             if not parameters.exists():
-                return shown
+                break
             saved = load_parameters(parameters)
             if not _is_photograph_of(saved, path):
                 return []
-            if _is_newer(path, parameters) and not _has_content_of(path, saved):
+            changed = max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
+            if changed > parameters.stat().st_mtime_ns and not _has_content_of(path, saved):
                 return []
+            if saved.photograph != os.path.abspath(path):
+                moved[parameters] = dataclasses.replace(saved, photograph=os.path.abspath(path))
             if saved.same_person or not _is_made_by(saved, predict, refine_steps):
                 return []
             if not all((output / f"{stem}.{kind}").exists() for kind in meshes):
@@ -60,6 +65,9 @@ def finished_faces(
             shown.append((stem, read_photograph(output / f"{stem}{PANELS_JPG}")))
     except InputError:  # damaged, or gone: it is done again
         return []
+    for parameters, saved in moved.items():
+        save_parameters(parameters, saved)
+    return shown
 
 
 def remove_other_meshes(stem: str, face: SavedFace) -> None:
@@ -82,15 +90,25 @@ def remove_meshes(stem: str) -> None:
         Path(f"{stem}.{kind}").unlink(missing_ok=True)
 
 
-def is_of_another(name: str, path: Path, output: Path) -> bool:
-    """Whether results called `name` say that they are another photograph's or video's than the one
-    of this path, which a photograph may have been moved to."""
-    with contextlib.suppress(InputError):
-        saved = load_parameters(output / f"{name}.0.json")
-        return saved.photograph is not None and not _is_photograph_of(saved, path)
-    with contextlib.suppress(InputError):
-        return load_clip(output / f"{name}.npz").video not in ("", os.path.abspath(path))
-    return False
+def others_results(output: Path) -> Callable[[str, Path], bool]:
+    """The function that says whether results of a name in a folder are, by what they say, another
+    photograph's or video's than the one of a path, which a photograph may have been moved to."""
+
+    @functools.cache
+    def results_of(name: str) -> SavedFace | Clip | None:
+        with contextlib.suppress(InputError):
+            return load_parameters(output / f"{name}.0.json")
+        with contextlib.suppress(InputError):
+            return load_clip(output / f"{name}.npz")
+        return None
+
+    def are_of_another(name: str, path: Path) -> bool:
+        found = results_of(name)
+        if isinstance(found, SavedFace):
+            return found.photograph is not None and not _is_photograph_of(found, path)
+        return found is not None and found.video not in ("", os.path.abspath(path))
+
+    return are_of_another
 
 
 def _is_photograph_of(face: SavedFace, path: Path) -> bool:

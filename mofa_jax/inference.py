@@ -164,6 +164,7 @@ class Predictor:
 
         Raises:
           ValueError: a photograph of another shape or type.
+          InputError: the OpenCV that is installed has no cascades.
         """
         for photograph in photographs:
             if photograph.dtype != np.uint8 or photograph.ndim != 3 or photograph.shape[2] != 3:
@@ -267,7 +268,11 @@ class Predictor:
         Args:
           face: one of `photographs` or `faces`.
           photograph: its file, if it has one.
+
+        Raises:
+          OSError: the file is there and cannot be read.
         """
+        known = photograph is not None and os.path.isfile(photograph)
         return SavedFace(
             params=face.params,
             cam=self.cam,
@@ -282,7 +287,7 @@ class Predictor:
             correlation=face.correlation,
             same_person=face.same_person,
             encoder_checksum=self.encoder_checksum,
-            photograph_checksum=None if photograph is None else file_checksum(photograph),
+            photograph_checksum=file_checksum(photograph) if known else None,
         )
 
     @functools.cached_property

@@ -26,13 +26,16 @@ def find_photographs(
     Of a folder, those of `list_files`, without what is in `output` if that lies below the folder.
 
     A pattern may also be a name that `named_photograph` knows. Of several patterns, which a shell
-    may have made of a glob, those that are files of ours are left out, as from a folder.
+    may have made of a glob, those that are results of ours are left out, as from a folder, if
+    others are left.
     """
-    paths, missing, results = {}, 0, 0
+    paths, missing = {}, 0
+    others = [p for p in patterns if not (is_result(Path(p)) and os.path.isfile(p))]
+    if 0 < len(others) < len(patterns):
+        results = len(patterns) - len(others)
+        print(f"{results} results of these commands among the paths left out.", file=sys.stderr)
+        patterns = others
     for pattern in patterns:
-        if len(patterns) > 1 and is_result(Path(pattern)) and os.path.isfile(pattern):
-            results += 1
-            continue
         try:
             pattern = named_photograph(pattern, output)
             files = list_files(pattern, extensions, "photograph")
@@ -42,8 +45,6 @@ def find_photographs(
         except PhotographError as error:
             missing += 1
             print(f"missing: {error}", file=sys.stderr)
-    if results:
-        print(f"{results} results of reconstructions among the paths left out.", file=sys.stderr)
     return list(paths), missing
 
 

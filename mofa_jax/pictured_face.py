@@ -126,16 +126,18 @@ class FaceLoader:
             self._checksums.add(saved.face_model_checksum)
             saved.warn_of_changes(self._model)
         file = Path(saved.photograph or "")
-        for place in (path.parent / file, path.parent / file.name):
-            if place.is_file():
-                if saved.photograph_checksum not in (None, file_checksum(place)):
-                    _logger.warning(
-                        "%s: its photograph %s is not the file that it was reconstructed from; "
-                        "reconstruct it again if the face lies beside its place.",
-                        path,
-                        place,
-                    )
+        places = [p for p in (path.parent / file, path.parent / file.name) if p.is_file()]
+        for place in places:
+            if saved.photograph_checksum in (None, file_checksum(place)):
                 return PicturedFace(saved, read_photograph(place))
+        if places:
+            _logger.warning(
+                "%s: its photograph %s is not the file that it was reconstructed from; reconstruct "
+                "it again if the face lies beside its place.",
+                path,
+                places[0],
+            )
+            return PicturedFace(saved, read_photograph(places[0]))
         if saved.photograph is not None:
             _logger.warning(
                 "%s: its photograph %s is not there any more; the face is drawn on white.",
@@ -152,5 +154,6 @@ def _drawn(saved: SavedFace, model: FaceModel) -> PicturedFace:
     to_picture = np.diag([_DRAWN_FACTOR, _DRAWN_FACTOR, 1.0])[:2]
     picture = overlay_on_photograph(white, to_picture, saved.params, model, saved.cam)
     box = np.array([0.0, 0.0, width, height])
-    saved = dataclasses.replace(saved, crop_to_photograph=to_picture, box=box, photograph=None)
+    place = {"crop_to_photograph": to_picture, "box": box}
+    saved = dataclasses.replace(saved, **place, photograph=None, photograph_checksum=None)
     return PicturedFace(saved, picture)

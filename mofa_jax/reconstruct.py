@@ -30,7 +30,7 @@ from mofa_jax.files import only_process
 from mofa_jax.finished import (
     finished_faces,
     is_finished_video,
-    is_of_another,
+    others_results,
     remove_faces,
     remove_other_meshes,
 )
@@ -97,8 +97,7 @@ def reconstruct_all(
     writer = MeshWriter.of(meshes, predict.model)
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
-    another = functools.partial(is_of_another, output=Path(output))
-    named = dict(zip(paths, unique_names(paths, another), strict=True))
+    named = dict(zip(paths, unique_names(paths, others_results(Path(output))), strict=True))
     videos = {path: name for path, name in named.items() if _is_video(path)}
     photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
@@ -236,7 +235,8 @@ def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -
         if jax.process_index() == 0:
             _logger.info("To reconstruct %s: %s", config.reconstruct, shlex.join(command))
         return
-    reconstruct_all(load_for_inference(workdir), [config.reconstruct], output)
+    with only_process(output):
+        reconstruct_all(load_for_inference(workdir), [config.reconstruct], output)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -262,7 +262,7 @@ def main(argv: Sequence[str]) -> None:
         if live:
             show_camera(predict, _CAMERA.value, _SMOOTH.value, _HOST.value, _PORT.value)
             return
-        with only_process(_OUTPUT.value, "reconstructing"):
+        with only_process(_OUTPUT.value):
             summary = reconstruct_all(
                 predict,
                 argv[1:],

@@ -148,9 +148,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     train_steps = make_train_steps(learner.objective, optimizer)
     at_once = _steps_at_once(config)
 
-    first_process = jax.process_index() == 0  # holds the folder for all
-    alone = only_process(workdir, "training") if first_process else contextlib.nullcontext()
-    with alone, Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+    with _alone(workdir), Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         newest = checkpoints.latest_step
         before = None if newest is None else checkpoints.information(newest)
         keep_places(config.data, before and before["config"]["data"])
@@ -219,6 +217,26 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
                 done = int(state.step)
                 _logger.warning("Stopped by a signal; the checkpoint of step %d is saved.", done)
             return None if stopped else errors
+
+
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """`only_process` of all processes of a training: the first one holds the workdir.
+
+    Raises:
+      InputError: on all of them, if another training is at work there.
+    """
+    with contextlib.ExitStack() as stack:
+        refusal = None
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(only_process(workdir))
+            except InputError as error:
+                refusal = error
+        (refused,) = agree([refusal is not None], step=0, period=1)
+        if refused:
+            raise refusal or InputError(f"{workdir}: another process is at work here.")
+        yield
 
 
 def make_train_steps(objective: Callable, optimizer: optax.GradientTransformation) -> Callable:

@@ -214,23 +214,30 @@ def test_photographs_that_were_moved_are_finished_still(run, tmp_path):
     before.mkdir()
     cv2.imwrite(str(before / "x.png"), skimage.data.astronaut()[..., ::-1])
     reconstruct.reconstruct_all(predict, [before], output)
-    stamp = (output / "x.0.json").stat().st_mtime_ns
+    stamp = (output / "x.0.panels.jpg").stat().st_mtime_ns
     link.symlink_to(before)
     reconstruct.reconstruct_all(predict, [link / "x.png"], output, resume=True)
     link.unlink()
     before.rename(after)
     reconstruct.reconstruct_all(predict, [after], output, resume=True)
     assert [file.name for file in output.glob("*.json")] == ["x.0.json"]
-    assert (output / "x.0.json").stat().st_mtime_ns == stamp
+    assert (output / "x.0.panels.jpg").stat().st_mtime_ns == stamp
+    assert mofa_jax.load_parameters(output / "x.0.json").photograph == str(after / "x.png")
+    other = tmp_path / "other.png"  # older than the results, at the photograph's place
+    cv2.imwrite(str(other), skimage.data.astronaut()[..., ::-1] // 2)
+    os.utime(other, (1e9, 1e9))
+    other.replace(after / "x.png")
+    reconstruct.reconstruct_all(predict, [after], output, resume=True)
+    assert (output / "x.0.panels.jpg").stat().st_mtime_ns > stamp
 
 
 def test_a_second_reconstruction_into_a_folder_is_refused(run, tmp_path):
     command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}"]
     command += [f"--output={tmp_path}", "astronaut"]
-    with only_process(tmp_path, "reconstructing"):
+    with only_process(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1 and [*tmp_path.iterdir()] == []
-    assert f"error: {tmp_path}: another process is reconstructing here; wait" in done.stderr
+    assert f"error: {tmp_path}: another process is at work here; wait" in done.stderr
 
 
 def test_a_photograph_without_a_face_any_more_keeps_no_results(run, tmp_path, capsys):
@@ -272,6 +279,8 @@ def test_results_of_a_folder_are_not_taken_for_its_photographs(tmp_path, output)
     assert find_photographs([result], folder / output) == ([result], 0)  # by its name
     made_by_a_shell = sorted(path for path in folder.rglob("*") if path.is_file())
     assert find_photographs(made_by_a_shell, folder / output) == (found, 0)
+    named = [folder / output / result for result in results[:2]]
+    assert find_photographs(named, folder / output) == (named, 0)
 
 
 def test_a_missing_path_gives_exit_code_1_and_the_others_their_results(run, tmp_path):

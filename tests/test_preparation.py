@@ -30,7 +30,11 @@ from mofa_jax.data.corpora.record import open_corpus
 from mofa_jax.data.corpora.staging import Chunk, stage
 from mofa_jax.data.sources import items as sources
 from mofa_jax.data.sources.items import Source, SourceError, chunks_of, list_items, read_pictures
-from mofa_jax.data.sources.landmark_files import read_landmark_file
+from mofa_jax.data.sources.landmark_files import (
+    FaceLandmarks,
+    LandmarkTable,
+    read_landmark_file,
+)
 from mofa_jax.data.sources.video import VideoError, read_frames
 from mofa_jax.errors import InputError
 
@@ -641,6 +645,18 @@ def test_lists_and_tables_of_people_are_read(people, tmp_path):
     ]
 
 
+def test_a_list_beside_the_photographs_folder_finds_people_and_landmarks(people, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text(os.path.relpath(people / "p1/p1_0.png", tmp_path) + "\n")
+    (tmp_path / "people.txt").write_text("p1/p1_0.png\tAnna\n")
+    (item,) = list_items(Source(path=f"@{listed}", group_file=str(tmp_path / "people.txt")))
+    assert item.group == "Anna"
+    face = FaceLandmarks(np.zeros((68, 2), np.float32), np.ones(68, np.float32))
+    assert LandmarkTable({"p1/p1_0.png": (face,)}).find(item.name) == (face,)
+    with pytest.raises(SourceError, match=r"finds '\.\.' in .*relative to the list's folder"):
+        list_items(Source(path=f"@{listed}", group_pattern="^([^/]+)/"))
+
+
 def test_a_table_of_people_may_have_spaces(tmp_path):
     (tmp_path / "a b").mkdir()
     for name in ("1 x.png", "2 x.png"):
@@ -648,7 +664,7 @@ def test_a_table_of_people_may_have_spaces(tmp_path):
     table = tmp_path / "people.txt"
     for text, groups in (
         ("a b/1 x.png anna\n2 x.png bob\n", ["anna", "bob"]),
-        ("1 x.png\tAnna B\n\n2 x.png\tBob\n", ["Anna B", "Bob"]),
+        ("1 x.png\tAnna B\t\n\n2 x.png\tBob\n", ["Anna B", "Bob"]),
     ):
         table.write_text(text)
         items = list_items(Source(path=str(tmp_path), group_file=str(table)))

@@ -118,14 +118,14 @@ def test_stop_signal_is_noted_once_and_handlers_are_put_back():
 
 
 def test_where_files_cannot_be_locked_nobody_is_refused(tmp_path, monkeypatch):
-    with only_process(tmp_path, "training"):
-        with pytest.raises(InputError, match="another process is training here"):
-            only_process(tmp_path, "training").__enter__()
+    with only_process(tmp_path):
+        with pytest.raises(InputError, match="another process is at work here"):
+            only_process(tmp_path).__enter__()
 
         def unknown(*_):
             raise OSError(errno.ENOTSUP, "Operation not supported")
 
         monkeypatch.setattr(fcntl, "flock", unknown)
-        with only_process(tmp_path, "training"):
+        with only_process(tmp_path):
             pass
     assert not [*tmp_path.iterdir()]

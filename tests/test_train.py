@@ -147,7 +147,7 @@ def assert_same(a, b):
 
 
 def test_a_second_training_in_a_workdir_is_refused_and_the_first_goes_on(config, tmp_path):
-    refused = pytest.raises(InputError, match=r"run: another process is training here; wait")
+    refused = pytest.raises(InputError, match=r"run: another process is at work here; wait")
     with locked(tmp_path / "run" / ".lock"), refused:
         training.train_and_evaluate(config, tmp_path / "run")
     assert training.train_and_evaluate(config, tmp_path / "run") is not None

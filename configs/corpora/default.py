@@ -32,7 +32,8 @@ def get_config() -> ConfigDict:
 def _source() -> ConfigDict:
     source = ConfigDict()
     source.kind = "photographs"  # photographs, videos, or tfds (a prepared data set)
-    source.path = ""  # folder, glob, file or @list.txt; of tfds the data set's folder or name
+    source.path = ""  # folder, glob, file or @list.txt, to whose folder names are relative; of tfds
+    # the data set's folder or name
     source.group_pattern = ""  # regular expression on a name: who it is; "" = nobody twice
     source.group_by = "name"  # what it is searched in: the name (path below the folder) or the stem
     source.group_file = ""  # a text file of lines "file-name person" instead, or with a tab between

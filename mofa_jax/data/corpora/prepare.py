@@ -176,13 +176,15 @@ def hold_out_threshold(groups: Sequence[tuple[str, int]], recipe: Recipe) -> flo
             f"{recipe.source.path}: {sum(count for _, count in ranked)} faces of {len(ranked)} "
             "people or clips cannot be split into training and evaluation "
             f"(eval_count={recipe.eval_count}, eval_fraction={recipe.eval_fraction}); add "
-            "photographs" + _share_that_splits(ranked)
+            "photographs" + _share_that_splits(recipe, ranked)
         )
     return threshold
 
 
-def _share_that_splits(ranked: list[tuple[float, int]]) -> str:
+def _share_that_splits(recipe: Recipe, ranked: list[tuple[float, int]]) -> str:
     """What to change about the share, if there is one that leaves groups on both sides."""
+    if recipe.eval_count:
+        return ", or give a smaller eval_count"
     share = math.floor(1000 * ranked[0][0] + 1) / 1000
     if ranked[-1][0] < share:
         return ""

@@ -24,6 +24,7 @@ from mofa_jax.data.sources.images import (
     read_photograph,
     root_of,
 )
+from mofa_jax.data.sources.landmark_files import ends_of
 from mofa_jax.errors import InputError, one_line
 
 KINDS = ("photographs", "videos", "tfds")
@@ -41,7 +42,8 @@ class Source:
     """Where pictures come from.
 
     kind: "photographs", "videos" or "tfds".
-    path: a folder, a glob, a file, or a text file `@list.txt` with one path a line; of kind "tfds"
+    path: a folder, a glob, a file, or a text file `@list.txt` with one path a line, to whose folder
+      the photographs' names are relative; of kind "tfds"
       the folder that holds the data set's dataset_info.json, or its name.
     group_pattern: a regular expression with one group: what it finds is the person; "" = every
       photograph, or video, is a group of its own.
@@ -229,14 +231,20 @@ def _grouping(source: Source) -> Callable[[str], str]:
     """The function from an item's name to its group."""
     if source.group_file:
         table = _read_groups(Path(source.group_file))
-        return lambda name: table.get(name, table.get(name.rpartition("/")[2], name))
+        return lambda name: next((table[end] for end in ends_of(name) if end in table), name)
     if not source.group_pattern:
         return lambda name: name
     expression = one_group_expression(source.group_pattern, "group_pattern")
 
     def find(name: str) -> str:
         match = expression.search(PurePath(name).stem if source.group_by == "stem" else name)
-        return match[1] if match and match[1] is not None else name
+        group = match[1] if match and match[1] is not None else name
+        if group == "..":
+            raise SourceError(
+                f"source.group_pattern {source.group_pattern!r} finds '..' in {name!r}: names in a "
+                "list are relative to the list's folder; search further on, such as in '/([^/]+)/'"
+            )
+        return group
 
     return find
 
@@ -263,9 +271,9 @@ def one_group_expression(pattern: str, name: str) -> re.Pattern[str]:
 
 def _read_groups(file: Path) -> dict[str, str]:
     try:
-        lines = filter(str.strip, file.read_text(encoding="utf-8").splitlines())
+        lines = map(str.strip, file.read_text(encoding="utf-8").splitlines())
         # Names may have spaces, people too where a tab comes before them.
-        parts = (line.strip().rsplit("\t" if "\t" in line else None, 1) for line in lines)
+        parts = (line.rsplit("\t" if "\t" in line else None, 1) for line in lines if line)
         return {name.strip(): group.strip() for name, group in parts}
     except (OSError, ValueError) as error:
         raise SourceError(

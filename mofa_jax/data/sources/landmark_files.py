@@ -12,6 +12,7 @@ import glob
 import json
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -64,9 +65,15 @@ class LandmarkTable:
     has_clean: bool = False
 
     def find(self, name: str | PurePath) -> tuple[FaceLandmarks, ...]:
-        """Return the faces of a photograph: by its relative path, else by its bare file name."""
-        name = PurePath(name)
-        return self.faces.get(name.as_posix(), self.faces.get(name.name, ()))
+        """Return the faces of a photograph: by its relative path or the longest end of it that is
+        known, such as its bare file name."""
+        return next((self.faces[end] for end in ends_of(name) if end in self.faces), ())
+
+
+def ends_of(name: str | PurePath) -> Iterator[str]:
+    """A relative path, then without its first folder, and so on to the bare file name."""
+    parts = PurePath(name).parts
+    return ("/".join(parts[k:]) for k in range(len(parts)))
 
 
 def find_landmark_file(photographs: str | os.PathLike[str]) -> Path | None:
