@@ -150,10 +150,6 @@ def remove_video(stem: str) -> None:
         Path(f"{stem}{ending}").unlink(missing_ok=True)
 
 
-def _is_newer(path: Path, result: Path) -> bool:
-    return path.stat().st_mtime_ns > result.stat().st_mtime_ns
-
-
 def _maker(result: SavedFace | Clip) -> tuple[str | None, str | None, int | None]:
     return result.encoder_checksum, result.face_model_checksum, result.refine_steps
 
@@ -176,4 +172,5 @@ def is_finished_video(
     same = (clip.video, clip.smooth) == (os.path.abspath(path), smooth)
     others = [OVERLAY_MP4] if predict.model.uv is None else [OVERLAY_MP4, ".glb"]
     same = same and all((output / f"{name}{ending}").exists() for ending in others)
-    return same and _is_made_by(clip, predict, refine_steps) and not _is_newer(path, result)
+    same = same and path.stat().st_mtime_ns <= result.stat().st_mtime_ns
+    return same and _is_made_by(clip, predict, refine_steps)

@@ -72,10 +72,10 @@ def fit(
         [0, 1], `init` values that are not finite, a weight is negative, or all landmarks are
         absent.
     """
-    landmarks = None if landmarks is None else jnp.asarray(landmarks)
-    confidence = None if confidence is None else jnp.asarray(confidence)
-    one = partial(jax.tree.map, lambda x: jnp.asarray(x)[None])
-    images, landmarks, confidence, init = map(one, (image, landmarks, confidence, init))
+    images, landmarks, confidence = (
+        None if x is None else jnp.asarray(x)[None] for x in (image, landmarks, confidence)
+    )
+    init = jax.tree.map(lambda x: jnp.asarray(x)[None], init)
     fitted = fit_person(images, model, cam, landmarks, confidence, init, num_steps, weights)
     return fitted.replace(params=fitted.params.face(0))
 

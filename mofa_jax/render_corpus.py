@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mofa_jax import command_line
 from mofa_jax.camera import make_camera
 from mofa_jax.data.corpora.record import ENCODINGS, SPLITS
-from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus
+from mofa_jax.data.corpora.writer import CorpusWriteError, ShardedCorpus, lock_file
 from mofa_jax.data.synthetic.backgrounds import backgrounds_from_config
 from mofa_jax.data.synthetic.corpus import (
     NAME,
@@ -59,8 +59,7 @@ def render_corpus(
         if number < 1:
             raise CorpusWriteError(f"the split '{split}' is to have {number} faces; give 1 or more")
     scene = _scene(config)
-    folder = Path(os.path.abspath(output))
-    with locked(folder.with_name(f".{folder.name}.lock")):
+    with locked(lock_file(Path(os.path.abspath(output)))):
         corpus = ShardedCorpus(
             output,
             NAME,

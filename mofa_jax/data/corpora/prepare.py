@@ -41,6 +41,7 @@ from mofa_jax.data.corpora.writer import (
     SETTINGS,
     ShardedCorpus,
     incomplete_folder,
+    lock_file,
     read_settings,
 )
 from mofa_jax.data.faces.crop import CROP_SIZE
@@ -211,7 +212,7 @@ def _prepare(
         for part in chunks_of(items, recipe.source.kind)
     ]
     fingerprint = recipe.fingerprint(tuple(items), stamp)
-    with locked(output.with_name(f".{output.name}.lock")), _naming_a_full_disk(output):
+    with locked(lock_file(output)), _naming_a_full_disk(output):
         if output.is_dir() and any(output.iterdir()):
             found = read_settings(output)
             if (found or {}).get("fingerprint") == fingerprint:

@@ -182,6 +182,11 @@ def incomplete_folder(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.incomplete")
 
 
+def lock_file(folder: Path) -> Path:
+    """What the command that makes the data set of `folder` holds, see `files.locked`."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
 def read_settings(folder: Path, file: str = "metadata.json") -> dict[str, Any] | None:
     """The settings that a data set was made with, or begun with; None if there is none."""
     try:
