@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from mofa_jax import command_line, editing
 from mofa_jax.data.faces.crop import resample
+from mofa_jax.data.faces.detectors import DetectorError
 from mofa_jax.data.sources.images import read_environment
 from mofa_jax.errors import InputError, errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
@@ -177,6 +178,7 @@ def edit_all(
 
     Raises:
       TextureError: glTF files are wanted of a model without texture coordinates.
+      DetectorError: the OpenCV that is installed has no cascades.
     """
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output)
@@ -195,7 +197,7 @@ def edit_all(
             writer = MeshWriter.of(meshes, loader.model) if writer is None else writer
             edit_face(face, edits, loader.model, stem_of(name), writer, path)
             count += 1
-        except TextureError:
+        except (DetectorError, TextureError):  # of every photograph
             raise
         except InputError as error:
             bar.write(f"skipped: {error}", file=sys.stderr)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from mofa_jax import command_line
 from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box
-from mofa_jax.data.faces.detectors import TwoDetectors
+from mofa_jax.data.faces.detectors import DetectorError, TwoDetectors
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError, errors_as_sentences, one_line
 from mofa_jax.export.benchmarks import (
@@ -141,6 +141,8 @@ def _reconstructed(
                 photograph = read_photograph(prediction.photograph)
                 box = _face_box(prediction, photograph, detector, predict.knows_moved_squares)
                 yield (prediction, crop_from_box(photograph, box, size)), photograph
+            except DetectorError:  # of every photograph
+                raise
             except InputError as error:
                 failed.append((prediction, error))
 

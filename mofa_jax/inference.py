@@ -164,7 +164,7 @@ class Predictor:
 
         Raises:
           ValueError: a photograph of another shape or type.
-          InputError: the OpenCV that is installed has no cascades.
+          DetectorError: the OpenCV that is installed has no cascades.
         """
         for photograph in photographs:
             if photograph.dtype != np.uint8 or photograph.ndim != 3 or photograph.shape[2] != 3:

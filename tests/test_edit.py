@@ -15,6 +15,7 @@ from PIL import Image
 
 import mofa_jax
 from mofa_jax import edit, editing
+from mofa_jax.data.faces.detectors import DetectorError
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.edit import Edits, draw_edit, edit_all
 from mofa_jax.errors import InputError
@@ -201,6 +202,15 @@ def test_a_mesh_that_cannot_be_had_ends_the_edits_before_anything_is_written(sav
     with pytest.raises(TextureError, match="--mesh=obj"):
         edit_all(loader, Edits(), [saved], tmp_path / "out", meshes=["glb"])
     assert not any((tmp_path / "out").iterdir())
+
+
+def test_an_opencv_without_cascades_ends_the_edits_at_once(tmp_path, monkeypatch):
+    files = [str(tmp_path / f"{name}.png") for name in "ab"]
+    for file in files:
+        cv2.imwrite(file, np.zeros((60, 60, 3), np.uint8))
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(DetectorError, match="no Haar cascades"):
+        edit_all(FaceLoader(), Edits(), files, tmp_path / "out")
 
 
 def test_faces_of_two_cameras_are_not_morphed(saved):

@@ -25,6 +25,7 @@ from configs import compact
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints
 from mofa_jax.data.faces.crop import crop_from_box
+from mofa_jax.data.faces.detectors import DetectorError
 from mofa_jax.data.sources.landmark_files import FaceLandmarks
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.errors import InputError
@@ -334,6 +335,12 @@ def test_a_landmark_file_of_other_photographs_is_refused(photographs, predict, t
     (tmp_path / "landmarks.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"has landmarks of none of the 4 photographs"):
         PhotographFaces(photographs, predict, landmark_file=tmp_path / "landmarks.json")
+
+
+def test_an_opencv_without_cascades_ends_the_evaluation_at_once(photographs, predict, monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(DetectorError, match="no Haar cascades"):
+        list(measure(predict, {"": PhotographFaces(photographs, predict, "haar")}))
 
 
 @pytest.fixture(scope="module")

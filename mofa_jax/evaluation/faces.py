@@ -18,6 +18,7 @@ from tqdm import tqdm
 from mofa_jax import metrics
 from mofa_jax.autoencoder import Decoder, face_errors, project_landmarks
 from mofa_jax.camera import REFERENCE_SIZE, head_yaw
+from mofa_jax.data.faces.detectors import DetectorError
 from mofa_jax.data.feeds.device_batch import keys_of
 from mofa_jax.data.feeds.mixture import Example, ExampleSource
 from mofa_jax.data.feeds.streamed import read_ahead
@@ -110,6 +111,8 @@ class _Tried:
     def __getitem__(self, i: int) -> Example | Exception:
         try:
             return self._source[i]
+        except DetectorError:  # of every photograph
+            raise
         except Exception as error:  # whatever a decoder raises, the others go on
             return error
 

@@ -79,7 +79,7 @@ def prepare_corpus(
     Raises:
       PreparationError, CorpusWriteError: the output holds another corpus, nothing was found, or the
       disk is full.
-      SourceError, RecipeError, PhotographError, LandmarkFileError, LandmarkDetectorError: the
+      SourceError, RecipeError, PhotographError, LandmarkFileError, DetectorError: the
       config names something unusable.
     """
     recipe, output = Recipe.from_config(config), Path(os.path.abspath(output))

@@ -159,7 +159,7 @@ def make_finder(recipe: Recipe) -> Finder:
     """This process's finder, made once for a recipe and its landmark file as it is.
 
     Raises:
-      LandmarkDetectorError, LandmarkFileError: the landmarks cannot be had.
+      DetectorError, LandmarkFileError: the landmarks cannot be had.
     """
     changed = None
     if recipe.landmark_file and os.path.isfile(recipe.landmark_file):

@@ -91,7 +91,7 @@ def stage(chunk: Chunk, recipe: Recipe) -> None:
     """Search a chunk's items and write its two files, unless they are there.
 
     Raises:
-      OSError: the disk is full. LandmarkDetectorError, LandmarkFileError: see `make_finder`.
+      OSError: the disk is full. DetectorError, LandmarkFileError: see `make_finder`.
     """
     if _is_staged(chunk):
         return

@@ -39,8 +39,8 @@ _MODEL_PACKAGE = "face_recognition_models"
 _MODEL_FILE = "models/shape_predictor_68_face_landmarks.dat"
 
 
-class LandmarkDetectorError(InputError):
-    """A landmark detector cannot be had; the message says why and the fix."""
+class DetectorError(InputError):
+    """What finds faces or landmarks cannot be had; the message says why and the fix."""
 
 
 def _shrunk(image: np.ndarray, max_pixels: int) -> np.ndarray:
@@ -60,12 +60,12 @@ class FaceDetector:
     30 pixels (after shrinking) are not looked for.
 
     Raises:
-      InputError: the OpenCV that is installed has no cascades.
+      DetectorError: the OpenCV that is installed has no cascades.
     """
 
     def __init__(self, max_pixels: int = _MAX_PIXELS):
         if not hasattr(cv2, "CascadeClassifier"):
-            raise InputError(
+            raise DetectorError(
                 f"OpenCV {cv2.__version__} has no Haar cascades, which find the faces; install one "
                 'that has: pip install "opencv-python-headless<5".'
             )
@@ -156,10 +156,10 @@ class DlibLandmarks:
         try:
             import dlib
         except ImportError as error:
-            raise LandmarkDetectorError(_missing("dlib-bin")) from error
+            raise DetectorError(_missing("dlib-bin")) from error
         spec = importlib.util.find_spec(_MODEL_PACKAGE)  # importing it needs pkg_resources
         if spec is None:
-            raise LandmarkDetectorError(_missing(_MODEL_PACKAGE))
+            raise DetectorError(_missing(_MODEL_PACKAGE))
         file = Path(spec.submodule_search_locations[0]) / _MODEL_FILE
         self._rectangle = dlib.rectangle
         self._second_detector = dlib.get_frontal_face_detector()
@@ -225,7 +225,7 @@ def make_landmark_detector(name: str) -> LandmarkDetector:
       name: "dlib", "none", or "module:attribute", what to call without arguments for another one.
 
     Raises:
-      LandmarkDetectorError: there is no such detector, or a package is missing.
+      DetectorError: there is no such detector, or a package is missing.
     """
     if name == "dlib":
         return DlibLandmarks()
@@ -235,7 +235,7 @@ def make_landmark_detector(name: str) -> LandmarkDetector:
     try:
         return getattr(importlib.import_module(module), attribute)()
     except (ImportError, AttributeError, ValueError) as error:
-        raise LandmarkDetectorError(
+        raise DetectorError(
             f"landmarks.detector is {name!r} ({error}); choose dlib, none, or module:attribute of "
             "something that makes a detector"
         ) from error
