@@ -24,7 +24,8 @@ def main(argv: list[str]) -> None:
             errors = run_experiment(_CONFIG.value, _WORKDIR.value)
             if errors is None:
                 sys.exit(STOPPED)
-            reconstruct_after_training(_CONFIG.value, _WORKDIR.value)
+            if not reconstruct_after_training(_CONFIG.value, _WORKDIR.value):
+                sys.exit(1)
         except TrainingDivergedError as error:
             sys.exit(f"error: {error}")
 

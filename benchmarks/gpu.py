@@ -4,7 +4,7 @@
     python -m benchmarks.gpu --output=runs/gpu --parts=train_alexnet,inference
 
 Each part's numbers are added to OUTPUT/gpu.json as soon as they are there, and a part that is there
-is not run again; a part that fails is noted with its error, and the others go on. `--short` runs
+is not run again; of a part that fails its error is said, and the others go on. `--short` runs
 every part in its smallest form, which a CPU does in a few minutes.
 """
 
@@ -12,6 +12,7 @@ import collections
 import gzip
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -92,8 +93,10 @@ def tests() -> dict[str, Any]:
     platform = {"gpu": "cuda,cpu"}.get(jax.default_backend(), jax.default_backend())
     done = _run(command, platform, check=False)
     lines = done.stdout.strip().splitlines()
-    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-    return {"summary": lines[-1] if lines else done.stderr[-500:], "failed": failed}
+    if done.returncode:
+        failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        raise RuntimeError("; ".join(failed) or done.stderr[-500:])
+    return {"summary": lines[-1]}
 
 
 def pictures() -> dict[str, Any]:
@@ -174,6 +177,7 @@ def transfers() -> dict[str, Any]:
 def checkpoints() -> dict[str, Any]:
     """A run that begins here, goes on on the CPU and ends here, by the command that people type."""
     folder, errors = Path(_OUTPUT.value) / "checkpoints", {}
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that failed
     for platform, num_steps in ((None, 4), ("cpu", 8), (None, 12)):
         command = ["main.py", "--config=configs/quickstart.py", f"--workdir={folder}"]
         command += [f"--config.num_steps={num_steps}", "--config.data.num_eval=8"]
@@ -528,6 +532,7 @@ def main(_):
     path = Path(_OUTPUT.value) / "gpu.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(path.read_text()) if path.is_file() else {}
+    failed = []
     for name, part in _EVERY_PART.items():
         if name in results or (wanted and name not in wanted):
             continue
@@ -536,11 +541,14 @@ def main(_):
             results[name] = part()
         except Exception as error:  # one part that fails does not end the others
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            failed.append(name)
             continue
         seconds = round(time.perf_counter() - start, 1)
         results[f"{name} took"] = {"seconds": seconds, **provenance()}
         write_json(path, results)
         print(f"{name}, {seconds} s: {_text(results[name])}", flush=True)
+    if failed:
+        sys.exit(f"error: {', '.join(failed)} failed; the same command tries them again.")
 
 
 def _text(result: Any) -> str:

@@ -44,18 +44,23 @@ class Checkpoints:
         """`keep`: for the run that writes; it also clears away what a killed run left half-written.
 
         Raises:
-          CheckpointError: the folder cannot be read.
+          CheckpointError: the folder cannot be opened.
         """
         self._directory = Path(os.path.abspath(workdir)) / "checkpoints"
         policies = ocp.training.preservation_policies
         policy = policies.LatestN(keep) if keep else policies.PreserveAll()
-        with self._reading(self._directory):
+        try:
             if keep and jax.process_index() == 0:
                 for half_written in self._directory.glob("*.orbax-checkpoint-tmp*"):
                     shutil.rmtree(half_written)
             self._checkpointer = ocp.training.Checkpointer(
                 self._directory, preservation_policy=policy
             )
+        except Exception as error:  # of Orbax and what it stands on, in a dozen types
+            raise CheckpointError(
+                f"{self._directory}: this folder of checkpoints cannot be opened "
+                f"({_one_line(error)}); check what is in it, and who may read and write it."
+            ) from error
 
     @classmethod
     def existing(cls, workdir: str | os.PathLike) -> "Checkpoints":

@@ -18,6 +18,7 @@ from absl import app, flags
 from mofa_jax import command_line
 from mofa_jax.data.feeds.pipeline import open_faces, open_split
 from mofa_jax.data.sources.landmark_files import PIXEL_CENTERS
+from mofa_jax.encoders.trained import OPEN_ENCODER
 from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.evaluation.faces import LabeledSource
 from mofa_jax.evaluation.photographs import CROPS, PhotographFaces
@@ -25,8 +26,11 @@ from mofa_jax.evaluation.results import evaluate_encoder
 from mofa_jax.inference import Predictor, load_for_inference
 
 
-def _sets(predict: Predictor) -> tuple[dict[str, LabeledSource], dict[str, Any]]:
-    """What the flags name, and how it was chosen.
+def _sets(
+    predict: Predictor, workdir: str | None
+) -> tuple[dict[str, LabeledSource], dict[str, Any]]:
+    """What the flags name, or else the held-out faces of a run, None for the bundled encoder's, and
+    how it was chosen.
 
     Raises:
       InputError: they name nothing that can be evaluated, or two things at once.
@@ -46,12 +50,12 @@ def _sets(predict: Predictor) -> tuple[dict[str, LabeledSource], dict[str, Any]]
     how = (split, predict.model, predict.cam)
     if corpora:
         return {path: open_faces(path, *how) for path in corpora}, {"split": split}
-    if _WORKDIR.value is None:
+    if workdir is None:
         raise InputError(
             "no faces are given, and those that the bundled encoder was trained with are not "
             "part of it; give --corpus=CORPUS, --photographs=FOLDER, or a run by --workdir=RUN."
         )
-    return open_split(predict.config, *how, Path(_WORKDIR.value)), {"split": split}
+    return open_split(predict.config, *how, Path(workdir)), {"split": split}
 
 
 def _print(summary: Mapping[str, Any]) -> None:
@@ -65,11 +69,11 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     command_line.begin()
-    workdir = _WORKDIR.value
+    workdir = None if _WORKDIR.value == OPEN_ENCODER else _WORKDIR.value
     output = Path(_OUTPUT.value or Path(workdir or "") / "evaluation")
     with errors_as_sentences(output, "Stopped; nothing was written."):
         predict = load_for_inference(workdir, _FACE_MODEL.value)
-        sets, settings = _sets(predict)
+        sets, settings = _sets(predict, workdir)
         result = evaluate_encoder(
             predict,
             sets,

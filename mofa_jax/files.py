@@ -59,7 +59,7 @@ def remove_temporaries(folder: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Lets one process at a time work in a folder.
+    """Lets one process at a time work in a folder, without what killed ones left half-written.
 
     Raises:
       InputError: another one is at it.
@@ -72,6 +72,7 @@ def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
                 f"{os.fspath(folder)}: another process is at work here; wait for it, stop it, or "
                 "give another folder."
             ) from error
+        remove_temporaries(folder)
         yield
 
 

@@ -14,7 +14,6 @@ from mofa_jax.clip import Clip, load_clip
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
-from mofa_jax.files import file_checksum
 from mofa_jax.inference import Predictor
 from mofa_jax.parameter_file import SavedFace, load_parameters, save_parameters
 from mofa_jax.result_names import OVERLAY_JPG, OVERLAY_MP4, PANELS_JPG
@@ -53,8 +52,7 @@ def finished_faces(
             saved = load_parameters(parameters)
             if not _is_photograph_of(saved, path):
                 return []
-            changed = max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
-            if changed > parameters.stat().st_mtime_ns and not _has_content_of(path, saved):
+            if _is_newer(path, parameters) and not saved.shows_content_of(path):
                 return []
             if saved.photograph != os.path.abspath(path):
                 moved[parameters] = dataclasses.replace(saved, photograph=os.path.abspath(path))
@@ -63,7 +61,7 @@ def finished_faces(
             if not all((output / f"{stem}.{kind}").exists() for kind in meshes):
                 return []
             shown.append((stem, read_photograph(output / f"{stem}{PANELS_JPG}")))
-    except InputError:  # damaged, or gone: it is done again
+    except (InputError, OSError):  # damaged, or gone: it is done again
         return []
     for parameters, saved in moved.items():
         save_parameters(parameters, saved)
@@ -76,6 +74,7 @@ def remove_other_meshes(stem: str, face: SavedFace) -> None:
     try:
         before = load_parameters(f"{stem}.json")
         same = before.photograph == face.photograph and np.array_equal(before.box, face.box)
+        same = same and before.photograph_checksum == face.photograph_checksum
         same = same and _maker(before) == _maker(face)
         same = same and not (before.same_person or face.same_person)
     except InputError:
@@ -117,16 +116,13 @@ def _is_photograph_of(face: SavedFace, path: Path) -> bool:
     before = face.photograph or ""
     if os.path.lexists(before):
         return os.path.realpath(before) == os.path.realpath(path)
-    return before == os.path.abspath(path) or _has_content_of(path, face)
+    return before == os.path.abspath(path) or face.shows_content_of(path)
 
 
-def _has_content_of(path: Path, face: SavedFace) -> bool:
-    """Whether a file has the content of that which a face was reconstructed from; not if that is
-    not known, or the file cannot be read."""
-    try:
-        return face.photograph_checksum == file_checksum(path)
-    except OSError:
-        return False
+def _is_newer(path: Path, result: Path) -> bool:
+    """Whether a file was written, or put in its place, after a result was."""
+    status = path.stat()
+    return max(status.st_mtime_ns, status.st_ctime_ns) > result.stat().st_mtime_ns
 
 
 def remove_faces(name: str, output: Path, first: int = 0) -> None:
@@ -167,10 +163,11 @@ def is_finished_video(
     result = output / f"{name}.npz"
     try:
         clip = load_clip(result)
-    except InputError:
+        if _is_newer(path, result):
+            return False
+    except (InputError, OSError):
         return False
     same = (clip.video, clip.smooth) == (os.path.abspath(path), smooth)
     others = [OVERLAY_MP4] if predict.model.uv is None else [OVERLAY_MP4, ".glb"]
     same = same and all((output / f"{name}{ending}").exists() for ending in others)
-    same = same and path.stat().st_mtime_ns <= result.stat().st_mtime_ns
     return same and _is_made_by(clip, predict, refine_steps)

@@ -80,9 +80,9 @@ def faces_of_one_person(
             yield without
     if found:
         paths, names, faces = zip(*found, strict=True)
-        person = with_one_identity(faces, predict, refine_steps)
-        for path, name, face in zip(paths, names, person, strict=True):
-            yield [FoundFaces(path, name, read_photograph(path), [face])]
+        person = dict(zip(paths, with_one_identity(faces, predict, refine_steps), strict=True))
+        for (path, name), photograph in _readable(zip(paths, names, strict=True)):
+            yield [FoundFaces(path, name, photograph, [person[path]])]
 
 
 def with_one_identity(
@@ -114,10 +114,12 @@ def with_one_identity(
     ]
 
 
-def _readable(bar: Iterable) -> Iterator[tuple[tuple[Path, str], np.ndarray]]:
+def _readable(
+    named: Iterable[tuple[Path, str]],
+) -> Iterator[tuple[tuple[Path, str], np.ndarray]]:
     """((path, name of the results), photograph) of those that can be read; others are reported."""
-    for path, name in bar:
+    for path, name in named:
         try:
             yield (path, name), read_photograph(path)
         except PhotographError as error:
-            bar.write(f"skipped: {error}", file=sys.stderr)
+            tqdm.write(f"skipped: {error}", file=sys.stderr)

@@ -30,6 +30,9 @@ _LEARNERS = {  # by `config.decoder.name`
     FIXED_DECODER: (".baselines.learned_decoder", "LearnedDecoderLearner"),
 }
 
+# What is folded into the seed for the loopback's keys: the number of no example of a run.
+_LOOPBACK = 2**32 - 1
+
 
 class Learner(Protocol):
     """Everything in which the training of one thing differs from that of another.
@@ -106,7 +109,8 @@ class FaceModelLearner:
 
     def objective(self, weights, batch, step, decoder, axis_name):
         encode, loss = self.encoder.apply, self.config.loss
-        key = jax.random.fold_in(jax.random.key(self.config.seed), step)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), _LOOPBACK)
+        key = jax.random.fold_in(key, step)
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         return objective(weights, batch, step, decoder, encode, loss, axis_name, key)

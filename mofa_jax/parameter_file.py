@@ -15,7 +15,7 @@ from mofa_jax.camera import Camera
 from mofa_jax.errors import InputError, one_line
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
-from mofa_jax.files import write_json
+from mofa_jax.files import file_checksum, write_json
 from mofa_jax.params import NUM_BANDS, FaceParams
 
 _logger = logging.getLogger(__name__)
@@ -107,6 +107,14 @@ class SavedFace:
                 "give that face model (--face_model), faces of one model, and with photographs an "
                 "encoder of that model (--workdir)."
             )
+
+    def shows_content_of(self, photograph: str | os.PathLike) -> bool:
+        """Whether a file has the content of the photograph that the face was reconstructed from;
+        not if that is not known, or the file cannot be read."""
+        try:
+            return self.photograph_checksum == file_checksum(photograph)
+        except OSError:
+            return False
 
     def warn_of_changes(self, model: FaceModel) -> None:
         """Warns if the arrays of the code's face model are not what they were."""

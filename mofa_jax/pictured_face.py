@@ -14,7 +14,6 @@ from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.figures import overlay_on_photograph
-from mofa_jax.files import file_checksum
 from mofa_jax.inference import Predictor, load_for_inference
 from mofa_jax.parameter_file import SavedFace, load_parameters
 from mofa_jax.params import FaceParams
@@ -128,7 +127,7 @@ class FaceLoader:
         file = Path(saved.photograph or "")
         places = [p for p in (path.parent / file, path.parent / file.name) if p.is_file()]
         for place in places:
-            if saved.photograph_checksum in (None, file_checksum(place)):
+            if saved.photograph_checksum is None or saved.shows_content_of(place):
                 return PicturedFace(saved, read_photograph(place))
         if places:
             _logger.warning(

@@ -57,6 +57,11 @@ class Summary(NamedTuple):
     videos: int = 0
     failed: int = 0
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is a face, every path named something, and nothing failed."""
+        return bool(self.photographs or self.videos) and not (self.missing or self.failed)
+
 
 def reconstruct_all(
     predict: Predictor,
@@ -221,22 +226,23 @@ def _write_face(
     return panels
 
 
-def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Reconstructs what `config.reconstruct` names into `<workdir>/reconstruction`, if anything.
+def reconstruct_after_training(config: ConfigDict, workdir: str | os.PathLike) -> bool:
+    """Reconstructs what `config.reconstruct` names into `<workdir>/reconstruction`, if anything;
+    whether it could be.
 
     After a run of several processes, each of which Orbax waits for, the command is told instead.
     """
     if not config.reconstruct:
-        return
+        return True
     output = Path(workdir) / "reconstruction"
     if jax.process_count() > 1:
         flags_given = [f"--workdir={workdir}", f"--output={output}", "--refine=0"]
         command = ["python", "-m", "mofa_jax.reconstruct", *flags_given, config.reconstruct]
         if jax.process_index() == 0:
             _logger.info("To reconstruct %s: %s", config.reconstruct, shlex.join(command))
-        return
+        return True
     with only_process(output):
-        reconstruct_all(load_for_inference(workdir), [config.reconstruct], output)
+        return reconstruct_all(load_for_inference(workdir), [config.reconstruct], output).complete
 
 
 def main(argv: Sequence[str]) -> None:
@@ -275,7 +281,7 @@ def main(argv: Sequence[str]) -> None:
             )
     if unused and summary.videos:
         print(f"{unused}: of photographs alone; videos are reconstructed without.")
-    if summary.missing or summary.failed or not (summary.photographs or summary.videos):
+    if not summary.complete:
         sys.exit(1)
 
 

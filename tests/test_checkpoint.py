@@ -156,3 +156,6 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(saved, tmp_path):
     with Checkpoints(tmp_path / "run", 3) as checkpoints:
         assert checkpoints.latest_step == 4
     assert not half.exists()
+    half.touch()  # a file, which is none of ours
+    with pytest.raises(CheckpointError, match=r"cannot be opened .* check what is in it"):
+        Checkpoints(tmp_path / "run", 3)

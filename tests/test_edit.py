@@ -145,6 +145,23 @@ def test_a_photograph_that_was_replaced_is_said(saved, caplog):
     assert "a.png is not the file that it was reconstructed from" in caplog.text
 
 
+def test_a_photograph_that_cannot_be_read_is_its_own_fault(saved, monkeypatch):
+    photograph = saved.parent / "a.png"
+    Image.new("RGB", (9, 9)).save(photograph)
+    face = mofa_jax.load_parameters(saved)
+    face = dataclasses.replace(face, photograph="a.png", photograph_checksum="of another")
+    save_parameters(saved, face)
+
+    def broken(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("mofa_jax.parameter_file.file_checksum", broken)
+    FaceLoader().load(saved)
+    photograph.write_bytes(b"")
+    with pytest.raises(InputError, match=r"a\.png: "):
+        FaceLoader().load(saved)
+
+
 def test_edits_of_two_files_of_one_name_stand_side_by_side(saved, tmp_path, monkeypatch):
     other = tmp_path / "other" / saved.name
     other.parent.mkdir()

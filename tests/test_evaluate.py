@@ -214,6 +214,12 @@ def test_the_report_holds_its_pictures_and_says_where_it_comes_from(evaluated):
     assert shlex.split(content["command"]) == sys.orig_argv
 
 
+def test_the_bundled_encoder_by_its_name_has_no_faces_of_its_own():
+    done = command("--workdir=open")
+    assert done.returncode == 1
+    assert "error: no faces are given, and those that the bundled encoder was" in done.stderr
+
+
 def test_no_face_at_all_is_refused_and_nothing_is_written(predict, tiny_model, tmp_path):
     class Broken(Faces):
         def __getitem__(self, i):

@@ -231,6 +231,28 @@ def test_photographs_that_were_moved_are_finished_still(run, tmp_path):
     assert (output / "x.0.panels.jpg").stat().st_mtime_ns > stamp
 
 
+def test_meshes_of_a_photograph_that_was_replaced_go_with_its_parameters(run, tmp_path):
+    photograph, output = tmp_path / "a.png", tmp_path / "out"
+    predict, picture = mofa_jax.load_for_inference(run), skimage.data.astronaut()[..., ::-1]
+    for pixels, meshes in ((picture, ["ply"]), (picture, ["obj"]), (picture // 2, ["obj"])):
+        cv2.imwrite(str(photograph), pixels)
+        reconstruct.reconstruct_all(predict, [photograph], output, meshes=meshes)
+        assert (output / "a.0.ply").exists() == (pixels is picture)
+
+
+def test_a_photograph_that_is_gone_behind_its_link_does_not_end_the_others(run, tmp_path, capsys):
+    picture, link, output = tmp_path / "b.png", tmp_path / "photos/a.png", tmp_path / "out"
+    link.parent.mkdir()
+    cv2.imwrite(str(picture), skimage.data.astronaut()[..., ::-1])
+    link.symlink_to(picture)
+    predict = mofa_jax.load_for_inference(run)
+    reconstruct.reconstruct_all(predict, [link], output)
+    picture.rename(link.with_name("c.png"))
+    summary = reconstruct.reconstruct_all(predict, [link.parent], output, resume=True)
+    assert (summary.photographs, summary.skipped) == (1, 1)
+    assert f"skipped: {link}: " in capsys.readouterr().err
+
+
 def test_a_second_reconstruction_into_a_folder_is_refused(run, tmp_path):
     command = [sys.executable, "-m", "mofa_jax.reconstruct", f"--workdir={run}"]
     command += [f"--output={tmp_path}", "astronaut"]

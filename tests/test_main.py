@@ -19,7 +19,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(main, "_CONFIG", SimpleNamespace(value=None))
     monkeypatch.setattr(main, "_WORKDIR", SimpleNamespace(value="run"))
     monkeypatch.setattr(main.command_line, "begin", lambda: None)
-    monkeypatch.setattr(main, "reconstruct_after_training", lambda _, w: workdirs.append(w))
+    monkeypatch.setattr(main, "reconstruct_after_training", lambda _, w: not workdirs.append(w))
     return workdirs
 
 
@@ -27,6 +27,14 @@ def test_a_finished_run_is_reconstructed(monkeypatch, drawn):
     monkeypatch.setattr(main, "run_experiment", lambda config, workdir: {"num_failed": 0})
     main.main(["main.py"])
     assert drawn == ["run"]
+
+
+def test_a_reconstruction_that_is_not_complete_is_a_failure(monkeypatch, drawn):
+    monkeypatch.setattr(main, "run_experiment", lambda config, workdir: {"num_failed": 0})
+    monkeypatch.setattr(main, "reconstruct_after_training", lambda config, workdir: False)
+    with pytest.raises(SystemExit) as ended:
+        main.main(["main.py"])
+    assert ended.value.code == 1
 
 
 def test_a_stopped_run_is_not_and_the_command_has_failed(monkeypatch, drawn):

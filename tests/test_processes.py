@@ -20,6 +20,8 @@ from mofa_jax.files import only_process
 from mofa_jax.inference import load_for_inference
 from mofa_jax.processes import StopSignal, agree, keep_compiled_programs
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def run_processes(arguments, count):
     """Runs the same command as `count` processes that find each other; returns their outputs."""
@@ -115,6 +117,21 @@ def test_stop_signal_is_noted_once_and_handlers_are_put_back():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_a_killed_process_left_half_written_goes_with_the_next_one(tmp_path):
+    killed = f"""
+import os, signal
+from mofa_jax.files import atomic_write, only_process
+with only_process({str(tmp_path)!r}), atomic_write({str(tmp_path / "a.mp4")!r}) as temporary:
+    temporary.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", killed], cwd=ROOT, check=False)
+    assert [*tmp_path.glob(".*.tmp")]
+    with only_process(tmp_path):
+        pass
+    assert not [*tmp_path.iterdir()]
 
 
 def test_where_files_cannot_be_locked_nobody_is_refused(tmp_path, monkeypatch):

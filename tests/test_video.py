@@ -1,6 +1,7 @@
 """Videos: smoothing against closed forms, a face's place against the projection, the command."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -294,6 +295,14 @@ def test_a_finished_video_is_left_as_it_is(results, capsys):
         (output / "away").rename(output / name)
     for place, value in ((0, Path("elsewhere/clip.mp4")), (3, other), (4, 0), (5, False)):
         assert not is_finished_video(*made_by[:place], value, *made_by[place + 1 :])
+    for replaced in (Path(path).with_name("other.mp4"), None):
+        Path(path).rename(Path(path).with_name("away.mp4"))
+        if replaced:
+            replaced.write_bytes(b"another video")
+            os.utime(replaced, (1e9, 1e9))  # older than the results
+            replaced.rename(path)
+        assert not is_finished_video(*made_by)
+        Path(path).with_name("away.mp4").replace(path)
 
 
 @pytest.mark.slow

@@ -60,13 +60,14 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
         rate = capture.get(cv2.CAP_PROP_FPS)
         period = 1 / rate if 1 <= rate <= 1000 else 1 / 25
         expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # some containers give an estimate
-        number, time = 0, -period
+        number, shown, time = 0, 0, -period
         while capture.grab():
             given = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             time = given if given > time else time + period
             if number % every == 0:
                 readable, image = capture.retrieve()
                 if readable:
+                    shown += 1
                     if aspect != 1:
                         size = (max(1, round(aspect * image.shape[1])), image.shape[0])
                         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
@@ -74,7 +75,7 @@ def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
             number += 1
     finally:
         capture.release()
-    if number == 0:
+    if not shown:
         raise VideoError(
             f"{path}: no frame can be read; it is not a video, is damaged, or has a codec that "
             "OpenCV lacks: convert it to H.264 in MP4"
