@@ -131,7 +131,8 @@ def objective(
 
     Returns:
       The loss; its terms by name, each with its weight, whose sum it is; and the metrics
-      photometric_error and landmark_error, px of a 240 px crop, over the faces that have them.
+      photometric_error and landmark_error, px of a 240 px crop, over the faces that have them; the
+      former against the blurred images while `config.pyramid_levels` blurs them.
     """
     images = batch["image"].astype(jnp.float32) / 255.0
     params = FaceParams.from_code(encode(weights, images), decoder.model)

@@ -1,40 +1,28 @@
 """The console commands of an installed package: each runs a module as `python -m` does."""
 
+import functools
 import os
 import runpy
 import sys
 
 
-def reconstruct() -> None:
-    _run("reconstruct")
+def _run(module: str) -> None:
+    runpy.run_module(f"mofa_jax.{module}", run_name="__main__", alter_sys=True)
 
 
-def edit() -> None:
-    _run("edit")
+def _find_configs() -> None:
+    """A config imports its neighbors, such as `configs.default`, from the working directory."""
+    sys.path.append(os.getcwd())
 
 
-def report() -> None:
-    _run("report")
-
-
-def viewer() -> None:
-    _run("viewer")
-
-
-def doctor() -> None:
-    _run("doctor")
-
-
-def evaluate() -> None:
-    _run("evaluate")
-
-
-def export_benchmark() -> None:
-    _run("export_benchmark")
-
-
-def import_model() -> None:
-    _run("import_model")
+reconstruct = functools.partial(_run, "reconstruct")
+edit = functools.partial(_run, "edit")
+report = functools.partial(_run, "report")
+viewer = functools.partial(_run, "viewer")
+doctor = functools.partial(_run, "doctor")
+evaluate = functools.partial(_run, "evaluate")
+export_benchmark = functools.partial(_run, "export_benchmark")
+import_model = functools.partial(_run, "import_model")
 
 
 def prepare_corpus() -> None:
@@ -45,12 +33,3 @@ def prepare_corpus() -> None:
 def render_corpus() -> None:
     _find_configs()
     _run("render_corpus")
-
-
-def _run(module: str) -> None:
-    runpy.run_module(f"mofa_jax.{module}", run_name="__main__", alter_sys=True)
-
-
-def _find_configs() -> None:
-    """A config imports its neighbors, such as `configs.default`, from the working directory."""
-    sys.path.append(os.getcwd())

@@ -23,7 +23,7 @@ from absl import app
 from packaging.requirements import Requirement
 
 import mofa_jax
-from mofa_jax import command_line, losses
+from mofa_jax import command_line, losses, metrics
 from mofa_jax.errors import one_line
 from mofa_jax.extras import install_command
 from mofa_jax.renderer import compiled_render
@@ -172,8 +172,7 @@ def _encode() -> str:
     off = crop.to_photograph @ [*predict.cam.principal_point, 1] - _ASTRONAUT
     rendering = compiled_render(params, predict.model, predict.cam)
     image = jnp.asarray(crop.image, jnp.float32) / 255
-    residuals = jax.jit(losses.photometric_residuals)(rendering, image)
-    error = float(residuals.sum() / rendering.front_facing.sum())
+    error = float(jax.jit(metrics.photometric_error)(rendering, image))
     if not (np.abs(off).max() < 30 and error < _LARGEST_ERROR):
         raise ArithmeticError(
             f"the astronaut's face lies {off} px beside its place, colors off by {error}"

@@ -21,7 +21,8 @@ from mofa_jax.face_models.landmark_vertices import read_landmark_vertices
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.face_models.raw_model import RawModel
 from mofa_jax.face_models.transfer import ReferenceFace
-from mofa_jax.model_sheet import save_model_sheet
+from mofa_jax.figures import write_image
+from mofa_jax.model_sheet import draw_model_sheet
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def _import_and_show(options: argparse.Namespace) -> None:
     )
     if not options.no_sheet:
         sheet = options.output.with_suffix(".png")
-        save_model_sheet(model, sheet, options.seed)
+        write_image(sheet, draw_model_sheet(model, options.seed))
         print(f"{sheet}: contact sheet")
 
 

@@ -1,6 +1,5 @@
 """A picture of what a face model can do: the mean, its modes, random people, the landmarks."""
 
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ import numpy as np
 
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
-from mofa_jax.figures import contact_sheet, draw_landmarks, write_image
+from mofa_jax.figures import contact_sheet, draw_landmarks
 from mofa_jax.params import FaceParams
 from mofa_jax.rasterizer import rasterize
 from mofa_jax.renderer import compiled_render, render
@@ -41,11 +40,6 @@ def draw_model_sheet(model: FaceModel, seed: int = 0) -> np.ndarray:
     rows.append(("random people with expressions", _draw(model, _people(model, rng, 1.0))))
     strips = [np.concatenate(list(panels), axis=1) for _, panels in rows]
     return contact_sheet(strips, labels=[title for title, _ in rows])
-
-
-def save_model_sheet(model: FaceModel, path: Path, seed: int = 0) -> None:
-    """Writes the sheet as a picture."""
-    write_image(path, draw_model_sheet(model, seed))
 
 
 def _soft_light(count: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 
+from mofa_jax.face_models.surface import vertex_normals
 from tools.open_model.makehuman import MakeHumanAssets
 from tools.open_model.refine import FineMesh
 from tools.open_model.region import Patch, Region
@@ -32,7 +33,7 @@ class Places:
         self._assets, self._region, self._fine, self._coarse = assets, region, fine, coarse
         self._uv = fine.matrix @ region.uv
         self._neighbors = _averaging(fine.triangles, len(self.points))
-        self.normals = _normals(self.points, fine.triangles)
+        self.normals = vertex_normals(self.points, fine.triangles)
 
     def smooth(self, values: np.ndarray, passes: int) -> np.ndarray:
         """`values` [N, ...] averaged with their one-ring `passes` times."""
@@ -155,11 +156,3 @@ def _averaging(triangles: np.ndarray, count: int) -> sp.csr_matrix:
     graph = sp.csr_matrix((np.ones(len(row)), (row, column)), (count, count))
     graph.data[:] = 1
     return sp.csr_matrix(sp.diags(1 / np.asarray(graph.sum(1)).ravel()) @ graph)
-
-
-def _normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    a, b, c = points[triangles].transpose(1, 0, 2)
-    normals = np.zeros_like(points)
-    for k in range(3):
-        np.add.at(normals, triangles[:, k], np.cross(b - a, c - a))
-    return normals / np.linalg.norm(normals, axis=1, keepdims=True)

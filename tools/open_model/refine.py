@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from mofa_jax.face_models.open_face import BORDER_PASSES
 from mofa_jax.face_models.subdivision import catmull_clark, edge_table, smooth_border
+from mofa_jax.face_models.surface import with_clean_boundary
 from tools.open_model.region import Region, border_loops
 
 
@@ -44,7 +45,7 @@ def refine(region: Region, average: np.ndarray, split_area: float) -> FineMesh:
     split = (_area(positions[quads]) > split_area) | in_patch
     triangles = _triangulate(quads, first.shape[0], split)
     triangles = triangles[inside_contour(positions[triangles].mean(1))]
-    triangles = _clean_border(triangles)
+    triangles = with_clean_boundary(triangles, smooth=True)
     rows, flat = np.unique(triangles, return_inverse=True)
     triangles = flat.reshape(-1, 3)
     (border,) = border_loops(triangles)
@@ -89,20 +90,3 @@ def _triangulate(quads: np.ndarray, num_vertices: int, split: np.ndarray) -> np.
         else:
             triangles += [tuple(corners[[0, 1, 2]]), tuple(corners[[0, 2, 3]])]
     return np.array(triangles)
-
-
-def _clean_border(triangles: np.ndarray) -> np.ndarray:
-    """Drops triangles that hang on by one vertex or one side, until the border is one loop."""
-    while True:
-        sides = np.sort(np.stack([triangles, np.roll(triangles, -1, axis=1)], -1), -1)
-        _, inverse, count = np.unique(
-            sides.reshape(-1, 2), axis=0, return_inverse=True, return_counts=True
-        )
-        open_sides = (count[inverse.reshape(triangles.shape)] == 1).sum(1)
-        border = sides[count[inverse.reshape(triangles.shape)] == 1]
-        degree = np.bincount(border.ravel(), minlength=triangles.max() + 1)
-        pinched = (degree[triangles] > 2).any(1)
-        bad = (open_sides >= 2) | (pinched & (open_sides >= 1))
-        if not bad.any():
-            return triangles
-        triangles = triangles[~bad]

@@ -73,11 +73,11 @@ def skin_spectrum(melanin: np.ndarray, blood: np.ndarray) -> np.ndarray:
     return np.exp(-2 * epidermis * _EPIDERMIS) * reflected
 
 
-def to_srgb(spectrum: np.ndarray, gain: np.ndarray | float = 1.0) -> np.ndarray:
+def to_srgb(spectrum: np.ndarray) -> np.ndarray:
     """sRGB [..., 3] in [0, 1] of a reflectance spectrum [..., 31] in daylight (D65)."""
     matching = _matching_functions() * _D65[:, None]
     xyz = spectrum @ matching / matching[:, 1].sum()
-    return encode(xyz @ _XYZ_TO_SRGB.T * np.asarray(gain)[..., None])
+    return encode(xyz @ _XYZ_TO_SRGB.T)
 
 
 def encode(linear: np.ndarray) -> np.ndarray:
