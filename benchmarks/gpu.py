@@ -147,7 +147,7 @@ def _gradient(config, device) -> list[np.ndarray]:
             "confidence": batch["confidence"],
         }
     with jax.default_device(device):
-        placed = jax.device_put((weights, batch, jnp.int32(0), Decoder(model, cam)), device)
+        placed = jax.device_put((weights, batch, Decoder(model, cam)), device)
         of_loss = jax.jit(
             lambda *args: jax.grad(objective, has_aux=True)(*args, encoder.apply, config.loss)[0]
         )

@@ -48,11 +48,11 @@ _GROUPS = {"brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 
 def _fit(codes, batch, decoder, loss, free: tuple[str, ...], num_steps: int, rate: float):
     """The codes [B, D] after so many steps down the config's loss; the loss and the photometric
     error before and after [2, 2]."""
-    last, spreads = jnp.asarray(loss.regularizer_steps), _spreads(decoder.model, free)
+    spreads = _spreads(decoder.model, free)
 
     def evaluate(change: jax.Array):
         code = codes + change * spreads
-        return objective(code, batch, last, decoder, lambda code, _: code, loss)
+        return objective(code, batch, decoder, lambda code, _: code, loss)
 
     def values(change: jax.Array) -> jax.Array:
         value, (_, errors) = evaluate(change)

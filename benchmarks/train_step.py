@@ -112,7 +112,7 @@ def our_parts(config: ConfigDict) -> dict[str, Callable[[], object]]:
     gradient = both_ways(weights, images)
     decode = jax.jit(
         lambda codes, batch, decoder: jax.grad(objective, has_aux=True)(
-            codes, batch, jnp.int32(0), decoder, lambda codes, _: codes, config.loss, None
+            codes, batch, decoder, lambda codes, _: codes, config.loss, None
         )
     )
 

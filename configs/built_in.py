@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 6e-4
     config.optimizer.warmup_steps = 500
     config.loss.landmark = 4.0  # Eq. 8 alone draws faces too small
-    config.loss.regularizer = config.loss.regularizer_start = 1e-4
+    config.loss.regularizer = 1e-4
     config.loss.reflectance = 0.15
     config.loss.light = 60.0
     config.data.kind = "tfds"

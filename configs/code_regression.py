@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     config = compact_synthetic.get_config()
     config.loss.photometric = 0.0
     config.loss.landmark = 0.0
-    config.loss.regularizer = config.loss.regularizer_start = 0.0
+    config.loss.regularizer = 0.0
     config.loss.code = 1.0
     return config

@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.optimizer.clip_norm = 1.0
     config.optimizer.factors.translation_z = 1.0
     config.loss.landmark = 1.0
-    config.loss.regularizer = config.loss.regularizer_start = 2e-4
+    config.loss.regularizer = 2e-4
     config.data.augmentation.flip = 0.5
     config.eval_every = 250
     return config

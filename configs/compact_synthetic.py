@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.eval_every = 1000  # 512 faces are rendered for each
     config.optimizer.learning_rate = 6e-4
     config.loss.landmark = 4.0
-    config.loss.regularizer = config.loss.regularizer_start = 5e-5
+    config.loss.regularizer = 5e-5
     config.data.kind = "synthetic"
     config.data.augmentation.flip = 0.0  # codes of mirrored faces are not known
     config.data.synthetic.smile = 0.7

@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.loss.loopback = 2.0
     config.loss.loopback_code = 0.05
     config.data.synthetic.update(config.start.data.synthetic)  # hair and glasses are drawn, too
-    config.loss.regularizer = config.loss.regularizer_start = 1e-4
+    config.loss.regularizer = 1e-4
     config.loss.reflectance = 0.15
     config.loss.light = 60.0
     config.loss.population_pose = 0.3

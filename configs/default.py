@@ -83,15 +83,9 @@ def _loss() -> ConfigDict:
     loss.loopback = 0.0  # weight of Eq. 9 between predictions that are changed and drawn again,
     # with the surroundings of data.synthetic, and what the encoder finds there (P: none)
     loss.loopback_code = 0.0  # weight of the distance of their codes (P: none)
-    loss.regularizer = 2.9e-5  # w_reg, Eq. 7 (P), from step `regularizer_steps` on
-    loss.regularizer_start = 2.9e-5  # w_reg at step 0, from where it changes geometrically
-    loss.regularizer_steps = 0  # steps of that change; 0 = none (P)
+    loss.regularizer = 2.9e-5  # w_reg, Eq. 7 (P)
     loss.reflectance = 1.7e-3  # w_beta, Eq. 10 (P)
     loss.expression = 0.8  # w_delta, Eq. 10 (P)
-    loss.pyramid_levels = (
-        0  # halvings of the photograph in the photometric term at step 0 (P: none)
-    )
-    loss.pyramid_steps = 0  # steps in which the photograph becomes sharp, level by level
     loss.population_pose = 0.0  # weight of the squared average over all faces of rotation, radians,
     # and translation, dm (P: none)
     loss.population_place = 0.0  # the same of where the middle of a face's landmarks is drawn, from

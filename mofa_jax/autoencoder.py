@@ -1,6 +1,5 @@
 """Encoder, decoder and loss as one differentiable function (paper, Fig. 1 and Eq. 6-7)."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -44,72 +43,22 @@ def project_landmarks(params: FaceParams, landmarks: FaceModel, cam: Camera) -> 
     return jax.vmap(project_vertices, (0, None, None))(params, landmarks, cam)
 
 
-def check_loss(config: ConfigDict, cam: Camera) -> None:
+def check_loss(config: ConfigDict) -> None:
     """Refuses values of the default config's `loss` with which no loss can be computed.
 
     Raises:
-      InputError: a geometric change from or to zero, a share that is none, or an image that cannot
-        be halved so often.
+      InputError: a share that is none.
     """
     if not 0 <= config.photometric_geometry <= 1:
         raise InputError(
             f"loss.photometric_geometry is {config.photometric_geometry:g}; give a share from 0 to "
             "1."
         )
-    ends = (config.regularizer_start, config.regularizer)
-    if config.regularizer_steps and min(ends) <= 0:
-        raise InputError(
-            f"loss.regularizer_start and loss.regularizer are {ends[0]:g} and {ends[1]:g}: a "
-            "weight changes geometrically between positive numbers only; set "
-            "loss.regularizer_steps to 0."
-        )
-    if bool(config.pyramid_levels) != bool(config.pyramid_steps):
-        raise InputError(
-            f"loss.pyramid_levels is {config.pyramid_levels} and loss.pyramid_steps is "
-            f"{config.pyramid_steps}: one has no effect without the other; set both, or neither."
-        )
-    if any(side % 2**config.pyramid_levels for side in cam.image_size):
-        raise InputError(
-            f"loss.pyramid_levels is {config.pyramid_levels}, but an image of "
-            f"{cam.image_size[0]} px cannot be halved so often; give fewer levels, or a "
-            f"camera.image_size that is a multiple of {2**config.pyramid_levels}."
-        )
-
-
-def regularizer_weight(config: ConfigDict, step: jax.Array) -> jax.Array:
-    """w_reg at a step: from `regularizer_start` geometrically to `regularizer`, then constant."""
-    if not config.regularizer_steps:
-        return jnp.asarray(config.regularizer, jnp.float32)
-    progress = jnp.clip(step / config.regularizer_steps, 0.0, 1.0)
-    start, end = math.log(config.regularizer_start), math.log(config.regularizer)
-    return jnp.exp(start + progress * (end - start))
-
-
-def pyramid_level(config: ConfigDict, step: jax.Array) -> jax.Array:
-    """How often the photograph is halved at a step: from `pyramid_levels` down to 0."""
-    left = 1.0 - step / max(config.pyramid_steps, 1)
-    level = jnp.ceil(config.pyramid_levels * left).astype(jnp.int32)
-    return jnp.clip(level, 0, config.pyramid_levels)
-
-
-def blurred(images: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:
-    """[B, H, W, 3] images halved `level` times and enlarged again; level 0 leaves them alone."""
-
-    def through(factor: int) -> Callable[[jax.Array], jax.Array]:
-        batch, height, width, channels = images.shape
-        small = (batch, height // factor, factor, width // factor, factor, channels)
-        return lambda x: jax.image.resize(x.reshape(small).mean(axis=(2, 4)), x.shape, "linear")
-
-    if num_levels == 0:
-        return images
-    branches = [lambda x: x, *(through(2**k) for k in range(1, num_levels + 1))]
-    return jax.lax.switch(level, branches, images)
 
 
 def objective(
     weights: dict,
     batch: dict[str, jax.Array],
-    step: jax.Array,
     decoder: Decoder,
     encode: Callable,
     config: ConfigDict,
@@ -122,7 +71,6 @@ def objective(
       weights: the encoder's.
       batch: image [B, H, W, 3] uint8; landmarks [B, 68, 2] px and confidence [B, 68]; for the code
         term also the true code [B, D].
-      step: optimizer steps done.
       decoder: see `Decoder`.
       encode: (weights, images [B, H, W, 3] in [0, 1]) -> codes [B, D].
       config: the default config's `loss`.
@@ -131,23 +79,21 @@ def objective(
 
     Returns:
       The loss; its terms by name, each with its weight, whose sum it is; and the metrics
-      photometric_error and landmark_error, px of a 240 px crop, over the faces that have them; the
-      former against the blurred images while `config.pyramid_levels` blurs them.
+      photometric_error and landmark_error, px of a 240 px crop, over the faces that have them.
     """
     images = batch["image"].astype(jnp.float32) / 255.0
     params = FaceParams.from_code(encode(weights, images), decoder.model)
     rendering = decoder.render(params)
-    compared = blurred(images, pyramid_level(config, step), config.pyramid_levels)
-    photometric = _photometric(rendering, params, compared, decoder, config)
+    photometric = _photometric(rendering, params, images, decoder, config)
     share = jnp.mean(rendering.front_facing, axis=-1)
     landmark, distance, _ = _landmark_terms(rendering.screen, decoder.model, batch, decoder.cam)
     terms = {  # Eq. 7
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
-        **_alignment_terms(rendering, compared, decoder, config, axis_name),
+        **_alignment_terms(rendering, images, decoder, config, axis_name),
         **_code_term(params, batch, decoder, config),
         **_loopback_terms(key, params, weights, encode, decoder, config),
-        **losses.prior_terms(params, config, regularizer_weight(config, step), axis_name),
+        **losses.prior_terms(params, config, axis_name),
     }
     errors = {
         "photometric_error": _mean_of_known(photometric / share, axis_name),

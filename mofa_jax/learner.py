@@ -113,7 +113,7 @@ class FaceModelLearner:
         key = jax.random.fold_in(key, step)
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        return objective(weights, batch, step, decoder, encode, loss, axis_name, key)
+        return objective(weights, batch, decoder, encode, loss, axis_name, key)
 
     def picture(self, weights: dict, examples: dict[str, np.ndarray]) -> np.ndarray:
         """Photograph, overlay, geometry, reflectance and light of the faces, side by side."""

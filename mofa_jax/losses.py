@@ -223,21 +223,20 @@ def regularizer(
 
 
 def prior_terms(
-    params: FaceParams, config: ConfigDict, regularizer_weight: jax.Array, axis_name: str | None
+    params: FaceParams, config: ConfigDict, axis_name: str | None
 ) -> dict[str, jax.Array]:
     """The terms of Eq. 7 that see the codes alone, by name, weighted; of weight 0 left out.
 
     Args:
       params: of a batch of B faces.
       config: the default config's `loss`.
-      regularizer_weight: w_reg.
       axis_name: of the devices that share the batch, if any.
     """
     prior = jax.vmap(regularizer, (0, None, None))(params, config.reflectance, config.expression)
-    terms = {"regularizer": regularizer_weight * jnp.mean(prior)}
+    terms = {"regularizer": config.regularizer * jnp.mean(prior)}
     if config.light:
         light = jnp.mean(jax.vmap(light_prior)(params))
-        terms["light"] = regularizer_weight * config.light * light
+        terms["light"] = config.regularizer * config.light * light
     if config.population_pose:
         pose = jnp.concatenate([params.rotation, params.translation], axis=-1)
         terms["population_pose"] = config.population_pose * squared_mean(pose, axis_name)

@@ -1,6 +1,5 @@
 """A picture of what a face model can do: the mean, its modes, random people, the landmarks."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

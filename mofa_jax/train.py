@@ -108,7 +108,7 @@ def _check_before_start(config: ConfigDict, workdir: Path) -> None:
       InputError: of any kind, as `train_and_evaluate`.
     """
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
-    check_loss(config.loss, cam)
+    check_loss(config.loss)
     if config.decoder.name == FIXED_DECODER:  # which is still to be learned
         initial_weights(encoder_from_config(config.encoder, code_size(model)), config, model, cam)
     else:
@@ -142,7 +142,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
     config = config.copy_and_resolve_references()
     config.face_model = lasting_name(config.face_model)
     model, cam = load_face_model(config.face_model), make_camera(config.camera)
-    check_loss(config.loss, cam)
+    check_loss(config.loss)
     learner = make_learner(config, model, cam)
     optimizer = make_optimizer(config.optimizer, config.num_steps, model)
     train_steps = make_train_steps(learner.objective, optimizer)

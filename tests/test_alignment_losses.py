@@ -133,7 +133,7 @@ def test_objective_names_the_alignment_terms(tiny_model):
 
     @jax.jit
     def run(codes, batch):
-        return objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+        return objective(codes, batch, decoder, lambda weights, images: weights, config)
 
     loss, (terms, _) = run(codes, batch)
     assert terms["patch_correlation"] > 0 > terms["area_photometric"]

@@ -21,11 +21,8 @@ from configs import (
 )
 from mofa_jax.autoencoder import (
     Decoder,
-    blurred,
     check_loss,
     objective,
-    pyramid_level,
-    regularizer_weight,
 )
 from mofa_jax.camera import make_camera
 from mofa_jax.encoders import encoder_from_config
@@ -50,11 +47,11 @@ EXPERIMENTS = (
 
 
 def objective_of(codes, batch, decoder, config):
-    """Loss, terms and metrics of the codes themselves at step 0, compiled."""
+    """Loss, terms and metrics of the codes themselves, compiled."""
 
     @jax.jit
     def run(codes, batch, decoder):
-        return objective(codes, batch, 0, decoder, lambda weights, images: weights, config)
+        return objective(codes, batch, decoder, lambda weights, images: weights, config)
 
     return run(codes, batch, decoder)
 
@@ -90,7 +87,7 @@ def test_default_is_the_papers_recipe():
 
 def test_objective_is_the_weighted_sum_of_the_papers_terms(tiny_model):
     config = compact.get_config().loss
-    config.light, config.regularizer_start = 0.0, 2e-4
+    config.light = 0.0
     cam = mofa_jax.Camera()
     rng = np.random.default_rng(0)
     codes = (0.3 * rng.normal(size=(2, code_size(tiny_model)))).astype(np.float32)
@@ -180,27 +177,6 @@ def test_compact_encoder_has_at_most_six_million_parameters():
     image = jax.ShapeDtypeStruct((1, 240, 240, 3), jnp.float32)
     weights = jax.eval_shape(encoder.init, jax.random.key(0), image)
     assert sum(leaf.size for leaf in jax.tree.leaves(weights)) <= 6_000_000
-
-
-def test_regularizer_weight_runs_geometrically_from_start_to_end():
-    config = default.get_config().loss
-    config.regularizer_start, config.regularizer, config.regularizer_steps = 1e-2, 1e-4, 10
-    values = [float(regularizer_weight(config, jnp.asarray(step))) for step in (0, 5, 10, 99)]
-    np.testing.assert_allclose(values, [1e-2, 1e-3, 1e-4, 1e-4], rtol=1e-4)
-    config.regularizer_steps = 0
-    assert float(regularizer_weight(config, jnp.asarray(0))) == pytest.approx(1e-4, rel=1e-5)
-
-
-def test_pyramid_starts_blurred_keeps_the_mean_and_ends_sharp():
-    config = default.get_config().loss
-    config.pyramid_levels, config.pyramid_steps = 2, 10
-    levels = [int(pyramid_level(config, jnp.asarray(step))) for step in (0, 4, 5, 9, 10, 50)]
-    assert levels == [2, 2, 1, 1, 0, 0]
-    images = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 8, 8, 3)), jnp.float32)
-    blurry = blurred(images, jnp.asarray(2), 2)
-    assert np.std(blurry) < 0.5 * np.std(images)
-    np.testing.assert_allclose(np.mean(blurry), np.mean(images), rtol=0.05)
-    np.testing.assert_array_equal(blurred(images, jnp.asarray(0), 2), images)
 
 
 def test_camera_follows_the_config():
@@ -340,23 +316,16 @@ def test_loss_is_the_sum_of_its_named_terms(tiny_model):
 def test_a_loss_without_a_prior_is_finite(tiny_model):
     decoder, batch = held_out(tiny_model)
     config = compact.get_config().loss
-    config.regularizer = config.regularizer_start = 0.0
+    config.regularizer = 0.0
     codes = np.full((2, code_size(tiny_model)), 0.1, np.float32)
     loss, (terms, _) = objective_of(codes, batch, decoder, config)
     assert np.isfinite(loss) and terms["regularizer"] == 0
 
 
-def test_values_of_the_loss_that_cannot_be_computed_are_refused_by_name():
-    config, cam = default.get_config().loss, mofa_jax.Camera()
-    check_loss(config, cam)
-    config.pyramid_levels, config.pyramid_steps = 4, 10
-    check_loss(config, cam)
-    config.pyramid_levels = 5
-    with pytest.raises(ValueError, match=r"pyramid_levels is 5.*240 px"):
-        check_loss(config, cam)
-    config.pyramid_steps = 0
-    with pytest.raises(ValueError, match="one has no effect without the other"):
-        check_loss(config, cam)
-    config.pyramid_levels, config.regularizer, config.regularizer_steps = 0, 0.0, 10
-    with pytest.raises(ValueError, match=r"loss\.regularizer.*geometrically"):
-        check_loss(config, cam)
+def test_a_share_of_the_photometric_gradient_that_is_none_is_refused_by_name():
+    config = default.get_config().loss
+    check_loss(config)
+    for share in (-0.1, 1.5, np.nan):
+        config.photometric_geometry = share
+        with pytest.raises(ValueError, match=r"loss\.photometric_geometry is .*; give a share"):
+            check_loss(config)

@@ -88,7 +88,7 @@ def test_the_terms_are_the_distances_from_what_was_drawn(drawn, codes, tiny_mode
 
     @jax.jit
     def run(codes, batch, key):
-        return objective(codes, batch, 0, decoder, encode, config, key=key)
+        return objective(codes, batch, decoder, encode, config, key=key)
 
     loss, (terms, _) = run(codes, BATCH, random.key(1))
     np.testing.assert_allclose(loss, sum(terms.values()), rtol=1e-6)
@@ -123,7 +123,7 @@ def test_without_a_key_there_is_no_loopback(codes, tiny_model):
 
     @jax.jit
     def run(codes, batch):
-        return objective(codes, batch, 0, decoder, lambda codes, _: codes, config)
+        return objective(codes, batch, decoder, lambda codes, _: codes, config)
 
     _, (terms, _) = run(codes, BATCH)
     assert not any("loopback" in name for name in terms)

@@ -11,7 +11,7 @@ from flax import struct
 from ml_collections import ConfigDict
 
 from mofa_jax import losses
-from mofa_jax.autoencoder import Decoder, regularizer_weight
+from mofa_jax.autoencoder import Decoder
 from mofa_jax.baselines.convolutional_decoder import ConvolutionalDecoder
 from mofa_jax.baselines.pixels import PixelLearner, as_bytes, as_floats, pixel_error
 from mofa_jax.camera import Camera
@@ -81,11 +81,8 @@ class LearnedDecoderLearner(FaceModelLearner):
         codes = self.encoder.apply(weights, images)
         drawn = _draw(decoder.weights, codes, decoder.model, self._network)
         error = jnp.mean(pixel_error(drawn, images))
-        params, weight = (
-            FaceParams.from_code(codes, decoder.model),
-            regularizer_weight(config, step),
-        )
-        prior = losses.prior_terms(params, config, weight, axis_name)
+        params = FaceParams.from_code(codes, decoder.model)
+        prior = losses.prior_terms(params, config, axis_name)
         terms = {"pixels": config.photometric * error, **prior}
         return sum(terms.values()), (terms, {"pixel_error": error})
 
