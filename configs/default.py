@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.face_model = "open"  # a file of the face-model format, or a built-in model's name
     config.start = ConfigDict()  # an experiment that runs first, in <workdir>/start, with the same
     # seed, face model, camera and encoder, which this one starts from; or, of convolutional_fixed,
-    # whose decoder it holds fixed; empty = none
+    # whose decoder it holds fixed; empty, or of no steps = none
     config.camera = _camera()
     config.encoder = _encoder()
     config.decoder = _decoder()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
+from mofa_jax.errors import one_line
 from mofa_jax.processes import configure_logging, keep_compiled_programs
 
 
@@ -46,13 +47,23 @@ def _at_home(argument: str) -> str:
 
 def _parse(argv: list[str]) -> list[str]:
     try:
-        return flags.FLAGS([_at_home(argument) for argument in argv])
+        rest = flags.FLAGS([_at_home(argument) for argument in argv])
+        if "config" in flags.FLAGS:
+            getattr(flags.FLAGS.config, "items", None)  # raises what kept its file from loading
+        return rest
+    except OSError as error:  # of ml_collections, about a config's file
+        if missing := re.search(r"No such file or directory: '(.*)'", str(error)):
+            sys.exit(
+                f"error: {missing[1]}: no such config; give a file such as configs/compact.py."
+            )
+        sys.exit(f"error: {one_line(error)}")
     except flags.Error as error:  # of a config, its traceback before
         reason = re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1])
         sys.exit(f"error: {reason} (--help lists all flags.)")
     except AttributeError as error:  # of ml_collections: the field's name between quotes
-        field = str(error).strip("\"'")
+        field, *meant = re.findall(r"^\W*(\w+)|Did you mean \"(\w+)\"", str(error))
+        advice = f" (did you mean '{meant[0][1]}'?)" if meant else ""
         sys.exit(
-            f"error: --config has no field '{field}'; see the default.py beside it, in configs/ or "
-            "configs/corpora/."
+            f"error: --config has no field '{field[0]}'{advice}; see the default.py beside it, in "
+            "configs/ or configs/corpora/."
         )

@@ -43,4 +43,6 @@ def errors_as_sentences(output: str | os.PathLike, stopped: str = "Stopped.") ->
         if error.errno is None:  # not of a file: a cluster that does not answer, say
             sys.exit(f"error: {one_line(error)}")
         where = error.filename or os.fspath(output)
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            sys.exit(f"error: {where}: this is a file, or below one; give a folder.")
         sys.exit(f"error: {where}: cannot be written ({error.strerror}); free or change the disk.")

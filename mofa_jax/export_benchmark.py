@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ from mofa_jax.export.benchmarks import (
     write_prediction,
     write_template,
 )
-from mofa_jax.files import write_json
+from mofa_jax.files import only_process, write_json
 from mofa_jax.inference import Predictor, in_chunks, load_for_inference
 from mofa_jax.params import FaceParams
 
@@ -67,7 +67,7 @@ def export_benchmark(
 
     Raises:
       InputError: the list, the folder or the face model cannot be used, or `output` holds meshes of
-        another encoder, face model or number of steps.
+        another benchmark, folder, encoder, face model or number of steps.
       OSError: the files cannot be written.
     """
     images, output = Path(images), Path(output)
@@ -76,7 +76,8 @@ def export_benchmark(
         predictions = now_predictions(images, lines, output, predict.model)
     else:
         predictions = realy_predictions(images, lines, output)
-    _keep_settings(output, predict, refine_steps)
+    made_of = {"benchmark": benchmark, "images": os.path.abspath(images)}
+    _keep_settings(output, predict, refine_steps, made_of)
     if benchmark == "realy":
         write_template(output, predict.model)
     missing = [prediction for prediction in predictions if not prediction.is_written]
@@ -95,9 +96,12 @@ def export_benchmark(
     return len(failed)
 
 
-def _keep_settings(output: Path, predict: Predictor, refine_steps: int) -> None:
-    """Writes what the meshes of a folder are made by; refuses a folder that has others."""
+def _keep_settings(
+    output: Path, predict: Predictor, refine_steps: int, made_of: Mapping[str, str]
+) -> None:
+    """Writes what the meshes of a folder are made of and by; refuses a folder that has others."""
     settings = {
+        **made_of,
         "encoder": predict.encoder_checksum,
         "face_model": predict.model.identity(),
         "refine_steps": refine_steps,
@@ -185,7 +189,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     command_line.begin()
     stopped = "Stopped; the same command goes on with the photographs that have no mesh yet."
-    with errors_as_sentences(_OUTPUT.value, stopped):
+    with errors_as_sentences(_OUTPUT.value, stopped), only_process(_OUTPUT.value):
         failed = export_benchmark(
             load_for_inference(_WORKDIR.value, _FACE_MODEL.value),
             _BENCHMARK.value,

@@ -6,6 +6,7 @@ the top-left pixel at (0.5, 0.5).
 
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -263,5 +264,8 @@ def _text_line(texts: Sequence[str], width: int) -> np.ndarray:
     font = ImageFont.load_default(size=14)
     for k, text in enumerate(texts):
         place = (6 + k * width / len(texts), _TEXT_HEIGHT / 2)
+        text = unicodedata.normalize("NFKD", text)  # the font has no letters beyond ASCII
+        text = "".join(c for c in text if not unicodedata.combining(c))
+        text = text.encode("ascii", "replace").decode()
         ImageDraw.Draw(line).text(place, text, fill=(0, 0, 0), font=font, anchor="lm")
     return np.asarray(line)

@@ -53,7 +53,7 @@ def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 
 
 def remove_temporaries(folder: str | os.PathLike[str]) -> None:
     """Removes what killed processes left of `atomic_write`; nobody else may write there now."""
-    for leftover in Path(folder).glob(".*.tmp"):
+    for leftover in Path(folder).glob(f".{'[0-9a-f]' * 32}.tmp"):
         leftover.unlink(missing_ok=True)
 
 

@@ -16,7 +16,7 @@ from mofa_jax.inference import HELD, Predictor, Reconstruction, in_chunks
 from mofa_jax.params import FaceParams
 
 PERSON_STEPS = 10  # of the fit of one person's photographs, if nobody says how many
-_DOUBTFUL = 0.3  # correlation, see `Predictor.correlations`, below which people are told
+DOUBTFUL = 0.3  # correlation, see `Predictor.correlations`, below which people are told
 _MOST_PHOTOGRAPHS = 50  # of a person: the fit solves for 97 unknowns of each at once
 
 
@@ -47,11 +47,12 @@ def found_faces(
         for ((path, name), photograph), faces in zip(
             chunk, predict.faces(photographs, refine_steps), strict=True
         ):
-            doubtful = [str(k) for k, face in enumerate(faces) if face.correlation < _DOUBTFUL]
+            doubtful = [str(k) for k, face in enumerate(faces) if face.correlation < DOUBTFUL]
             if doubtful:
                 bar.write(
                     f"doubtful: {path}: face {', '.join(doubtful)} hardly resembles the picture; "
-                    "turn the photograph upright if it is not, and look at the result",
+                    "look at the result: the photograph may not be upright, or the encoder not "
+                    "have learned enough",
                     file=sys.stderr,
                 )
             if not faces:

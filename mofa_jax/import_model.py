@@ -23,6 +23,7 @@ from mofa_jax.face_models.raw_model import RawModel
 from mofa_jax.face_models.transfer import ReferenceFace
 from mofa_jax.figures import write_image
 from mofa_jax.model_sheet import draw_model_sheet
+from mofa_jax.result_names import MODEL_SHEET
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def _import_and_show(options: argparse.Namespace) -> None:
         f"triangles; {sizes} modes of shape, expression and reflectance"
     )
     if not options.no_sheet:
-        sheet = options.output.with_suffix(".png")
+        sheet = options.output.with_suffix(MODEL_SHEET)
         write_image(sheet, draw_model_sheet(model, options.seed))
         print(f"{sheet}: contact sheet")
 

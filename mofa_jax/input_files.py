@@ -97,7 +97,9 @@ def unique_names(
     for path in paths:
         candidates = itertools.chain([path.stem], (f"{path.stem}-{k}" for k in itertools.count(1)))
         for k, name in enumerate(candidates):
-            free = name not in names and (not k or name not in stems)
+            whole, _, number = name.rpartition(".")  # as the results of a face are called
+            free = name not in names and not (number.isdigit() and whole in stems)
+            free = free and (not k or name not in stems)
             if free and not is_of_another(name, path):
                 break
         names[name] = None

@@ -4,12 +4,14 @@ import dataclasses
 import functools
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mofa_jax.camera import Camera
 from mofa_jax.data.sources.images import read_photograph
+from mofa_jax.data.sources.names import ends_of
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
@@ -33,10 +35,12 @@ class PicturedFace:
     Attributes:
       saved: its parameters, camera and place in the photograph.
       photograph: uint8 [H, W, 3] RGB.
+      is_drawn: whether the photograph is gone, and is the reconstruction on white.
     """
 
     saved: SavedFace
     photograph: np.ndarray
+    is_drawn: bool = False
 
     @property
     def params(self) -> FaceParams:
@@ -129,6 +133,9 @@ class FaceLoader:
         for place in places:
             if saved.photograph_checksum is None or saved.shows_content_of(place):
                 return PicturedFace(saved, read_photograph(place))
+        for place in _moved_together(file, path):
+            if place.is_file() and saved.shows_content_of(place):
+                return PicturedFace(saved, read_photograph(place))
         if places:
             _logger.warning(
                 "%s: its photograph %s is not the file that it was reconstructed from; reconstruct "
@@ -146,6 +153,12 @@ class FaceLoader:
         return _drawn(saved, self._model)
 
 
+def _moved_together(photograph: Path, parameters: Path) -> Iterator[Path]:
+    """Where a photograph may be if a folder that holds both it and the parameters was moved."""
+    for folder in parameters.absolute().parents:
+        yield from (folder / end for end in ends_of(photograph.relative_to(photograph.anchor)))
+
+
 def _drawn(saved: SavedFace, model: FaceModel) -> PicturedFace:
     """A face without a photograph: its reconstruction on white is one."""
     height, width = (_DRAWN_FACTOR * side for side in saved.cam.image_size)
@@ -155,4 +168,4 @@ def _drawn(saved: SavedFace, model: FaceModel) -> PicturedFace:
     box = np.array([0.0, 0.0, width, height])
     place = {"crop_to_photograph": to_picture, "box": box}
     saved = dataclasses.replace(saved, **place, photograph=None, photograph_checksum=None)
-    return PicturedFace(saved, picture)
+    return PicturedFace(saved, picture, is_drawn=True)

@@ -141,7 +141,8 @@ def _followed(
             keyframes.add(face)
     if not numbers:
         raise VideoError(
-            f"{path}: no face found in its {number + 1} frames; give one that shows a face"
+            f"{path}: no face found in its {number + 1} frames; give one that shows a face, or an "
+            "encoder that has learned more"
         )
     clip = Clip(
         params=stacked(codes),

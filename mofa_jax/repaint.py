@@ -77,7 +77,8 @@ def morphed_photograph(
 def _composed(face: PicturedFace, after: FaceParams, painted: Iterable[_Painted]) -> np.ndarray:
     """The photograph with what `_painted` gives; where what is around the face no longer fits it,
     the face alone on white."""
-    alone = float(turn_between(face.params, after)) > math.radians(_FARTHEST_TURN)
+    turn = float(turn_between(face.params, after))
+    alone = face.is_drawn or turn > math.radians(_FARTHEST_TURN)
     picture = np.full_like(face.photograph, 255) if alone else face.photograph.copy()
     for part, colors, cover in painted:
         picture[part] = np.rint(255 + cover * (colors - 255) if alone else colors)

@@ -23,6 +23,7 @@ from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import PANELS, five_panels
 from mofa_jax.files import atomic_write
+from mofa_jax.found_faces import DOUBTFUL
 from mofa_jax.illumination import with_ambient
 from mofa_jax.metrics import photometric_error
 from mofa_jax.pages import figure, page, paragraph, section, table
@@ -58,10 +59,12 @@ def write_report(folder: str | Path, face_model: str | None = None) -> tuple[Pat
         except InputError as error:
             failed.append((path.name, str(error)))
     if not sections:
-        reason = f" ({failed[0][1]})" if failed else ""
+        what = "no file of parameters of a face in this folder"
+        if failed:
+            what = f"none of {len(failed)} .json files is a face that can be drawn ({failed[0][1]})"
         raise InputError(
-            f"{folder}: no file of parameters of a face in this folder{reason}; give the --output "
-            "of `python -m mofa_jax.reconstruct` with photographs."
+            f"{folder}: {what}; give the --output of `python -m mofa_jax.reconstruct` with "
+            "photographs."
         )
     legend = f"Pictures from left to right: {', '.join(PANELS)}; below, the face turning."
     counts = f"{len(sections)} faces" + (f"; {len(failed)} files failed" if failed else "")
@@ -100,6 +103,9 @@ def _numbers(face: PicturedFace, crop: np.ndarray, model: FaceModel) -> list[tup
         rendering = compiled_render(params, model, face.cam)
         error = photometric_error(rendering, jnp.asarray(crop, jnp.float32) / 255)
         numbers.append(("color error", f"{float(error):.3f} (distance of RGB in [0, 1])"))
+    if (correlation := face.saved.correlation) is not None:
+        verdict = "doubtful" if correlation < DOUBTFUL else "1 at most"
+        numbers.append(("correlation with the photograph", f"{correlation:.2f} ({verdict})"))
     return [
         *numbers,
         ("pose", f"yaw {yaw:.0f}, pitch {pitch:.0f}, roll {roll:.0f} degrees"),

@@ -89,7 +89,7 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
     else:  # weights of a file are no run
         started, given = config.encoder, is_trained(config.encoder.pretrained)
         shared.append("encoder")
-    if config.start and not given:
+    if config.start.get("num_steps") and not given:
         start = config.start.copy_and_resolve_references()
         for name in shared:
             start[name] = config[name]
@@ -289,10 +289,11 @@ def _steps_at_once(config: ConfigDict) -> int:
     """How many steps the devices take in a row: whatever is due between two steps ends a row.
 
     Raises:
-      InputError: something would be due every 0 steps, or no checkpoint be kept.
+      InputError: there is no step, something would be due every 0 steps, or no checkpoint be kept.
     """
-    if config.keep_checkpoints < 1:
-        raise InputError(f"keep_checkpoints is {config.keep_checkpoints}; give 1 or more.")
+    for name in ("num_steps", "keep_checkpoints"):
+        if config[name] < 1:
+            raise InputError(f"{name} is {config[name]}; give 1 or more.")
     for name in ("log_every", "image_every", "eval_every"):
         if config[name] < 1:
             raise InputError(

@@ -53,7 +53,10 @@ def test_optional_packages_are_added_from_a_checkout_and_from_an_installed_packa
         (KeyboardInterrupt(), "Stopped"),
         (InputError("a: wrong."), "error: a: wrong"),
         (OSError(errno.ENOSPC, "No space left"), r"error: out: cannot be written \(No space left"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a folder", "a/b"), "error: a/b: cannot be written"),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a folder", "a/b"),
+            "error: a/b: this is a file, or below one; give a folder",
+        ),
         (OSError("Timed out\nafter 5 s"), "error: Timed out after 5 s"),
     ],
 )

@@ -126,6 +126,42 @@ def test_a_photograph_is_found_beside_its_parameters(saved, tmp_path, monkeypatc
         np.testing.assert_array_equal(FaceLoader().load(saved).photograph, pixels)
 
 
+def test_a_photograph_that_was_moved_together_with_its_parameters_is_found(saved, tmp_path):
+    before, now = tmp_path / "before", tmp_path / "elsewhere/now"
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    (before / "photographs/more").mkdir(parents=True)
+    photograph, parameters = before / "photographs/more/a.png", before / "out/a.0.json"
+    cv2.imwrite(str(photograph), pixels[..., ::-1])
+    parameters.parent.mkdir()
+    face = dataclasses.replace(
+        mofa_jax.load_parameters(saved),
+        photograph=str(photograph),
+        photograph_checksum=file_checksum(photograph),
+    )
+    save_parameters(parameters, face)
+    now.parent.mkdir()
+    before.rename(now)
+    loaded = FaceLoader().load(now / "out/a.0.json")
+    np.testing.assert_array_equal(loaded.photograph, pixels)
+    cv2.imwrite(str(now / "photographs/more/a.png"), pixels)  # another one
+    assert FaceLoader().load(now / "out/a.0.json").is_drawn
+
+
+def test_a_face_drawn_on_white_is_edited_on_white(saved):
+    loader = FaceLoader()
+    face = loader.load(saved)
+    _, picture = draw_edit(face, Edits(light=editing.named_light("left")), loader.model)
+    outside = (face.photograph == 255).all(axis=-1)
+    assert outside.mean() > 0.2 and (picture[outside] > 250).mean() > 0.95
+
+
+def test_a_video_is_not_called_a_damaged_photograph(saved, tmp_path, capsys):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"a video")
+    assert not edit_all(FaceLoader(), Edits(), [clip], tmp_path / "out")
+    assert "clip.mp4: videos are not edited; give a photograph" in capsys.readouterr().err
+
+
 def test_a_photograph_that_is_gone_is_said(saved, caplog):
     face = mofa_jax.load_parameters(saved)
     save_parameters(saved, dataclasses.replace(face, photograph="/gone/a.png"))

@@ -168,6 +168,15 @@ def test_meshes_of_another_encoder_or_fit_do_not_get_into_one_folder(now, predic
         export_benchmark(other, "now", images, tmp_path / "out", lines)
 
 
+def test_meshes_of_another_folder_are_not_taken_for_these(predict, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "1.png"), astronaut()[..., ::-1])
+    export_benchmark(predict, "realy", tmp_path / "one", tmp_path / "out")
+    with pytest.raises(InputError, match="its meshes are of another images; give another"):
+        export_benchmark(predict, "realy", tmp_path / "two", tmp_path / "out")
+
+
 def test_meshes_of_another_list_bind_the_folder_too(now, predict, tmp_path):
     images, lines = now
     first, second = lines.read_text().splitlines()[:2]

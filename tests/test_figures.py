@@ -50,6 +50,14 @@ def mask(neutral, tiny_model, cam):
     return np.asarray(mofa_jax.rasterize(rendering, tiny_model, cam, supersample=2)[1])
 
 
+def test_letters_that_the_font_lacks_become_those_that_it_has():
+    def line(text):
+        return figures._text_line([text], 200)
+
+    np.testing.assert_array_equal(line("Übergrößé"), line("Ubergro?e"))
+    np.testing.assert_array_equal(line("张三 Ł"), line("?? ?"))
+
+
 def test_the_first_panel_is_the_photograph(panels, photographs):
     np.testing.assert_array_equal(panels[0], photographs[0])
 

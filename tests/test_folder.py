@@ -216,15 +216,16 @@ def test_what_a_killed_run_left_is_cleared_away(people, tmp_path):
     whole = content(folder)
     staging = folder.with_name(folder.name + ".staging")
     staging.mkdir()
-    (staging / ".abc.blob.123.tmp").write_bytes(b"half")
+    half_written = f".{'1a' * 16}.tmp"
+    (staging / half_written).write_bytes(b"half")
     folder.with_name(f".{folder.name}.lock").touch()
     for remove in (False, True):  # killed before staging was removed; killed on the way
         if remove:
             folder.rename(incomplete := folder.with_name(folder.name + ".incomplete"))
             (incomplete / "metadata.json").rename(incomplete / "settings.json")
-            (incomplete / ".shard.123.tmp").write_bytes(b"half")
+            (incomplete / half_written).write_bytes(b"half")
             staging.mkdir()
-            (staging / ".abc.blob.123.tmp").write_bytes(b"half")
+            (staging / half_written).write_bytes(b"half")
         assert prepare(people, tmp_path) == folder
         assert [*(tmp_path / "cache").iterdir()] == [folder]
     assert content(folder) == whole
@@ -262,7 +263,10 @@ def test_only_clean_without_that_key_is_an_error(people, tmp_path):
         prepare(people, tmp_path, only_clean=True)
 
 
-@pytest.mark.parametrize("options", [{"crop": "face"}, {"faces": "one"}, {"group_pattern": "a"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"crop": "face"}, {"faces": "one"}, {"group_pattern": "a"}, {"eval_fraction": 0.0}],
+)
 def test_wrong_option_is_named(people, tmp_path, options):
     (name,) = options
     with pytest.raises(ValueError, match=name):

@@ -80,9 +80,9 @@ def test_the_command_writes_a_model_and_a_sheet_and_says_what_it_did(arrays_file
     )
     center = np.asarray(model.mean_shape)[np.asarray(model.landmarks)[17:]].mean(axis=0)
     np.testing.assert_allclose(center, [0, 0.04, 0], atol=1e-5)
-    sheet = cv2.imread(str(output.with_suffix(".png")))
+    sheet = cv2.imread(str(output.with_suffix(".sheet.png")))
     assert sheet.shape[1] == 8 * 192 and sheet.std() > 10
-    assert sorted(path.name for path in output.parent.iterdir()) == ["mine.npz", "mine.png"]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["mine.npz", "mine.sheet.png"]
 
 
 def test_the_same_import_is_the_same_to_the_bit(arrays_file, tmp_path):

@@ -186,6 +186,8 @@ def test_names_stay_apart_when_stems_repeat():
     assert unique_names(paths) == ["x", "x-1", "y", "x-2"]
     paths = [Path("a-1.jpg"), Path("a.jpg"), Path("a.png")]
     assert unique_names(paths) == ["a-1", "a", "a-2"]
+    clip_named_like_a_face = [Path("x.jpg"), Path("x.0.mp4"), Path("y.0.mp4"), Path("x.one.mp4")]
+    assert unique_names(clip_named_like_a_face) == ["x", "x.0-1", "y.0", "x.one"]
     before = {"x": Path("c/x.jpg"), "x-2": Path("/elsewhere/x.jpg")}
     paths = [Path("a/x.jpg"), Path("b/x.png"), Path("c/x.jpg")]
     names = unique_names(paths, lambda name, path: before.get(name, path) != path)
@@ -289,7 +291,7 @@ def test_the_portrait_is_written_once_and_over_nobodys_picture(run, tmp_path, mo
 def test_results_of_a_folder_are_not_taken_for_its_photographs(tmp_path, output):
     folder = tmp_path / "photographs"
     results = [f"x{ending}" for ending in (".overlay.jpg", ".0.panels.jpg", ".edited.jpg")]
-    results += ["x.edited.panels.jpg", "contact_sheet-1.jpg"]
+    results += ["x.edited.panels.jpg", "contact_sheet-1.jpg", "model.sheet.png"]
     photographs = ["x.jpg", "contact_sheet-of_ours.jpg", "more/y.jpg"]
     for name in photographs + [f"{output}/{result}" for result in results]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

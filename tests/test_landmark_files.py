@@ -209,7 +209,9 @@ def test_missing_file_and_wrong_option_are_named(tmp_path):
 def test_file_is_found_in_the_folder(tmp_path):
     assert find_landmark_file(tmp_path) is None
     (tmp_path / "landmarks.npz").touch()
-    assert find_landmark_file(tmp_path) == tmp_path / "landmarks.npz"
+    for photographs in ("", "photo.jpg", "*.jpg", "**/a/*.jpg"):
+        assert find_landmark_file(tmp_path / photographs) == tmp_path / "landmarks.npz"
+    assert find_landmark_file(f"@{tmp_path / 'list.txt'}") == tmp_path / "landmarks.npz"
 
 
 @pytest.mark.parametrize(

@@ -74,11 +74,25 @@ def test_what_is_wrong_is_one_sentence_and_a_failure(monkeypatch, drawn, error, 
             "configs/corpora/.",
         ),
         (
+            ("--config=configs/compact.py", "--config.data.pth=a"),
+            "--config has no field 'pth' (did you mean 'path'?); see the default.py beside it, in "
+            "configs/ or configs/corpora/.",
+        ),
+        (("--config=compact",), "compact: no such config; give a file such as configs/compact.py."),
+        (
+            ("--config=configs/nobodys.py", "--config.seed=1"),
+            "configs/nobodys.py: no such config; give a file such as configs/compact.py.",
+        ),
+        (
+            ("--config=configs/quickstart.py", "--config.num_steps=0"),
+            "num_steps is 0; give 1 or more.",
+        ),
+        (
             ("--config=configs/synthetic_unsupervised.py:wrong",),
             "there is no recipe 'wrong'; choose alexnet or compact. (--help lists all flags.)",
         ),
     ],
-    ids=["field", "recipe"],
+    ids=["field", "typo", "file", "file of fields", "steps", "recipe"],
 )
 def test_what_a_config_lacks_is_one_sentence(tmp_path, arguments, sentence):
     command = [sys.executable, "main.py", *arguments, f"--workdir={tmp_path}"]

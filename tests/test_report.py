@@ -88,6 +88,9 @@ def test_a_name_that_is_not_utf8_does_not_end_the_page(folder, tmp_path):
 
 def test_a_folder_without_faces_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"none of 1 \.json files.*mofa_jax\.reconstruct"):
+        write_report(tmp_path)
+    (tmp_path / "config.json").unlink()
     with pytest.raises(InputError, match=r"no file of parameters.*mofa_jax\.reconstruct"):
         write_report(tmp_path)
 

@@ -26,7 +26,10 @@ def main(argv: Sequence[str]) -> None:
         from mofa_jax.viewer.page import Page
 
         loader = FaceLoader(_WORKDIR.value, _FACE_MODEL.value, _REFINE.value)
-        face = loader.load(argv[1]) if argv[1:] else loader.find(skimage.data.astronaut())
+        if argv[1:]:
+            face = loader.load(argv[1], _FACE.value)
+        else:
+            face = loader.find(skimage.data.astronaut(), index=_FACE.value)
         server = viser.ViserServer(_HOST.value, _PORT.value, "mofa_jax", verbose=False)
         Page(server, loader, face, _MAX_UPLOAD.value)
         print(f"http://{server.get_host()}:{server.get_port()} (Ctrl-C ends)", flush=True)
@@ -45,6 +48,9 @@ if __name__ == "__main__":
     _PORT = flags.DEFINE_integer("port", 8080, "Port; the next free one if it is taken.")
     _MAX_UPLOAD = flags.DEFINE_integer(
         "max_upload", 50, "Megabytes of the largest photograph that is taken.", lower_bound=1
+    )
+    _FACE = flags.DEFINE_integer(
+        "face", 0, "Which of the photograph's faces; 0 is the largest.", lower_bound=0
     )
     _REFINE = flags.DEFINE_integer(
         "refine",

@@ -75,11 +75,12 @@ class Recipe:
         Raises:
           SourceError, RecipeError: a field's value is impossible.
         """
+        source = Source(**config.source)
         return cls(
-            source=Source(**config.source),
+            source=source,
             pruning=Pruning(**config.pruning),
             options=Options(crop=config.crop, image_size=config.image_size),
-            landmark_file=_known_landmarks(config.landmarks.file, config.source.path),
+            landmark_file=_known_landmarks(config.landmarks.file, source),
             pixel_centers=config.landmarks.pixel_centers,
             landmark_detector=config.landmarks.detector,
             max_pixels=config.detector.max_pixels,
@@ -103,8 +104,13 @@ class Recipe:
         Raises:
           SourceError, RecipeError, ValueError: a field's value is impossible.
         """
+        if not 0 < data.eval_fraction < 1:
+            raise RecipeError(
+                f"data.eval_fraction is {data.eval_fraction}; give a share between 0 and 1"
+            )
+        source = Source(path=data.path, group_pattern=data.group_pattern, group_by="stem")
         return cls(
-            source=Source(path=data.path, group_pattern=data.group_pattern, group_by="stem"),
+            source=source,
             pruning=NO_PRUNING,
             options=Options(
                 crop=data.crop,
@@ -113,7 +119,7 @@ class Recipe:
                 only_clean=data.only_clean,
                 image_size=image_size,
             ),
-            landmark_file=_known_landmarks(data.landmarks, data.path),
+            landmark_file=_known_landmarks(data.landmarks, source),
             pixel_centers=data.pixel_centers,
             landmark_detector="none",
             max_pixels=2_000_000,
@@ -149,10 +155,11 @@ class Recipe:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _known_landmarks(file: str, path: str) -> str:
-    """The landmark file: the one that is given, else that in the folder of the photographs, if
-    any."""
-    return os.fspath(file or find_landmark_file(path) or "")
+def _known_landmarks(file: str, source: Source) -> str:
+    """The landmark file: the one that is given, else that in the folder of the files, if any."""
+    if not file and source.kind != "tfds":
+        file = find_landmark_file(source.path) or ""
+    return os.fspath(file)
 
 
 def make_finder(recipe: Recipe) -> Finder:

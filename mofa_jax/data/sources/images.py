@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
-import itertools
 import os
 import re
 import threading
@@ -34,7 +33,7 @@ else:
     HEIF = True
 
 EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 )
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["HEIF"] if HEIF else []))
 MAX_PIXELS = 150_000_000
@@ -210,15 +209,6 @@ def list_files(
             )
         found.update(files)
     return sorted(found, key=lambda path: path.as_posix())
-
-
-def root_of(pattern: str | os.PathLike[str]) -> Path:
-    """The folder that files' names are relative to, whatever files are there: a folder itself, a
-    file's folder, or what comes before the first wildcard of a glob."""
-    path = Path(pattern)
-    if path.is_dir():
-        return path
-    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parent.parts))
 
 
 def _files_of(path: Path, extensions: frozenset[str]) -> list[Path]:

@@ -22,9 +22,8 @@ from mofa_jax.data.sources.images import (
     decode_photograph,
     list_files,
     read_photograph,
-    root_of,
 )
-from mofa_jax.data.sources.landmark_files import ends_of
+from mofa_jax.data.sources.names import ends_of, root_of
 from mofa_jax.errors import InputError, one_line
 
 KINDS = ("photographs", "videos", "tfds")
@@ -166,7 +165,7 @@ def _list_files(source: Source) -> list[Item]:
     extensions = video.EXTENSIONS if source.kind == "videos" else EXTENSIONS
     patterns, gone = _patterns(source)
     paths = list_files(patterns, extensions, UNITS[source.kind])
-    root = root_of(source.path.removeprefix("@"))
+    root = root_of(source.path)
     group_of = _grouping(source)
     items = []
     for path in sorted({*paths, *gone}, key=str):

@@ -8,15 +8,14 @@ down, the center of the top-left pixel at (0.5, 0.5). Most files put pixel cente
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 import numpy as np
 
+from mofa_jax.data.sources.names import ends_of, root_of
 from mofa_jax.errors import InputError
 from mofa_jax.landmarks import NUM_LANDMARKS
 from mofa_jax.matlab import read_matlab
@@ -70,19 +69,10 @@ class LandmarkTable:
         return next((self.faces[end] for end in ends_of(name) if end in self.faces), ())
 
 
-def ends_of(name: str | PurePath) -> Iterator[str]:
-    """A relative path, then without its first folder, and so on to the bare file name."""
-    parts = PurePath(name).parts
-    return ("/".join(parts[k:]) for k in range(len(parts)))
-
-
 def find_landmark_file(photographs: str | os.PathLike[str]) -> Path | None:
-    """Return the `landmarks.json` or `landmarks.npz` of a folder, or of the one that a glob begins
-    with; None if it has neither."""
-    folder = Path(photographs)
-    while glob.has_magic(os.fspath(folder)) and not folder.is_dir():
-        folder = folder.parent
-    candidates = [folder / name for name in FILE_NAMES]
+    """Return the `landmarks.json` or `landmarks.npz` of the folder that the photographs' names are
+    relative to, see `root_of`; None if it has neither."""
+    candidates = [root_of(photographs) / name for name in FILE_NAMES]
     return next((path for path in candidates if path.is_file()), None)
 
 
