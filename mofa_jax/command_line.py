@@ -52,15 +52,18 @@ def _parse(argv: list[str]) -> list[str]:
             getattr(flags.FLAGS.config, "items", None)  # raises what kept its file from loading
         return rest
     except OSError as error:  # of ml_collections, about a config's file
-        if missing := re.search(r"No such file or directory: '(.*)'", str(error)):
-            sys.exit(
-                f"error: {missing[1]}: no such config; give a file such as configs/compact.py."
-            )
+        missing = re.search(r"No such file or directory: '(.*)'", str(error))
+        given = [part.split(":")[0] for argument in argv for part in argument.split("=", 1)]
+        if missing and missing[1] in given:
+            sys.exit(f"error: {missing[1]}: there is no such config; see the folder configs.")
         sys.exit(f"error: {one_line(error)}")
     except flags.Error as error:  # of a config, its traceback before
         reason = re.sub(r"^\w+Error: ", "", str(error).strip().splitlines()[-1])
         sys.exit(f"error: {reason} (--help lists all flags.)")
-    except AttributeError as error:  # of ml_collections: the field's name between quotes
+    except AttributeError as error:
+        if "has no attribute" in str(error):  # of a config's code
+            sys.exit(f"error: {one_line(error)}")
+        # Of ml_collections: the field's name between quotes.
         field, *meant = re.findall(r"^\W*(\w+)|Did you mean \"(\w+)\"", str(error))
         advice = f" (did you mean '{meant[0][1]}'?)" if meant else ""
         sys.exit(

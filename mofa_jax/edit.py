@@ -133,6 +133,7 @@ def edit_face(
         photograph=Path(file).name,
         photograph_checksum=file_checksum(file),
         edited_from=source and os.path.abspath(source),
+        correlation=None,  # it was that of the face before
     )
     remove_meshes(f"{stem}.edited")  # of an earlier edit
     save_parameters(f"{stem}{EDITED_JSON}", saved)

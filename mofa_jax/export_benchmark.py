@@ -76,7 +76,7 @@ def export_benchmark(
         predictions = now_predictions(images, lines, output, predict.model)
     else:
         predictions = realy_predictions(images, lines, output)
-    made_of = {"benchmark": benchmark, "images": os.path.abspath(images)}
+    made_of = {"benchmark": benchmark, "folder": os.path.abspath(images)}
     _keep_settings(output, predict, refine_steps, made_of)
     if benchmark == "realy":
         write_template(output, predict.model)

@@ -59,29 +59,30 @@ def remove_temporaries(folder: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def only_process(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Lets one process at a time work in a folder, without what killed ones left half-written.
+    """Lets one process at a time work in a folder; what killed ones left half-written in it goes.
 
     Raises:
       InputError: another one is at it.
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(Path(folder) / ".lock", wait=False))
+            alone = stack.enter_context(locked(Path(folder) / ".lock", wait=False))
         except BlockingIOError as error:
             raise InputError(
                 f"{os.fspath(folder)}: another process is at work here; wait for it, stop it, or "
                 "give another folder."
             ) from error
-        remove_temporaries(folder)
+        if alone:
+            remove_temporaries(folder)
         yield
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str], wait: bool = True) -> Iterator[None]:
+def locked(path: str | os.PathLike[str], wait: bool = True) -> Iterator[bool]:
     """Holds the lock that is the file `path`; waits while another process holds it.
 
     The file is gone afterwards; one that a killed process left is no lock any more. On a file
-    system without locks, such as some clusters', nobody waits.
+    system without locks, such as some clusters', nobody waits, and what is yielded is False.
 
     Raises:
       BlockingIOError: another process holds it, and `wait` is False.
@@ -89,19 +90,20 @@ def locked(path: str | os.PathLike[str], wait: bool = True) -> Iterator[None]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file, held = os.open(path, os.O_RDWR | os.O_CREAT, 0o644), True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 os.close(file)
                 raise
+            held = False
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 break
         os.close(file)  # the one who held it has removed the file
     try:
-        yield
+        yield held
     finally:
         path.unlink(missing_ok=True)
         os.close(file)

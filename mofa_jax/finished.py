@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mofa_jax.clip import Clip, load_clip
+from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
@@ -94,15 +95,18 @@ def others_results(output: Path) -> Callable[[str, Path], bool]:
     photograph's or video's than the one of a path, which a photograph may have been moved to."""
 
     @functools.cache
-    def results_of(name: str) -> SavedFace | Clip | None:
-        with contextlib.suppress(InputError):
-            return load_parameters(output / f"{name}.0.json")
-        with contextlib.suppress(InputError):
-            return load_clip(output / f"{name}.npz")
+    def results_of(name: str, of_video: bool) -> SavedFace | Clip | None:
+        # The meshes of the face x.0 of x.jpg, and of a video x.0.mp4, have one name.
+        for parameters in (f"{name}.0.json", *([f"{name}.json"] if of_video else [])):
+            with contextlib.suppress(InputError):
+                return load_parameters(output / parameters)
+        for clip in (f"{name}.npz", *([] if of_video else [f"{name}.0.npz"])):
+            with contextlib.suppress(InputError):
+                return load_clip(output / clip)
         return None
 
     def are_of_another(name: str, path: Path) -> bool:
-        found = results_of(name)
+        found = results_of(name, path.suffix.lower() in video.EXTENSIONS)
         if isinstance(found, SavedFace):
             return found.photograph is not None and not _is_photograph_of(found, path)
         return found is not None and found.video not in ("", os.path.abspath(path))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
+from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import EXTENSIONS, PhotographError, list_files, read_photograph
 from mofa_jax.figures import write_image
 from mofa_jax.result_names import is_result
@@ -97,8 +98,9 @@ def unique_names(
     for path in paths:
         candidates = itertools.chain([path.stem], (f"{path.stem}-{k}" for k in itertools.count(1)))
         for k, name in enumerate(candidates):
-            whole, _, number = name.rpartition(".")  # as the results of a face are called
-            free = name not in names and not (number.isdigit() and whole in stems)
+            whole, _, number = name.rpartition(".")
+            like_a_face = path.suffix.lower() in video.EXTENSIONS and number.isdigit()
+            free = name not in names and not (like_a_face and whole in stems)
             free = free and (not k or name not in stems)
             if free and not is_of_another(name, path):
                 break

@@ -104,8 +104,8 @@ def _numbers(face: PicturedFace, crop: np.ndarray, model: FaceModel) -> list[tup
         error = photometric_error(rendering, jnp.asarray(crop, jnp.float32) / 255)
         numbers.append(("color error", f"{float(error):.3f} (distance of RGB in [0, 1])"))
     if (correlation := face.saved.correlation) is not None:
-        verdict = "doubtful" if correlation < DOUBTFUL else "1 at most"
-        numbers.append(("correlation with the photograph", f"{correlation:.2f} ({verdict})"))
+        verdict = " (doubtful)" if correlation < DOUBTFUL else ""
+        numbers.append(("correlation before the fit", f"{correlation:.2f}{verdict}"))
     return [
         *numbers,
         ("pose", f"yaw {yaw:.0f}, pitch {pitch:.0f}, roll {roll:.0f} degrees"),

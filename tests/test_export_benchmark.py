@@ -173,7 +173,7 @@ def test_meshes_of_another_folder_are_not_taken_for_these(predict, tmp_path):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "1.png"), astronaut()[..., ::-1])
     export_benchmark(predict, "realy", tmp_path / "one", tmp_path / "out")
-    with pytest.raises(InputError, match="its meshes are of another images; give another"):
+    with pytest.raises(InputError, match="its meshes are of another folder; give another"):
         export_benchmark(predict, "realy", tmp_path / "two", tmp_path / "out")
 
 

@@ -186,8 +186,8 @@ def test_names_stay_apart_when_stems_repeat():
     assert unique_names(paths) == ["x", "x-1", "y", "x-2"]
     paths = [Path("a-1.jpg"), Path("a.jpg"), Path("a.png")]
     assert unique_names(paths) == ["a-1", "a", "a-2"]
-    clip_named_like_a_face = [Path("x.jpg"), Path("x.0.mp4"), Path("y.0.mp4"), Path("x.one.mp4")]
-    assert unique_names(clip_named_like_a_face) == ["x", "x.0-1", "y.0", "x.one"]
+    paths = [Path(f) for f in ("x.jpg", "x.0.mp4", "y.0.mp4", "x.one.mp4", "x.7.jpg")]
+    assert unique_names(paths) == ["x", "x.0-1", "y.0", "x.one", "x.7"]
     before = {"x": Path("c/x.jpg"), "x-2": Path("/elsewhere/x.jpg")}
     paths = [Path("a/x.jpg"), Path("b/x.png"), Path("c/x.jpg")]
     names = unique_names(paths, lambda name, path: before.get(name, path) != path)

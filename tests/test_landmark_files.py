@@ -212,6 +212,11 @@ def test_file_is_found_in_the_folder(tmp_path):
     for photographs in ("", "photo.jpg", "*.jpg", "**/a/*.jpg"):
         assert find_landmark_file(tmp_path / photographs) == tmp_path / "landmarks.npz"
     assert find_landmark_file(f"@{tmp_path / 'list.txt'}") == tmp_path / "landmarks.npz"
+    brackets = tmp_path / "of [2020]"
+    brackets.mkdir()
+    (brackets / "landmarks.npz").touch()
+    for photographs in (brackets, brackets / "photo.jpg", f"@{brackets / 'list.txt'}"):
+        assert find_landmark_file(photographs) == brackets / "landmarks.npz"
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,10 @@ def test_what_is_wrong_is_one_sentence_and_a_failure(monkeypatch, drawn, error, 
             "--config has no field 'pth' (did you mean 'path'?); see the default.py beside it, in "
             "configs/ or configs/corpora/.",
         ),
-        (("--config=compact",), "compact: no such config; give a file such as configs/compact.py."),
+        (("--config=compact",), "compact: there is no such config; see the folder configs."),
         (
             ("--config=configs/nobodys.py", "--config.seed=1"),
-            "configs/nobodys.py: no such config; give a file such as configs/compact.py.",
+            "configs/nobodys.py: there is no such config; see the folder configs.",
         ),
         (
             ("--config=configs/quickstart.py", "--config.num_steps=0"),

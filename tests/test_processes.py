@@ -16,7 +16,7 @@ from one_of_two_processes import first_gradient
 
 from configs import compact
 from mofa_jax.errors import InputError
-from mofa_jax.files import only_process
+from mofa_jax.files import atomic_write, only_process
 from mofa_jax.inference import load_for_inference
 from mofa_jax.processes import StopSignal, agree, keep_compiled_programs
 
@@ -144,6 +144,8 @@ def test_where_files_cannot_be_locked_nobody_is_refused(tmp_path, monkeypatch):
             raise OSError(errno.ENOTSUP, "Operation not supported")
 
         monkeypatch.setattr(fcntl, "flock", unknown)
-        with only_process(tmp_path):
-            pass
-    assert not [*tmp_path.iterdir()]
+        with atomic_write(tmp_path / "of the first") as half_written:
+            half_written.touch()
+            with only_process(tmp_path):
+                pass
+    assert [path.name for path in tmp_path.iterdir()] == ["of the first"]

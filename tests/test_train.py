@@ -591,7 +591,7 @@ def test_a_device_cache_without_room_is_named_before_the_start(config, tmp_path,
     config.start, config.data.device_cache = config.copy_and_resolve_references(), "on"
     monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
     monkeypatch.setattr(resident, "_room", lambda: 1.0)
-    with pytest.raises(InputError, match="GB that are free for them"):
+    with pytest.raises(InputError, match="GB free for them"):
         training.run_experiment(config, tmp_path / "run")
 
 

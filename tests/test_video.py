@@ -16,6 +16,7 @@ import pytest
 import skimage.data
 from scipy.spatial.transform import Rotation
 from test_gltf import khronos_report, read_glb
+from test_parameter_file import saved_face
 
 import mofa_jax
 from mofa_jax import clip_identity, extras, metrics, reconstruct, reconstruct_video
@@ -25,10 +26,11 @@ from mofa_jax.data.faces.crop import Crop, crop_from_box, resample, transform_po
 from mofa_jax.data.faces.detectors import FaceDetector
 from mofa_jax.errors import InputError
 from mofa_jax.export.video import video_writer
-from mofa_jax.finished import is_finished_video
+from mofa_jax.finished import is_finished_video, others_results
 from mofa_jax.head_motion import animation, placed, places, smoothed
 from mofa_jax.inference import REFINE_STEPS, Reconstruction
 from mofa_jax.live import LiveFace, show_camera
+from mofa_jax.parameter_file import save_parameters
 from mofa_jax.renderer import compiled_render
 from mofa_jax.smoothing import Smoothness, smoothed_further, smoothed_without_lag
 from mofa_jax.tracking import Tracker
@@ -196,6 +198,16 @@ def test_a_clip_comes_back_from_its_file(tiny_model, tmp_path):
             np.testing.assert_array_equal(np.asarray(vars(back)[name] == value).all(), True, name)
     for a, b in zip(jax.tree.leaves(back.params), jax.tree.leaves(clip.params), strict=True):
         np.testing.assert_array_equal(a, np.asarray(b, np.float32))
+
+
+def test_a_clip_named_like_a_face_gets_another_name_than_what_is_there(tiny_model, tmp_path):
+    saved = dataclasses.replace(saved_face(tiny_model.code_sizes), photograph="/a/x.jpg")
+    save_parameters(tmp_path / "x.0.json", saved)
+    clip = dataclasses.replace(with_median_identity(random_clip(tiny_model)), video="/a/y.0.mp4")
+    save_clip(tmp_path / "y.0.npz", clip)
+    are_of_another = others_results(tmp_path)
+    names = ("x.0", "/a/x.0.mp4"), ("x.0", "/a/x.0.jpg"), ("y", "/a/y.jpg"), ("y", "/a/y.mp4")
+    assert [are_of_another(name, Path(path)) for name, path in names] == [True, False, True, False]
 
 
 def test_a_clip_file_of_an_even_rate_has_times(tiny_model, tmp_path):

@@ -51,8 +51,8 @@ class PhotographFaces:
           predict: whose camera the crops are for.
           crop: "found", as `Predictor.faces` cuts out; "haar", squares about the detector's boxes;
             "landmarks", squares about the known landmarks.
-          landmark_file: by default the one in the folder, or in that of a glob; .pts files, and
-            the .mat files of AFLW2000-3D, are found anyway.
+          landmark_file: by default that of `find_landmark_file`; .pts files, and the .mat files
+            of AFLW2000-3D, are found anyway.
           pixel_centers: where that file puts them, see `read_landmark_file`.
 
         Raises:
@@ -65,7 +65,7 @@ class PhotographFaces:
         file = landmark_file or find_landmark_file(photographs)
         self._table = read_landmark_file(file, pixel_centers) if file else LandmarkTable({})
         counts = [sum(f.centroid is not None for f in self._table.find(i.name)) for i in items]
-        if file and not any(counts):
+        if file and not any(counts) and (landmark_file or len(items) > 1):
             raise LandmarkFileError(
                 f"{file}: has landmarks of none of the {len(items)} photographs of {photographs}, "
                 f"such as {items[0].name}; give the file that belongs to them"

@@ -44,8 +44,8 @@ def load_face_model(name: str | os.PathLike, dtype: np.dtype | str = np.float32)
     path = Path(name)
     if not path.is_file():
         raise FaceModelError(
-            f"{path}: no such face model; give an npz's path or one of {sorted(BUILT_IN)}, of "
-            "one that was moved its new place (--face_model)."
+            f"{path}: no such face model; give an npz's path or one of {sorted(BUILT_IN)}; "
+            "if it was moved, its new place."
         )
     try:
         arrays = read_npz(path)

@@ -100,6 +100,8 @@ def parameters_file(face: PicturedFace, params: FaceParams, model: FaceModel) ->
     """
     saved = dataclasses.replace(face.saved, params=params)
     changed = not np.array_equal(params.to_code(), face.params.to_code())
+    if changed:
+        saved = dataclasses.replace(saved, correlation=None)
     if changed or not os.path.isabs(saved.photograph or ""):
         saved = dataclasses.replace(
             saved, photograph=f"{STEM}.{_PICTURE_KIND}", photograph_checksum=None

@@ -181,10 +181,10 @@ def use_cache(mode: str, source: ExampleSource | Mixture) -> bool:
     if mode == "auto":
         return not too_large
     if room is not None and too_large:
-        where = f"the {room / 1e9:.1f} GB" if needed > room else "what another process has of those"
+        there = f"the {room / 1e9:.1f} GB" if needed > room else "another process has"
         raise FeedError(
-            f"the training faces take {needed / 1e9:.1f} GB a device, more than {where} that are "
-            "free for them; set data.device_cache to off, or train on more devices"
+            f"the training faces take {needed / 1e9:.1f} GB a device, more than {there} free for "
+            "them; set data.device_cache to off, or train on more devices"
         )
     return True
 
