@@ -7,7 +7,9 @@ r"""The paper's Fig. 10: learning without labels on rendered faces, whose truth 
 With configs/synthetic_unsupervised.py:alexnet it is the paper's own encoder and recipe. The ranges
 give the average face about the errors that the paper starts from (its 21.6 mm, 0.33 and 31.6 px).
 The paper's encoder knew ImageNet; from He initialization its loss alone aligns nothing
-(docs/results.md), so the small encoder learns by the losses of compact_unsupervised.py.
+(docs/results.md), so the small encoder learns by the losses of compact_unsupervised.py. Measured on
+2 CPU cores in 28 minutes, on 1,000 held-out faces: 19.0 mm, 27.6 px and 0.355 before, 12.3 mm, 14.9
+px and 0.170 after. Expressions are hardly seen.
 """
 
 from ml_collections import ConfigDict
