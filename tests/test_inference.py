@@ -153,7 +153,8 @@ def test_an_output_that_cannot_be_written_is_one_sentence(run, tmp_path):
     command += [f"--output={tmp_path / 'out' / 'below'}", "astronaut"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
-    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+    where = f"{tmp_path / 'out' / 'below'}: this is a file, or below one; give a folder."
+    assert where in done.stderr and "Traceback" not in done.stderr
 
 
 def test_parameters_are_named_and_map_back_into_the_photograph(results):

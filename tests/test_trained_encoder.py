@@ -66,7 +66,7 @@ def test_a_face_that_does_not_resemble_its_photograph_is_named(
     Image.fromarray(picture).save(tmp_path / "scan.png")
     monkeypatch.setattr(TwoDetectors, "detect", lambda *_: box[None])
     reconstruct_all(predict, [tmp_path / "scan.png"], tmp_path / "out")
-    doubt = "scan.png: face 0 hardly resembles the picture; turn the photograph upright"
+    doubt = "scan.png: face 0 hardly resembles the picture; look at the result: the photo"
     assert (doubt in capsys.readouterr().err) == bool(half_turns)
     saved = mofa_jax.load_parameters(tmp_path / "out" / "scan.0.json")
     assert (saved.correlation < 0.3) == bool(half_turns)
