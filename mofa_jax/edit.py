@@ -21,8 +21,8 @@ from tqdm import tqdm
 from mofa_jax import command_line, editing
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.faces.detectors import DetectorError
-from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import read_environment
+from mofa_jax.data.sources.video import is_video
 from mofa_jax.errors import InputError, errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.face_model import FaceModel
@@ -195,7 +195,7 @@ def edit_all(
     bar = tqdm(paths, desc="Editing", unit="photo")
     for path, name in zip(bar, unique_names(paths, is_of_another), strict=True):
         try:
-            if path.suffix.lower() in video.EXTENSIONS:
+            if is_video(path):
                 raise InputError(f"{path}: videos are not edited; give a photograph or a .json")
             face = loader.load(path, index)
             writer = MeshWriter.of(meshes, loader.model) if writer is None else writer

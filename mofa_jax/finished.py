@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from mofa_jax.clip import Clip, load_clip
-from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import read_photograph
+from mofa_jax.data.sources.video import is_video
 from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
 from mofa_jax.inference import Predictor
@@ -96,17 +96,19 @@ def others_results(output: Path) -> Callable[[str, Path], bool]:
 
     @functools.cache
     def results_of(name: str, of_video: bool) -> SavedFace | Clip | None:
+        face, clip = (load_parameters, ".0.json"), (load_clip, ".npz")
         # The meshes of the face x.0 of x.jpg, and of a video x.0.mp4, have one name.
-        for parameters in (f"{name}.0.json", *([f"{name}.json"] if of_video else [])):
+        if of_video:
+            results = face, (load_parameters, ".json"), clip
+        else:
+            results = face, clip, (load_clip, ".0.npz")
+        for load, ending in results:
             with contextlib.suppress(InputError):
-                return load_parameters(output / parameters)
-        for clip in (f"{name}.npz", *([] if of_video else [f"{name}.0.npz"])):
-            with contextlib.suppress(InputError):
-                return load_clip(output / clip)
+                return load(output / f"{name}{ending}")
         return None
 
     def are_of_another(name: str, path: Path) -> bool:
-        found = results_of(name, path.suffix.lower() in video.EXTENSIONS)
+        found = results_of(name, is_video(path))
         if isinstance(found, SavedFace):
             return found.photograph is not None and not _is_photograph_of(found, path)
         return found is not None and found.video not in ("", os.path.abspath(path))

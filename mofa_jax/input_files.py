@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
-from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import EXTENSIONS, PhotographError, list_files, read_photograph
+from mofa_jax.data.sources.video import is_video
 from mofa_jax.figures import write_image
 from mofa_jax.result_names import is_result
 
@@ -99,7 +99,7 @@ def unique_names(
         candidates = itertools.chain([path.stem], (f"{path.stem}-{k}" for k in itertools.count(1)))
         for k, name in enumerate(candidates):
             whole, _, number = name.rpartition(".")
-            like_a_face = path.suffix.lower() in video.EXTENSIONS and number.isdigit()
+            like_a_face = is_video(path) and number.isdigit()
             free = name not in names and not (like_a_face and whole in stems)
             free = free and (not k or name not in stems)
             if free and not is_of_another(name, path):

@@ -103,7 +103,7 @@ def reconstruct_all(
     Path(output).mkdir(parents=True, exist_ok=True)
     paths, missing = find_photographs(patterns, output, EXTENSIONS | video.EXTENSIONS)
     named = dict(zip(paths, unique_names(paths, others_results(Path(output))), strict=True))
-    videos = {path: name for path, name in named.items() if _is_video(path)}
+    videos = {path: name for path, name in named.items() if video.is_video(path)}
     photographs = {path: name for path, name in named.items() if path not in videos}
     sheets = ContactSheets(output)
     counts = []  # faces of each photograph that has some; 0 if it failed
@@ -160,10 +160,6 @@ def reconstruct_all(
 
 def _is_photograph(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in video.EXTENSIONS
 
 
 def _unfinished(
@@ -253,7 +249,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("--resume: --same_person fits all photographs together; leave it out")
     of_photographs = (_MESH, _SAME_PERSON, *((_OUTPUT, _REFINE, _RESUME) if live else ()))
     unused = ", ".join(f"--{flag.name}" for flag in of_photographs if flag.present)
-    if unused and all(_is_video(Path(name)) for name in argv[1:]):
+    if unused and all(video.is_video(Path(name)) for name in argv[1:]):
         source = "a camera" if live else "videos"
         raise app.UsageError(f"{unused}: {source} cannot be reconstructed so; leave it out")
     if _SMOOTH.present and not live and all(_is_photograph(Path(name)) for name in argv[1:]):

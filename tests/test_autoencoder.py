@@ -19,11 +19,7 @@ from configs import (
     vgg,
     vgg_landmarks,
 )
-from mofa_jax.autoencoder import (
-    Decoder,
-    check_loss,
-    objective,
-)
+from mofa_jax.autoencoder import Decoder, check_loss, objective
 from mofa_jax.camera import make_camera
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.evaluation.errors import evaluate, make_errors_of

@@ -44,6 +44,11 @@ def count_frames(path: str | Path) -> int | None:
     return count if count > 0 else None
 
 
+def is_video(path: Path) -> bool:
+    """Whether a file is a video by its name's ending."""
+    return path.suffix.lower() in EXTENSIONS
+
+
 def read_frames(path: str | Path, every: int = 1) -> Iterator[Frame]:
     """Yield every `every`-th frame, one at a time.
 
