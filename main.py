@@ -9,7 +9,8 @@ from mofa_jax import command_line
 from mofa_jax.errors import errors_as_sentences
 from mofa_jax.processes import STOPPED, use_huge_pages
 from mofa_jax.reconstruct import reconstruct_after_training
-from mofa_jax.train import TrainingDivergedError, run_experiment
+from mofa_jax.train import run_experiment
+from mofa_jax.training.divergence import TrainingDivergedError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and pictures go.")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from absl import app, flags
 
-from mofa_jax.files import write_json
+from mofa_jax.evaluation.training_log import logged_evaluations
+from mofa_jax.files.writing import write_json
 from mofa_jax.processes import STOPPED
 from mofa_jax.provenance import provenance
-from mofa_jax.watch import logged_evaluations
 
 RUNS = {
     "alexnet": ["--config=configs/alexnet.py"],

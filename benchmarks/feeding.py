@@ -33,9 +33,9 @@ from mofa_jax.data.feeds.mixture import ExampleSource
 from mofa_jax.data.feeds.resident import ResidentFeed, load_cache
 from mofa_jax.data.feeds.streamed import StreamedFeed
 from mofa_jax.face_models.load import load_face_model
-from mofa_jax.learner import make_learner
 from mofa_jax.optimizer import make_optimizer
-from mofa_jax.train import TrainState, make_train_steps, replicate
+from mofa_jax.training.learner import make_learner
+from mofa_jax.training.steps import TrainState, make_train_steps, replicate
 
 _CORPUS = flags.DEFINE_string("corpus", "", "Folder of a prepared corpus; '' = a temporary one.")
 _MODEL = flags.DEFINE_string("model", "open", "Face model of the training: a file or a name.")

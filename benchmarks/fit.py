@@ -27,7 +27,7 @@ from mofa_jax.errors import InputError, one_line
 from mofa_jax.evaluation.photographs import PhotographFaces
 from mofa_jax.evaluation.statistics import describe
 from mofa_jax.figures import panels_grid, write_image
-from mofa_jax.files import write_json
+from mofa_jax.files.writing import write_json
 from mofa_jax.params import FaceParams
 from mofa_jax.provenance import provenance
 

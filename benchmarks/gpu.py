@@ -40,12 +40,12 @@ from mofa_jax.data.feeds.synthetic import SyntheticFeed
 from mofa_jax.data.synthetic.distributions import SyntheticRanges
 from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders import encoder_from_config
-from mofa_jax.files import write_json
-from mofa_jax.initial_weights import random_weights
+from mofa_jax.evaluation.training_log import logged_evaluations
+from mofa_jax.files.writing import write_json
 from mofa_jax.params import code_size
 from mofa_jax.provenance import provenance
 from mofa_jax.rasterizer import rasterize_ids
-from mofa_jax.watch import logged_evaluations
+from mofa_jax.training.initial_weights import random_weights
 
 _OUTPUT = flags.DEFINE_string("output", "runs/gpu", "Folder for gpu.json.")
 _PARTS = flags.DEFINE_list(

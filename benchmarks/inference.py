@@ -35,7 +35,7 @@ def ours(name: str, batch: int) -> Callable[[], object]:
 
     import mofa_jax
     from mofa_jax.encoders import make_encoder
-    from mofa_jax.initial_weights import random_weights
+    from mofa_jax.training.initial_weights import random_weights
 
     encoder = make_encoder(name, _NUM_OUTPUTS)
     weights = random_weights(encoder, 0, mofa_jax.Camera())

@@ -27,7 +27,7 @@ from pathlib import Path
 from absl import app, flags
 from tqdm import tqdm
 
-from mofa_jax.files import write_json
+from mofa_jax.files.writing import write_json
 
 _KILLS = flags.DEFINE_integer("kills", 102, "SIGKILLs in all, divided among the jobs.")
 _A_ROUND = flags.DEFINE_integer("a_round", 4, "SIGKILLs before a round is left to end.")

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import mofa_jax
 from mofa_jax.data.sources.images import list_photographs, read_photograph
-from mofa_jax.files import write_json
+from mofa_jax.files.writing import write_json
 from mofa_jax.inference import Predictor
 from mofa_jax.provenance import provenance
 

@@ -25,7 +25,7 @@ from mofa_jax import losses
 from mofa_jax.autoencoder import project_landmarks
 from mofa_jax.data.corpora.record import open_corpus
 from mofa_jax.data.feeds.mixture import spread
-from mofa_jax.files import write_json
+from mofa_jax.files.writing import write_json
 from mofa_jax.params import FaceParams
 from mofa_jax.patches import surface_patches
 from mofa_jax.renderer import Rendering, limit_geometry_gradient

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mofa_jax.files import write_json
+from mofa_jax.files.writing import write_json
 from mofa_jax.provenance import provenance
 
 _LARGE_END = 3  # points that an exponent is fitted to

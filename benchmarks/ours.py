@@ -8,10 +8,10 @@ from ml_collections import ConfigDict
 
 import mofa_jax
 from mofa_jax.camera import make_camera
-from mofa_jax.learner import make_learner
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
-from mofa_jax.train import TrainState, make_train_steps, replicate
+from mofa_jax.training.learner import make_learner
+from mofa_jax.training.steps import TrainState, make_train_steps, replicate
 
 
 def decoder_and_loss(cam: mofa_jax.Camera) -> Callable:

@@ -21,7 +21,7 @@ from typing import Any
 from absl import app, flags
 
 from benchmarks.paper import COLUMNS, EXPERIMENTS, Experiment, Numbers
-from mofa_jax.files import atomic_write, write_json
+from mofa_jax.files.writing import atomic_write, write_json
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "results"
 PAGE = FOLDER.with_suffix(".md")

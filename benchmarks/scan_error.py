@@ -27,7 +27,7 @@ from mofa_jax.evaluation.statistics import describe
 from mofa_jax.export.benchmarks import NOW_LANDMARKS
 from mofa_jax.face_model import MM_PER_DM
 from mofa_jax.figures import contact_sheet, five_panels, write_image
-from mofa_jax.files import write_json
+from mofa_jax.files.writing import write_json
 from mofa_jax.params import FaceParams
 from mofa_jax.provenance import provenance
 

@@ -9,7 +9,7 @@ import numpy as np
 import skimage.data
 
 from mofa_jax.data.sources.images import encode_photograph
-from mofa_jax.pictured_face import FaceLoader
+from mofa_jax.reconstruction.pictured_face import FaceLoader
 from mofa_jax.viewer.controls import controls_of
 from mofa_jax.viewer.drawing import crop_picture, draft, edited_picture, overlay_picture
 

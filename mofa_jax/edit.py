@@ -23,20 +23,20 @@ from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.faces.detectors import DetectorError
 from mofa_jax.data.sources.images import read_environment
 from mofa_jax.data.sources.video import is_video
+from mofa_jax.editing.repaint import edited_photograph, morphed_photograph
 from mofa_jax.errors import InputError, errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, overlay_on_photograph, write_image
-from mofa_jax.files import file_checksum, only_process
-from mofa_jax.finished import remove_meshes
+from mofa_jax.files.writing import file_checksum, only_process
 from mofa_jax.illumination import environment_light
 from mofa_jax.inference import REFINE_STEPS
-from mofa_jax.input_files import find_photographs, named_photograph, unique_names
-from mofa_jax.parameter_file import load_parameters, save_parameters
 from mofa_jax.params import FaceParams
-from mofa_jax.pictured_face import FaceLoader, PicturedFace
-from mofa_jax.repaint import edited_photograph, morphed_photograph
-from mofa_jax.result_names import EDITED_JPG, EDITED_JSON, PANELS_JPG
+from mofa_jax.reconstruction.finished import remove_meshes
+from mofa_jax.reconstruction.input_files import find_photographs, named_photograph, unique_names
+from mofa_jax.reconstruction.pictured_face import FaceLoader, PicturedFace
+from mofa_jax.results.names import EDITED_JPG, EDITED_JSON, PANELS_JPG
+from mofa_jax.results.parameter_file import load_parameters, save_parameters
 from mofa_jax.texture import TextureError
 
 PANELS = ("photograph", "edited", "reconstruction", "edited reconstruction")

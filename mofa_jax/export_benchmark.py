@@ -35,7 +35,7 @@ from mofa_jax.export.benchmarks import (
     write_prediction,
     write_template,
 )
-from mofa_jax.files import only_process, write_json
+from mofa_jax.files.writing import only_process, write_json
 from mofa_jax.inference import Predictor, in_chunks, load_for_inference
 from mofa_jax.params import FaceParams
 

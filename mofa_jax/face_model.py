@@ -13,8 +13,8 @@ import numpy as np
 from flax import struct
 
 from mofa_jax.errors import InputError
+from mofa_jax.files.npz import write_npz
 from mofa_jax.mesh import Topology, build_topology
-from mofa_jax.npz import write_npz
 from mofa_jax.numerics import product
 
 MM_PER_DM = 100.0

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
-from mofa_jax.files import atomic_write
+from mofa_jax.files.writing import atomic_write
 from mofa_jax.illumination import shade
 from mofa_jax.numerics import product
 from mofa_jax.params import FaceParams

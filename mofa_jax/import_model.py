@@ -23,7 +23,7 @@ from mofa_jax.face_models.raw_model import RawModel
 from mofa_jax.face_models.transfer import ReferenceFace
 from mofa_jax.figures import write_image
 from mofa_jax.model_sheet import draw_model_sheet
-from mofa_jax.result_names import MODEL_SHEET
+from mofa_jax.results.names import MODEL_SHEET
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,14 @@ from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import OPEN_ENCODER, read_trained
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
-from mofa_jax.files import file_checksum
-from mofa_jax.fit_energy import FitWeights
-from mofa_jax.fitting import fit
+from mofa_jax.files.writing import file_checksum
+from mofa_jax.fitting.energy import FitWeights
+from mofa_jax.fitting.optimize import fit
 from mofa_jax.landmarks import LOSS_LANDMARKS
-from mofa_jax.parameter_file import SavedFace
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.patches import surface_patches
 from mofa_jax.renderer import render
+from mofa_jax.results.parameter_file import SavedFace
 
 _logger = logging.getLogger(__name__)
 

@@ -20,27 +20,32 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mofa_jax import command_line
-from mofa_jax.contact_sheets import ContactSheets
 from mofa_jax.data.sources import video
 from mofa_jax.data.sources.images import EXTENSIONS
 from mofa_jax.errors import errors_as_sentences, report_failure
 from mofa_jax.export.faces import MESHES, MeshWriter
 from mofa_jax.figures import five_panels, overlay_on_photograph, write_image
-from mofa_jax.files import only_process
-from mofa_jax.finished import (
+from mofa_jax.files.writing import only_process
+from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
+from mofa_jax.reconstruction.contact_sheets import ContactSheets
+from mofa_jax.reconstruction.finished import (
     finished_faces,
     is_finished_video,
     others_results,
     remove_faces,
     remove_other_meshes,
 )
-from mofa_jax.found_faces import PERSON_STEPS, FoundFaces, faces_of_one_person, found_faces
-from mofa_jax.inference import REFINE_STEPS, Predictor, Reconstruction, load_for_inference
-from mofa_jax.input_files import find_photographs, unique_names
-from mofa_jax.live import show_camera
-from mofa_jax.parameter_file import save_parameters
-from mofa_jax.reconstruct_video import reconstruct_videos
-from mofa_jax.result_names import OVERLAY_JPG, PANELS_JPG
+from mofa_jax.reconstruction.found_faces import (
+    PERSON_STEPS,
+    FoundFaces,
+    faces_of_one_person,
+    found_faces,
+)
+from mofa_jax.reconstruction.input_files import find_photographs, unique_names
+from mofa_jax.results.names import OVERLAY_JPG, PANELS_JPG
+from mofa_jax.results.parameter_file import save_parameters
+from mofa_jax.video.live import show_camera
+from mofa_jax.video.reconstruct import reconstruct_videos
 
 _logger = logging.getLogger(__name__)
 

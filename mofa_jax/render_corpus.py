@@ -27,7 +27,7 @@ from mofa_jax.data.synthetic.corpus import (
 from mofa_jax.data.synthetic.distributions import ranges_from_config
 from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.face_models.load import load_face_model
-from mofa_jax.files import locked
+from mofa_jax.files.writing import locked
 from mofa_jax.processes import configure_logging
 
 

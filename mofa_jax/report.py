@@ -22,12 +22,12 @@ from mofa_jax.editing import pose_angles
 from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import PANELS, five_panels
-from mofa_jax.files import atomic_write
-from mofa_jax.found_faces import DOUBTFUL
+from mofa_jax.files.writing import atomic_write
 from mofa_jax.illumination import with_ambient
 from mofa_jax.metrics import photometric_error
 from mofa_jax.pages import figure, page, paragraph, section, table
-from mofa_jax.pictured_face import FaceLoader, PicturedFace
+from mofa_jax.reconstruction.found_faces import DOUBTFUL
+from mofa_jax.reconstruction.pictured_face import FaceLoader, PicturedFace
 from mofa_jax.renderer import compiled_render
 from mofa_jax.turntable import turning_figure
 

@@ -6,15 +6,13 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import struct
 from ml_collections import ConfigDict
 
 from mofa_jax.autoencoder import check_loss
@@ -32,35 +30,18 @@ from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import evaluate
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import lasting_name, load_face_model
-from mofa_jax.files import only_process, write_json
-from mofa_jax.initial_weights import initial_weights, is_trained
-from mofa_jax.learner import Learner, make_learner
+from mofa_jax.files.writing import only_process, write_json
 from mofa_jax.optimizer import make_optimizer
 from mofa_jax.params import code_size
 from mofa_jax.processes import StopSignal, agree, initialize_processes
-from mofa_jax.watch import Watch
+from mofa_jax.training.divergence import check_divergence
+from mofa_jax.training.initial_weights import initial_weights, is_trained
+from mofa_jax.training.learner import Learner, make_learner
+from mofa_jax.training.steps import TrainState, first_copy, make_train_steps, replicate
+from mofa_jax.training.watch import Watch
 
 _STEPS_AT_ONCE = 100  # of an accelerator at most
 _logger = logging.getLogger(__name__)
-
-
-class TrainingDivergedError(RuntimeError):
-    """The loss or a gradient became NaN or too large; the message says when, which and on what."""
-
-
-@struct.dataclass
-class TrainState:
-    """What a step changes.
-
-    Attributes:
-      step: [] int32, steps done.
-      weights: what is learned: the encoder's variables.
-      opt_state: the optimizer's state.
-    """
-
-    step: jax.Array
-    weights: Any
-    opt_state: optax.OptState
 
 
 def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, float] | None:
@@ -166,7 +147,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
             state, errors = replicate(state), None
 
             def evaluated(step: int) -> dict[str, float]:
-                weights = _on_first_device(state.weights)
+                weights = first_copy(state.weights)
                 errors = evaluate(weights, data.make_eval(), learner.errors_of, learner.decoder)
                 watch.evaluation(step, errors)
                 return errors
@@ -182,7 +163,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
 
                 def finish(step: int, metrics: dict, taken: DeviceBatches) -> None:
                     metrics = jax.device_get(metrics)
-                    check(step, metrics, taken.names, config.max_loss, checkpoints)
+                    check_divergence(step, metrics, taken.names, config.max_loss, checkpoints)
                     metrics = jax.tree.map(lambda values: float(values[-1]), metrics)
                     progress.update(step, metrics)
                     if step % config.log_every == 0 or step == config.num_steps or stop.requested:
@@ -205,7 +186,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
                         save(step)
                         last_save = time.monotonic()
                     if step % config.image_every == 0 or last:
-                        watch.pictures(step, _on_first_device(state.weights), taken)
+                        watch.pictures(step, first_copy(state.weights), taken)
                     if step % config.eval_every == 0 or step == config.num_steps:
                         errors = evaluated(step)
                     if stopping:
@@ -239,52 +220,6 @@ def _alone(workdir: Path) -> Iterator[None]:
         yield
 
 
-def make_train_steps(objective: Callable, optimizer: optax.GradientTransformation) -> Callable:
-    """(state, decoder, batches [devices, K, B / devices, ...]) -> (state, metrics), on all devices.
-
-    K steps in a row down the gradient of `objective` (see `Learner`), without the host. The
-    metrics, [K] each, are the loss, its `terms` by name, the `errors` (NaN without anything to
-    compare) and the `norms` of the gradients; [1] each, the `norms` of the weights and of their way
-    in the whole row. (In every step, these two would add half as much again to AdaDelta's time on a
-    GPU.)
-    Each device works out the gradient of its part of a batch; the parts are averaged. The state
-    goes in and comes out the same on every device, and its memory is used again.
-    """
-
-    def step(state: TrainState, decoder: Any, batch: dict):
-        gradient_of = jax.grad(objective, has_aux=True)
-        gradient, (terms, errors) = gradient_of(
-            state.weights, batch, state.step, decoder, axis_name="batch"
-        )
-        gradient, terms, errors = jax.lax.pmean((gradient, terms, errors), axis_name="batch")
-        update, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
-        weights = optax.apply_updates(state.weights, update)
-        metrics = {
-            "loss": sum(terms.values()),
-            "terms": terms,
-            "errors": errors,
-            "norms": {"gradient_norm": optax.tree.norm(gradient)},
-        }
-        return TrainState(state.step + 1, weights, opt_state), metrics, update
-
-    def steps(state: TrainState, decoder: Any, batches: dict):
-        if batches["image"].shape[0] == 1:  # on a CPU, loops keep convolutions from all cores
-            after, metrics, way = step(state, decoder, jax.tree.map(lambda x: x[0], batches))
-            metrics = jax.tree.map(lambda x: x[None], metrics)
-        else:
-            after, metrics = jax.lax.scan(lambda s, b: step(s, decoder, b)[:2], state, batches)
-            way = jax.tree.map(jnp.subtract, after.weights, state.weights)
-        metrics["norms"] |= {
-            "weight_norm": optax.tree.norm(after.weights)[None],
-            "update_norm": optax.tree.norm(way)[None],
-        }
-        return after, metrics
-
-    return jax.pmap(
-        steps, axis_name="batch", in_axes=(None, None, 0), out_axes=None, donate_argnums=(0,)
-    )
-
-
 def _steps_at_once(config: ConfigDict) -> int:
     """How many steps the devices take in a row: whatever is due between two steps ends a row.
 
@@ -304,49 +239,8 @@ def _steps_at_once(config: ConfigDict) -> int:
     return math.gcd(wanted, config.log_every, config.image_every, config.eval_every)
 
 
-def replicate(tree: Any) -> Any:
-    """A pytree's copy on every local device, as the train step takes it without moving it again."""
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("batch",))
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-
-
-def check(
-    step: int, metrics: dict, names_of: Callable, max_loss: float, checkpoints: Checkpoints
-) -> None:
-    """Raises TrainingDivergedError if a loss, a term of it or its gradient is unusable.
-
-    Args:
-      step: the last of the K that are checked.
-      metrics: [K] each, on the host.
-      names_of: gives the names of the faces of one of the K batches.
-      max_loss: a larger loss, of either sign, is unusable.
-      checkpoints: of the run.
-    """
-    terms, gradient_norms = metrics["terms"], metrics["norms"]["gradient_norm"]
-    values = {"loss": metrics["loss"], **terms, "gradient_norm": gradient_norms}
-    unusable = ~np.isfinite(np.array([*values.values()])) | (np.abs(values["loss"]) > max_loss)
-    if unusable.any():
-        number = int(unusable.any(axis=0).argmax())
-        values = {key: float(value[number]) for key, value in values.items()}
-        bad = [key for key, value in values.items() if not np.isfinite(value)]
-        bad = bad or [max(terms, key=lambda name: abs(values[name]))]
-        kept = checkpoints.latest_step
-        raise TrainingDivergedError(
-            f"step {step - len(metrics['loss']) + number + 1}: "
-            f"{', '.join(f'{key} = {values[key]:g}' for key in bad)} on the batch "
-            f"{', '.join(names_of(number))}; the last good checkpoint is "
-            f"{'none yet' if kept is None else f'that of step {kept}'}: lower "
-            "config.optimizer.learning_rate, set config.optimizer.clip_norm, or remove a file."
-        )
-
-
 def _shown(step: int, config: ConfigDict) -> bool:
     return any(step % period == 0 for period in (config.image_every, config.eval_every))
-
-
-def _on_first_device(tree: Any) -> Any:
-    """The first local device's copy of what `replicate` has given every one."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:

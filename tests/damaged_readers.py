@@ -371,7 +371,7 @@ def _read_trained(folder: Path, file: Path) -> None:
 def _write_parameters(folder: Path) -> None:
     from test_parameter_file import saved_face
 
-    from mofa_jax.parameter_file import save_parameters
+    from mofa_jax.results.parameter_file import save_parameters
 
     save_parameters(folder / "face.json", saved_face((2, 2, 2)))
 

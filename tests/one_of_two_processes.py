@@ -17,12 +17,13 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mofa_jax import train
 from mofa_jax.camera import make_camera
 from mofa_jax.data.feeds.pipeline import open_data
 from mofa_jax.face_models.load import load_face_model
-from mofa_jax.learner import make_learner
 from mofa_jax.processes import initialize_processes
+from mofa_jax.train import train_and_evaluate
+from mofa_jax.training.learner import make_learner
+from mofa_jax.training.steps import TrainState, make_train_steps, replicate
 
 
 def first_gradient(config, workdir):
@@ -31,12 +32,12 @@ def first_gradient(config, workdir):
     learner = make_learner(config, model, cam)
     weights = learner.initial_weights()
     optimizer = optax.GradientTransformation(lambda w: w, lambda g, state, w: (g, g))
-    step = train.make_train_steps(learner.objective, optimizer)
-    state = train.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
+    step = make_train_steps(learner.objective, optimizer)
+    state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
     with closing(open_data(config, model, cam, Path(workdir)).train) as feed:
         batch = feed.take(1)
-    decoder = train.replicate(learner.decoder)
-    new, _ = step(train.replicate(state), decoder, batch.arrays)
+    decoder = replicate(learner.decoder)
+    new, _ = step(replicate(state), decoder, batch.arrays)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(new.opt_state)]
 
 
@@ -44,6 +45,6 @@ if __name__ == "__main__":
     initialize_processes()
     config = ConfigDict(json.loads(Path(sys.argv[1]).read_text()))
     gradient = first_gradient(config, Path(sys.argv[2]).parent)
-    train.train_and_evaluate(config, Path(sys.argv[2]).parent / "run")
+    train_and_evaluate(config, Path(sys.argv[2]).parent / "run")
     if jax.process_index() == 0:
         np.savez(sys.argv[2], *gradient)

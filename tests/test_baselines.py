@@ -18,10 +18,10 @@ from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.encoders import make_encoder
 from mofa_jax.errors import InputError
-from mofa_jax.learner import make_learner
+from mofa_jax.evaluation.training_log import logged_evaluations
 from mofa_jax.params import code_size
 from mofa_jax.train import run_experiment
-from mofa_jax.watch import logged_evaluations
+from mofa_jax.training.learner import make_learner
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 48  # of the crops, px

@@ -19,10 +19,10 @@ from mofa_jax.data.faces.detectors import DetectorError
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.edit import Edits, draw_edit, edit_all
 from mofa_jax.errors import InputError
-from mofa_jax.files import file_checksum
+from mofa_jax.files.writing import file_checksum
 from mofa_jax.inference import REFINE_STEPS
-from mofa_jax.parameter_file import ParameterFileError, save_parameters
-from mofa_jax.pictured_face import FaceLoader, NoFaceError, PicturedFace
+from mofa_jax.reconstruction.pictured_face import FaceLoader, NoFaceError, PicturedFace
+from mofa_jax.results.parameter_file import ParameterFileError, save_parameters
 from mofa_jax.texture import TextureError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,7 +191,7 @@ def test_a_photograph_that_cannot_be_read_is_its_own_fault(saved, monkeypatch):
     def broken(path):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("mofa_jax.parameter_file.file_checksum", broken)
+    monkeypatch.setattr("mofa_jax.results.parameter_file.file_checksum", broken)
     FaceLoader().load(saved)
     photograph.write_bytes(b"")
     with pytest.raises(InputError, match=r"a\.png: "):

@@ -34,10 +34,11 @@ from mofa_jax.evaluation.faces import measure
 from mofa_jax.evaluation.photographs import CROPS, PhotographFaces, _crop_of
 from mofa_jax.evaluation.results import evaluate_encoder
 from mofa_jax.evaluation.statistics import by_pattern, by_yaw, describe
+from mofa_jax.evaluation.training_log import logged_evaluations
 from mofa_jax.inference import Predictor
-from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
-from mofa_jax.watch import Watch, logged_evaluations
+from mofa_jax.training.initial_weights import random_weights
+from mofa_jax.training.watch import Watch
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_FACES, DAMAGED = 19, 5

@@ -23,8 +23,8 @@ from mofa_jax.encoders import encoder_from_config
 from mofa_jax.errors import InputError
 from mofa_jax.export_benchmark import _face_box, export_benchmark
 from mofa_jax.inference import Predictor
-from mofa_jax.initial_weights import random_weights
 from mofa_jax.params import code_size
+from mofa_jax.training.initial_weights import random_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 60  # px of a crop

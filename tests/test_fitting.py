@@ -11,18 +11,18 @@ from face_files import as_dtype
 
 import mofa_jax
 from mofa_jax.camera import project, rotation_matrix, to_camera_space
-from mofa_jax.curvature import (
+from mofa_jax.face_model import face_model_from_arrays
+from mofa_jax.face_models.analytic import analytic_face
+from mofa_jax.fitting.curvature import (
     landmark_curvature,
     photometric_curvature,
     prior_curvature,
     sample_vertices,
 )
-from mofa_jax.face_model import face_model_from_arrays
-from mofa_jax.face_models.analytic import analytic_face
-from mofa_jax.fit_energy import Energy
+from mofa_jax.fitting.energy import Energy
+from mofa_jax.fitting.levenberg_marquardt import minimize
 from mofa_jax.illumination import shade
 from mofa_jax.landmarks import LOSS_LANDMARKS
-from mofa_jax.levenberg_marquardt import minimize
 from mofa_jax.losses import light_deviations, regularizer
 from mofa_jax.mesh import area_normals
 from mofa_jax.numerics import normalize_columns
@@ -255,7 +255,7 @@ def test_bad_input_is_one_sentence(photographed, change, message):
     model, _, image, points = photographed
     arguments = {"image": image.copy(), "landmarks": points, "init": FaceParams.neutral(model)}
     change(arguments)
-    with pytest.raises(mofa_jax.fitting.InputError, match=message) as error:
+    with pytest.raises(mofa_jax.fitting.optimize.InputError, match=message) as error:
         mofa_jax.fit(model=model, cam=CAM, **arguments)
     assert "\n" not in str(error.value)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import mofa_jax
 from mofa_jax.data.sources.images import read_photograph
-from mofa_jax.parameter_file import save_parameters
+from mofa_jax.results.parameter_file import save_parameters
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHORT = {"cam, 2048)": "cam, 256)", "num_steps=20": "num_steps=2"}

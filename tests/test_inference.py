@@ -21,11 +21,11 @@ from mofa_jax import reconstruct
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.data.faces.crop import transform_points
 from mofa_jax.errors import InputError
-from mofa_jax.files import only_process
-from mofa_jax.found_faces import found_faces
-from mofa_jax.input_files import find_photographs, unique_names
+from mofa_jax.evaluation.training_log import logged_evaluations
+from mofa_jax.files.writing import only_process
+from mofa_jax.reconstruction.found_faces import found_faces
+from mofa_jax.reconstruction.input_files import find_photographs, unique_names
 from mofa_jax.train import train_and_evaluate
-from mofa_jax.watch import logged_evaluations
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow  # compiles a train step and the pictures

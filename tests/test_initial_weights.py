@@ -13,7 +13,7 @@ from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.alexnet import AlexNet
 from mofa_jax.encoders.vgg_face import VGGFace
-from mofa_jax.initial_weights import initial_weights
+from mofa_jax.training.initial_weights import initial_weights
 
 SLIM = 1 / 16
 ALEXNET_LAYERS = {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10}

@@ -34,8 +34,8 @@ def imported(module: str) -> set[str]:
     froms = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module and not n.level]
     names = {node.module for node in froms}
     names |= {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
-    files = {name.replace(".", "/") + ".py" for name in names if name.startswith("mofa_jax.")}
-    return files & set(MODULES)
+    paths = {name.replace(".", "/") for name in names if name.startswith("mofa_jax.")}
+    return {path + end for path in paths for end in (".py", "/__init__.py")} & set(MODULES)
 
 
 def test_every_module_has_its_row():

@@ -12,10 +12,10 @@ from configs import compact, compact_unsupervised
 from mofa_jax.autoencoder import Decoder, objective
 from mofa_jax.data.synthetic.distributions import SyntheticRanges, sample_params
 from mofa_jax.errors import InputError
-from mofa_jax.learner import make_learner
 from mofa_jax.loopback import loopback_examples
 from mofa_jax.losses import CODE_SPREAD
 from mofa_jax.params import code_size
+from mofa_jax.training.learner import make_learner
 
 BATCH = {
     "image": np.full((6, 120, 120, 3), 90, np.uint8),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mofa_jax.matlab import MatlabError, read_matlab
+from mofa_jax.files.matlab import MatlabError, read_matlab
 
 RNG = np.random.default_rng(0)
 ARRAYS = {

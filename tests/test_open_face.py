@@ -7,8 +7,8 @@ import pytest
 
 from mofa_jax.face_models.open_face import ASSET, OpenFaceError, load_open_face, unpack
 from mofa_jax.face_models.subdivision import catmull_clark, smooth_border
+from mofa_jax.files.npz import read_npz
 from mofa_jax.landmarks import FLIP_PERMUTATION
-from mofa_jax.npz import read_npz
 
 # Monk Skin Tone scale, E. Monk 2019, sRGB.
 _LIGHT_TONES = ("f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96")

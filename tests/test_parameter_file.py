@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 import mofa_jax
-from mofa_jax.parameter_file import ParameterFileError, SavedFace, load_parameters, save_parameters
+from mofa_jax.results.parameter_file import (
+    ParameterFileError,
+    SavedFace,
+    load_parameters,
+    save_parameters,
+)
 
 
 def saved_face(sizes, seed=0):

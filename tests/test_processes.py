@@ -16,7 +16,7 @@ from one_of_two_processes import first_gradient
 
 from configs import compact
 from mofa_jax.errors import InputError
-from mofa_jax.files import atomic_write, only_process
+from mofa_jax.files.writing import atomic_write, only_process
 from mofa_jax.inference import load_for_inference
 from mofa_jax.processes import StopSignal, agree, keep_compiled_programs
 
@@ -122,7 +122,7 @@ def test_stop_signal_is_noted_once_and_handlers_are_put_back():
 def test_what_a_killed_process_left_half_written_goes_with_the_next_one(tmp_path):
     killed = f"""
 import os, signal
-from mofa_jax.files import atomic_write, only_process
+from mofa_jax.files.writing import atomic_write, only_process
 with only_process({str(tmp_path)!r}), atomic_write({str(tmp_path / "a.mp4")!r}) as temporary:
     temporary.touch()
     os.kill(os.getpid(), signal.SIGKILL)

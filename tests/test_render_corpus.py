@@ -24,7 +24,7 @@ from mofa_jax.data.feeds.mixture import FeedError
 from mofa_jax.data.feeds.pipeline import open_data, open_faces
 from mofa_jax.data.synthetic import corpus as synthetic_corpus
 from mofa_jax.data.synthetic.corpus import true_geometry
-from mofa_jax.files import locked
+from mofa_jax.files.writing import locked
 from mofa_jax.metrics import geometric_error
 from mofa_jax.params import code_size
 from mofa_jax.render_corpus import render_corpus

@@ -8,10 +8,11 @@ import pytest
 from test_parameter_file import saved_face
 
 import mofa_jax
-from mofa_jax import editing, repaint
-from mofa_jax.pictured_face import PicturedFace
+from mofa_jax import editing
+from mofa_jax.editing import repaint
+from mofa_jax.editing.repaint import edited_photograph, morphed_photograph
+from mofa_jax.reconstruction.pictured_face import PicturedFace
 from mofa_jax.renderer import compiled_render
-from mofa_jax.repaint import edited_photograph, morphed_photograph
 
 SCALE, LEFT, TOP = 1.3, 30.0, 20.0
 HEIGHT, WIDTH = 200, 220

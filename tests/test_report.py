@@ -19,8 +19,8 @@ from PIL import Image
 import mofa_jax
 from mofa_jax.errors import InputError
 from mofa_jax.figures import five_panels
-from mofa_jax.parameter_file import save_parameters
 from mofa_jax.report import write_report
+from mofa_jax.results.parameter_file import save_parameters
 from mofa_jax.turntable import NUM_VIEWS, turntable
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,12 +10,12 @@ import skimage.data
 
 import mofa_jax
 from configs import compact
-from mofa_jax import found_faces
 from mofa_jax.data.faces.crop import Crop, transform_points
 from mofa_jax.errors import InputError
 from mofa_jax.figures import write_image
-from mofa_jax.found_faces import faces_of_one_person
 from mofa_jax.inference import Predictor, Reconstruction
+from mofa_jax.reconstruction import found_faces
+from mofa_jax.reconstruction.found_faces import faces_of_one_person
 
 ROOT = Path(__file__).resolve().parents[1]
 

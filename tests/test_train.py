@@ -21,7 +21,6 @@ from flax import linen as nn
 import mofa_jax
 import mofa_jax.evaluation.errors as evaluation
 from configs import compact
-from mofa_jax import learner
 from mofa_jax import train as training
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
@@ -31,12 +30,15 @@ from mofa_jax.data.synthetic.examples import example_keys, synthetic_batch
 from mofa_jax.encoders.layers import code_layer
 from mofa_jax.encoders.trained import read_trained
 from mofa_jax.errors import InputError
+from mofa_jax.evaluation.training_log import logged_evaluations
 from mofa_jax.face_models.load import load_face_model
-from mofa_jax.files import locked
-from mofa_jax.initial_weights import random_weights
+from mofa_jax.files.writing import locked
 from mofa_jax.params import code_size
-from mofa_jax.train import make_train_steps
-from mofa_jax.watch import Watch, logged_evaluations
+from mofa_jax.training import learner
+from mofa_jax.training.divergence import TrainingDivergedError, check_divergence
+from mofa_jax.training.initial_weights import random_weights
+from mofa_jax.training.steps import TrainState, make_train_steps, replicate
+from mofa_jax.training.watch import Watch
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 120  # of the crops, px
@@ -163,7 +165,8 @@ def test_killed_and_resumed_run_ends_with_the_same_weights_and_losses(
     script = (
         "import sys, os, json, logging; sys.path.insert(0, sys.argv[1])\n"
         "from ml_collections import ConfigDict\n"
-        "from mofa_jax import train, watch\n"
+        "from mofa_jax import train\n"
+        "from mofa_jax.training import watch\n"
         "config = ConfigDict(json.load(open(sys.argv[2])))\n"
         "scalars = watch.Watch.scalars\n"
         "def kill(self, step, metrics):\n"
@@ -332,7 +335,7 @@ def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
 
 def test_divergence_with_the_device_cache_names_the_batch(config, tmp_path):
     config.data.device_cache, config.max_loss = "on", 1e-4
-    with pytest.raises(training.TrainingDivergedError, match=r"step 1.*face_\d\d.*face_\d\d"):
+    with pytest.raises(TrainingDivergedError, match=r"step 1.*face_\d\d.*face_\d\d"):
         training.train_and_evaluate(config, tmp_path)
 
 
@@ -351,7 +354,7 @@ def test_divergence_stops_with_step_term_and_names(config, tmp_path, monkeypatch
             return normal(batch)
 
         monkeypatch.setattr(streamed, "shard", poisoned)
-    with pytest.raises(training.TrainingDivergedError) as error:
+    with pytest.raises(TrainingDivergedError) as error:
         training.train_and_evaluate(config, tmp_path)
     message = str(error.value)
     assert "face_" in message
@@ -407,10 +410,10 @@ def train_step_gradients(model, config, num_devices):
         pmap = jax.pmap
         patch.setattr(jax, "pmap", lambda *a, **k: pmap(*a, devices=devices, **k))
         steps = not_stored(make_train_steps(learned.objective, optimizer))
-        state = training.TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
-        decoder = training.replicate(learned.decoder)
+        state = TrainState(jnp.zeros((), jnp.int32), weights, optimizer.init(weights))
+        decoder = replicate(learned.decoder)
         batches = streamed.shard({key: array[None] for key, array in batch.items()})
-        new, metrics = steps(training.replicate(state), decoder, batches)
+        new, metrics = steps(replicate(state), decoder, batches)
     return jax.device_get(new.opt_state), jax.tree.map(lambda values: float(values[0]), metrics)
 
 
@@ -528,8 +531,8 @@ def test_the_largest_term_of_either_sign_is_named():
         "norms": {"gradient_norm": np.array([1.0])},
     }
     run = SimpleNamespace(latest_step=None)
-    with pytest.raises(training.TrainingDivergedError, match=r"area = -1e\+09 on the batch a.jpg"):
-        training.check(1, metrics, lambda _: ["a.jpg"], 100.0, run)
+    with pytest.raises(TrainingDivergedError, match=r"area = -1e\+09 on the batch a.jpg"):
+        check_divergence(1, metrics, lambda _: ["a.jpg"], 100.0, run)
 
 
 def test_held_out_errors_are_on_the_disk_at_once_and_a_full_disk_is_said(config, tmp_path):

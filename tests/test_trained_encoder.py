@@ -18,8 +18,8 @@ from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.encoders.trained import ASSET, TrainedEncoderError, read_trained, write_trained
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.inference import Predictor
-from mofa_jax.pictured_face import FaceLoader
 from mofa_jax.reconstruct import reconstruct_all
+from mofa_jax.reconstruction.pictured_face import FaceLoader
 from mofa_jax.renderer import compiled_render
 
 pytestmark = pytest.mark.slow  # compiles refinement and pictures

@@ -19,21 +19,22 @@ from test_gltf import khronos_report, read_glb
 from test_parameter_file import saved_face
 
 import mofa_jax
-from mofa_jax import clip_identity, extras, metrics, reconstruct, reconstruct_video
-from mofa_jax.clip import Clip, ClipFileError, load_clip, save_clip
-from mofa_jax.clip_identity import EvenlySpread, with_fitted_identity, with_median_identity
+from mofa_jax import extras, metrics, reconstruct
 from mofa_jax.data.faces.crop import Crop, crop_from_box, resample, transform_points
 from mofa_jax.data.faces.detectors import FaceDetector
 from mofa_jax.errors import InputError
 from mofa_jax.export.video import video_writer
-from mofa_jax.finished import is_finished_video, others_results
-from mofa_jax.head_motion import animation, placed, places, smoothed
 from mofa_jax.inference import REFINE_STEPS, Reconstruction
-from mofa_jax.live import LiveFace, show_camera
-from mofa_jax.parameter_file import save_parameters
+from mofa_jax.reconstruction.finished import is_finished_video, others_results
 from mofa_jax.renderer import compiled_render
-from mofa_jax.smoothing import Smoothness, smoothed_further, smoothed_without_lag
-from mofa_jax.tracking import Tracker
+from mofa_jax.results.clip import Clip, ClipFileError, load_clip, save_clip
+from mofa_jax.results.parameter_file import save_parameters
+from mofa_jax.video import reconstruct as reconstruct_video
+from mofa_jax.video.head_motion import animation, placed, places, smoothed
+from mofa_jax.video.identity import EvenlySpread, with_fitted_identity, with_median_identity
+from mofa_jax.video.live import LiveFace, show_camera
+from mofa_jax.video.smoothing import Smoothness, smoothed_further, smoothed_without_lag
+from mofa_jax.video.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[1]
 CORNERS = {
@@ -155,7 +156,7 @@ def test_keyframes_are_fitted_and_the_frames_between_follow(tiny_model, monkeypa
             for place, face in zip(keyframes, faces, strict=True)
         ]
 
-    monkeypatch.setattr(clip_identity, "with_one_identity", fitted)
+    monkeypatch.setattr("mofa_jax.video.identity.with_one_identity", fitted)
     params = with_fitted_identity(clip, keyframes, predict, 5).params
     for name in ("shape", "reflectance"):
         expected = np.repeat(np.asarray(getattr(identity, name))[None], 6, axis=0)

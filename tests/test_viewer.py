@@ -20,7 +20,7 @@ from test_parameter_file import saved_face
 import mofa_jax
 from mofa_jax.data.sources.images import decode_photograph
 from mofa_jax.errors import InputError
-from mofa_jax.pictured_face import PicturedFace
+from mofa_jax.reconstruction.pictured_face import PicturedFace
 from mofa_jax.viewer import drawing
 from mofa_jax.viewer.controls import controls_of
 from mofa_jax.viewer.server import check_server

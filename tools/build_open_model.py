@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mofa_jax.npz import write_npz
+from mofa_jax.files.npz import write_npz
 from tools.open_model.expression import Expressions
 from tools.open_model.landmarks import find_landmarks
 from tools.open_model.makehuman import MakeHumanAssets

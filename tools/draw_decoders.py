@@ -16,7 +16,7 @@ from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import Checkpoints, on_first_device
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.figures import contact_sheet, panels_grid, write_image
-from mofa_jax.learner import make_learner
+from mofa_jax.training.learner import make_learner
 
 COLUMNS = ("input", "MoFA", "autoencoder", "learned decoder", "its code by MoFA")
 _SIDE = 180  # of a face in the sheet, px

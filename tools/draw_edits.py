@@ -12,7 +12,7 @@ from mofa_jax.edit import Edits, draw_edit
 from mofa_jax.editing import named_light
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet, write_image
-from mofa_jax.pictured_face import FaceLoader, PicturedFace
+from mofa_jax.reconstruction.pictured_face import FaceLoader, PicturedFace
 
 _SIZE, _AROUND = 300, 1.25  # px of a picture; of the crop's side that it shows
 

@@ -9,8 +9,8 @@ from mofa_jax.baselines.pixels import PixelLearner, as_floats
 from mofa_jax.camera import Camera
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_model import FaceModel
-from mofa_jax.initial_weights import initial_weights, random_weights
 from mofa_jax.params import code_size
+from mofa_jax.training.initial_weights import initial_weights, random_weights
 
 
 class ConvolutionalAutoencoder(PixelLearner):

@@ -19,8 +19,8 @@ from mofa_jax.checkpoint import Checkpoints, check_face_model, on_first_device
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet
-from mofa_jax.learner import FaceModelLearner
 from mofa_jax.params import FaceParams, code_size, code_slices
+from mofa_jax.training.learner import FaceModelLearner
 
 _FROM_CODES = "convolutional_from_codes"
 _logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mofa_jax.errors import InputError
-from mofa_jax.npz import read_npz, write_npz
+from mofa_jax.files.npz import read_npz, write_npz
 
 OPEN_ENCODER = "open"  # its name, in place of a run's workdir
 ASSET = Path(__file__).with_name("open_encoder.npz")

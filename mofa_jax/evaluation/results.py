@@ -26,11 +26,11 @@ from mofa_jax.evaluation.statistics import (
     by_yaw,
     summarize,
 )
+from mofa_jax.evaluation.training_log import logged_evaluations
 from mofa_jax.extras import install_command
-from mofa_jax.files import atomic_write
+from mofa_jax.files.writing import atomic_write
 from mofa_jax.inference import Predictor
 from mofa_jax.provenance import provenance
-from mofa_jax.watch import logged_evaluations
 
 _CUMULATIVE, _TRAINING = "cumulative_errors", "training"  # the drawings
 _logger = logging.getLogger(__name__)

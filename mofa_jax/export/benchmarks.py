@@ -22,7 +22,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.export.meshes import write_obj
 from mofa_jax.face_model import MM_PER_DM, FaceModel
 from mofa_jax.face_models.safe_pickle import load_object_npy
-from mofa_jax.files import atomic_write
+from mofa_jax.files.writing import atomic_write
 from mofa_jax.params import FaceParams
 
 BENCHMARKS = ("now", "realy")

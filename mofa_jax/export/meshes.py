@@ -13,7 +13,7 @@ import numpy as np
 
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import MM_PER_DM
-from mofa_jax.files import atomic_write
+from mofa_jax.files.writing import atomic_write
 
 
 class MeshError(InputError):

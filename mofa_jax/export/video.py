@@ -15,7 +15,7 @@ import numpy as np
 
 from mofa_jax.errors import InputError, one_line
 from mofa_jax.extras import install_command
-from mofa_jax.files import atomic_write
+from mofa_jax.files.writing import atomic_write
 
 try:
     import av

@@ -11,7 +11,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel, FaceModelError, face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.face_models.open_face import load_open_face
-from mofa_jax.npz import NpzError, read_npz
+from mofa_jax.files.npz import NpzError, read_npz
 
 BUILT_IN: Mapping[str, Callable[[], dict[str, np.ndarray]]] = {
     "analytic": analytic_face,

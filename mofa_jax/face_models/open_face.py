@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from mofa_jax.errors import InputError
 from mofa_jax.face_models.subdivision import catmull_clark, smooth_border
-from mofa_jax.npz import read_npz
+from mofa_jax.files.npz import read_npz
 
 ASSET = Path(__file__).with_name("open_face.npz")
 BORDER_PASSES = 8

@@ -21,8 +21,8 @@ import numpy as np
 import scipy.sparse
 
 from mofa_jax.face_model import FaceModelError
-from mofa_jax.npz import read_npy_header, values_of
-from mofa_jax.pickles import check_places
+from mofa_jax.files.npz import read_npy_header, values_of
+from mofa_jax.files.pickles import check_places
 
 _MAX_DENSE = 10**8  # entries of a sparse matrix that is written out
 

@@ -10,8 +10,8 @@ from mofa_jax.errors import one_line
 from mofa_jax.extras import install_command
 from mofa_jax.face_model import FaceModelError
 from mofa_jax.face_models.safe_pickle import read_object_npy
-from mofa_jax.matlab import MatlabError, read_matlab
-from mofa_jax.npz import open_member
+from mofa_jax.files.matlab import MatlabError, read_matlab
+from mofa_jax.files.npz import open_member
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _FORMATS = {

@@ -11,7 +11,7 @@ from absl import app, flags
 from mofa_jax import command_line
 from mofa_jax.errors import errors_as_sentences
 from mofa_jax.inference import REFINE_STEPS
-from mofa_jax.pictured_face import FaceLoader
+from mofa_jax.reconstruction.pictured_face import FaceLoader
 from mofa_jax.viewer.server import check_server
 
 

@@ -14,16 +14,16 @@ import trimesh
 from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import encode_photograph
+from mofa_jax.editing.repaint import edited_photograph
 from mofa_jax.export.faces import MeshWriter
 from mofa_jax.export.gltf import METERS_PER_DM
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import overlay_on_photograph
-from mofa_jax.parameter_file import save_parameters
 from mofa_jax.params import FaceParams
-from mofa_jax.pictured_face import PicturedFace
 from mofa_jax.rasterizer import rasterize
+from mofa_jax.reconstruction.pictured_face import PicturedFace
 from mofa_jax.renderer import render
-from mofa_jax.repaint import edited_photograph
+from mofa_jax.results.parameter_file import save_parameters
 
 STEM = "face"  # of the saved files' names
 _PICTURE_KIND = "png"  # of the edited photograph that is saved

@@ -10,7 +10,7 @@ import viser
 from mofa_jax.data.sources.images import decode_photograph
 from mofa_jax.errors import InputError, one_line
 from mofa_jax.params import FaceParams
-from mofa_jax.pictured_face import FaceLoader, PicturedFace
+from mofa_jax.reconstruction.pictured_face import FaceLoader, PicturedFace
 from mofa_jax.viewer.controls import Control, controls_of
 from mofa_jax.viewer.drawing import (
     STEM,

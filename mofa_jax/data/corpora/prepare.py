@@ -47,7 +47,7 @@ from mofa_jax.data.corpora.writer import (
 from mofa_jax.data.faces.crop import CROP_SIZE
 from mofa_jax.data.sources.items import Item, chunks_of, group_rank, list_items
 from mofa_jax.errors import InputError
-from mofa_jax.files import locked, remove_temporaries
+from mofa_jax.files.writing import locked, remove_temporaries
 
 NAME = "mofa_faces"
 SHARD_SIZE = 1024

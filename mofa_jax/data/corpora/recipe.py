@@ -23,7 +23,7 @@ from mofa_jax.data.sources.landmark_files import (
     read_landmark_file,
 )
 from mofa_jax.errors import InputError
-from mofa_jax.files import file_checksum
+from mofa_jax.files.writing import file_checksum
 
 _FORMAT = 2  # of the staged chunks; a higher number makes every one anew
 

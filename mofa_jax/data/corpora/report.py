@@ -20,7 +20,7 @@ from mofa_jax.data.corpora.staging import Outcome, read_place
 from mofa_jax.data.faces.quality import REASONS
 from mofa_jax.data.sources.images import decode_photograph, encode_photograph
 from mofa_jax.data.sources.items import group_rank
-from mofa_jax.files import atomic_write
+from mofa_jax.files.writing import atomic_write
 from mofa_jax.pages import figure, page, paragraph, section, table
 
 _NUM_KEPT, _NUM_PRUNED = 60, 40  # pictures on the page, of kept faces and of each reason

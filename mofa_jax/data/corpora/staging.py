@@ -34,7 +34,7 @@ from mofa_jax.data.faces.quality import change
 from mofa_jax.data.sources.images import encode_photograph
 from mofa_jax.data.sources.items import UNITS, Item, Picture, SourceError, read_pictures
 from mofa_jax.errors import InputError, one_line
-from mofa_jax.files import atomic_write, write_json
+from mofa_jax.files.writing import atomic_write, write_json
 
 Place = tuple[str, int, int]  # of a record or picture: a chunk's blob, offset and length, bytes
 _PICTURE_SIZE = 96  # px, of the pictures in the report

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from mofa_jax.errors import InputError
-from mofa_jax.files import atomic_write, remove_temporaries, write_json
+from mofa_jax.files.writing import atomic_write, remove_temporaries, write_json
 
 SETTINGS = "settings.json"
 
@@ -183,7 +183,7 @@ def incomplete_folder(folder: Path) -> Path:
 
 
 def lock_file(folder: Path) -> Path:
-    """What the command that makes the data set of `folder` holds, see `files.locked`."""
+    """What the command that makes the data set of `folder` holds, see `writing.locked`."""
     return folder.with_name(f".{folder.name}.lock")
 
 

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mofa_jax.data.sources.landmark_files import FILE_NAMES
 from mofa_jax.errors import InputError, one_line
-from mofa_jax.result_names import is_result
+from mofa_jax.results.names import is_result
 
 try:  # iPhones' photographs, where somebody has installed it
     import pillow_heif

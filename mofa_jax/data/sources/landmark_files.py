@@ -17,9 +17,9 @@ import numpy as np
 
 from mofa_jax.data.sources.names import ends_of, root_of
 from mofa_jax.errors import InputError
+from mofa_jax.files.matlab import read_matlab
+from mofa_jax.files.npz import NpzError, read_npz
 from mofa_jax.landmarks import NUM_LANDMARKS
-from mofa_jax.matlab import read_matlab
-from mofa_jax.npz import NpzError, read_npz
 
 PIXEL_CENTERS = {"integer": 0.5, "half": 0.0}
 FILE_NAMES = ("landmarks.json", "landmarks.npz")

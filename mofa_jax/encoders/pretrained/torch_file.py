@@ -17,8 +17,8 @@ import ml_dtypes
 import numpy as np
 
 from mofa_jax.encoders.pretrained.errors import PretrainedWeightsError, damaged, refuse
-from mofa_jax.npz import open_member
-from mofa_jax.pickles import check_places
+from mofa_jax.files.npz import open_member
+from mofa_jax.files.pickles import check_places
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _EXPECTED = "a PyTorch state dict (.pth)"

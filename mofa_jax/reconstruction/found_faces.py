@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mofa_jax.data.sources.images import PhotographError, read_photograph
 from mofa_jax.errors import InputError
-from mofa_jax.fitting import fit_person
+from mofa_jax.fitting.optimize import fit_person
 from mofa_jax.inference import HELD, Predictor, Reconstruction, in_chunks
 from mofa_jax.params import FaceParams
 

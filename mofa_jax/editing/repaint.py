@@ -10,10 +10,10 @@ import numpy as np
 from mofa_jax.camera import Camera
 from mofa_jax.data.faces.crop import invert_affine, transform_points, warp
 from mofa_jax.editing import turn_between
-from mofa_jax.face_change import FaceChange, face_change
+from mofa_jax.editing.face_change import FaceChange, face_change
 from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams
-from mofa_jax.pictured_face import PicturedFace
+from mofa_jax.reconstruction.pictured_face import PicturedFace
 
 _FACTOR = 2  # of the crop's size: the picture in which the change is drawn
 _MARGIN = 0.25  # around the crop in that picture, of the crop's side

@@ -7,10 +7,10 @@ from typing import Generic, TypeVar
 import jax
 import numpy as np
 
-from mofa_jax.clip import SHARED, Clip, stacked
-from mofa_jax.found_faces import with_one_identity
 from mofa_jax.inference import Predictor, Reconstruction
 from mofa_jax.params import FaceParams
+from mofa_jax.reconstruction.found_faces import with_one_identity
+from mofa_jax.results.clip import SHARED, Clip, stacked
 
 KEYFRAMES = 8  # of a clip; that many faces are fitted together in two seconds
 

@@ -9,13 +9,13 @@ from flax import struct
 
 from mofa_jax import losses
 from mofa_jax.camera import Camera
-from mofa_jax.curvature import (
+from mofa_jax.face_model import FaceModel
+from mofa_jax.fitting.curvature import (
     VertexSample,
     landmark_curvature,
     photometric_curvature,
     prior_curvature,
 )
-from mofa_jax.face_model import FaceModel
 from mofa_jax.params import FaceParams, code_size, code_slices
 from mofa_jax.renderer import Rendering, project_vertices, render
 

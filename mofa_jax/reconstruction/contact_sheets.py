@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mofa_jax.figures import PANELS, contact_sheet, write_image
-from mofa_jax.result_names import CONTACT_SHEET
+from mofa_jax.results.names import CONTACT_SHEET
 
 _MOST = 200  # faces on a sheet
 _SIDE = 120  # px of a panel

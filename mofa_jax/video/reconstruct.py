@@ -13,23 +13,23 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from mofa_jax.clip import Clip, save_clip, stacked
-from mofa_jax.clip_identity import (
-    KEYFRAMES,
-    EvenlySpread,
-    with_fitted_identity,
-    with_median_identity,
-)
 from mofa_jax.data.sources.video import Frame, VideoError, count_frames, read_frames
 from mofa_jax.errors import InputError, report_failure
 from mofa_jax.export.faces import write_animated_mesh
 from mofa_jax.export.video import check_writer, video_writer
 from mofa_jax.figures import overlay_on_photograph
-from mofa_jax.finished import remove_video
-from mofa_jax.head_motion import animation, smoothed
 from mofa_jax.inference import Predictor, Reconstruction
-from mofa_jax.result_names import OVERLAY_MP4
-from mofa_jax.tracking import Tracker
+from mofa_jax.reconstruction.finished import remove_video
+from mofa_jax.results.clip import Clip, save_clip, stacked
+from mofa_jax.results.names import OVERLAY_MP4
+from mofa_jax.video.head_motion import animation, smoothed
+from mofa_jax.video.identity import (
+    KEYFRAMES,
+    EvenlySpread,
+    with_fitted_identity,
+    with_median_identity,
+)
+from mofa_jax.video.tracking import Tracker
 
 _AHEAD = 16  # frames that are read at once, while others are worked on
 _DRAWING_THREADS = 2

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from mofa_jax.clip import Clip
 from mofa_jax.export.gltf import Animation
 from mofa_jax.params import NUM_BANDS
-from mofa_jax.smoothing import Smoothness, smoothed_without_lag
+from mofa_jax.results.clip import Clip
+from mofa_jax.video.smoothing import Smoothness, smoothed_without_lag
 
 # A head at rest is held still, one that moves by a radian or a decimeter a second nearly follows;
 # expressions change fast, light does not.

@@ -17,8 +17,8 @@ from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.figures import overlay_on_photograph
 from mofa_jax.inference import Predictor, load_for_inference
-from mofa_jax.parameter_file import SavedFace, load_parameters
 from mofa_jax.params import FaceParams
+from mofa_jax.results.parameter_file import SavedFace, load_parameters
 
 _logger = logging.getLogger(__name__)
 _DRAWN_FACTOR = 4  # of the crop's size: a picture of a face whose photograph is gone

@@ -8,13 +8,13 @@ import time
 import jax
 import numpy as np
 
-from mofa_jax.clip import SHARED, Clip
 from mofa_jax.data.sources.video import read_camera
 from mofa_jax.figures import overlay_on_photograph
-from mofa_jax.head_motion import SMOOTHNESS, decimeter, signals, with_signals
 from mofa_jax.inference import Predictor, Reconstruction
-from mofa_jax.smoothing import Smoothed, Smoothness, smoothed_further
-from mofa_jax.tracking import Tracker
+from mofa_jax.results.clip import SHARED, Clip
+from mofa_jax.video.head_motion import SMOOTHNESS, decimeter, signals, with_signals
+from mofa_jax.video.smoothing import Smoothed, Smoothness, smoothed_further
+from mofa_jax.video.tracking import Tracker
 from mofa_jax.viewer.server import check_server
 
 _IDENTITY = Smoothness(0.05, 0.0)  # of shape and reflectance, which hardly change

@@ -1,16 +1,14 @@
 """What a person sees of a run: a progress bar, the log, TensorBoard's curves, pictures."""
 
 import logging
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from google.protobuf.message import DecodeError
 from ml_collections import ConfigDict
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
@@ -19,11 +17,11 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mofa_jax.data.feeds.device_batch import DeviceBatches
+from mofa_jax.evaluation.training_log import EVALUATION
 from mofa_jax.figures import write_image
-from mofa_jax.result_names import RUN_PICTURE
+from mofa_jax.results.names import RUN_PICTURE
 
 _logger = logging.getLogger(__name__)
-_EVALUATION = "eval"  # TensorBoard's group of the held-out errors
 _NUM_PICTURED = 4  # faces of each kind in a picture
 
 
@@ -75,7 +73,7 @@ class Watch:
         shown = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
         level = logging.WARNING if errors["num_failed"] else logging.INFO
         _logger.log(level, "step %d, held out: %s", step, shown)
-        self._add(step, _scalars(_EVALUATION, errors))
+        self._add(step, _scalars(EVALUATION, errors))
         self._events.flush()
 
     def pictures(self, step: int, weights: Any, batches: DeviceBatches) -> None:
@@ -120,34 +118,3 @@ class _Progress:
         self._bar.set_postfix_str(f"loss {float(metrics['loss']):.4f}, {rate:.0f} images/s")
         self._bar.update(step - self._bar.n)
         self._last_time, self._last_step = time.monotonic(), step
-
-
-def logged_evaluations(workdir: str | os.PathLike[str]) -> dict[str, dict[int, float]]:
-    """What a run has logged of its evaluations: by error, its value by step, in their order.
-
-    Of a step that was evaluated twice the later value counts. A file that ends in the middle of an
-    event, as that of a running or a killed process, counts up to there.
-    """
-    found: dict[str, dict[int, float]] = {}
-    for path in sorted(Path(workdir).glob("events.out.tfevents.*")):
-        for event in _events(path.read_bytes()):
-            for value in event.summary.value:
-                group, _, key = value.tag.partition("/")
-                if group == _EVALUATION and value.HasField("simple_value"):
-                    found.setdefault(key, {})[event.step] = value.simple_value
-    return {key: dict(sorted(values.items())) for key, values in found.items()}
-
-
-def _events(content: bytes) -> Iterator[event_pb2.Event]:
-    """The events of a TensorBoard file: each its length (8 bytes), 4 bytes, itself, 4 bytes."""
-    place = 0
-    while place + 12 <= len(content):
-        start = place + 12
-        end = start + int.from_bytes(content[place : place + 8], "little")
-        if end + 4 > len(content):
-            return
-        try:
-            yield event_pb2.Event.FromString(content[start:end])
-        except DecodeError:
-            return
-        place = end + 4

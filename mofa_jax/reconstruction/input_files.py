@@ -12,7 +12,7 @@ import skimage.data
 from mofa_jax.data.sources.images import EXTENSIONS, PhotographError, list_files, read_photograph
 from mofa_jax.data.sources.video import is_video
 from mofa_jax.figures import write_image
-from mofa_jax.result_names import is_result
+from mofa_jax.results.names import is_result
 
 _ASTRONAUT = "astronaut"
 

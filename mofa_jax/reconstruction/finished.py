@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mofa_jax.clip import Clip, load_clip
 from mofa_jax.data.sources.images import read_photograph
 from mofa_jax.data.sources.video import is_video
 from mofa_jax.errors import InputError
 from mofa_jax.export.faces import MESHES
 from mofa_jax.inference import Predictor
-from mofa_jax.parameter_file import SavedFace, load_parameters, save_parameters
-from mofa_jax.result_names import OVERLAY_JPG, OVERLAY_MP4, PANELS_JPG
+from mofa_jax.results.clip import Clip, load_clip
+from mofa_jax.results.names import OVERLAY_JPG, OVERLAY_MP4, PANELS_JPG
+from mofa_jax.results.parameter_file import SavedFace, load_parameters, save_parameters
 
 
 def finished_faces(

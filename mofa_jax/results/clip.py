@@ -10,7 +10,7 @@ import numpy as np
 
 from mofa_jax.camera import Camera
 from mofa_jax.errors import InputError, one_line
-from mofa_jax.npz import NpzError, read_npz, write_npz
+from mofa_jax.files.npz import NpzError, read_npz, write_npz
 from mofa_jax.params import NUM_BANDS, FaceParams
 
 SHARED = ("shape", "reflectance")

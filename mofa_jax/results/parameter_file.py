@@ -15,7 +15,7 @@ from mofa_jax.camera import Camera
 from mofa_jax.errors import InputError, one_line
 from mofa_jax.face_model import FaceModel
 from mofa_jax.face_models.load import load_face_model
-from mofa_jax.files import file_checksum, write_json
+from mofa_jax.files.writing import file_checksum, write_json
 from mofa_jax.params import NUM_BANDS, FaceParams
 
 _logger = logging.getLogger(__name__)

@@ -12,12 +12,19 @@ from flax import struct
 
 from mofa_jax.batching import face_by_face
 from mofa_jax.camera import Camera
-from mofa_jax.curvature import sample_vertices
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
-from mofa_jax.fit_energy import Energy, FitWeights, Target, joined, mean_over_faces, shared_places
+from mofa_jax.fitting.curvature import sample_vertices
+from mofa_jax.fitting.energy import (
+    Energy,
+    FitWeights,
+    Target,
+    joined,
+    mean_over_faces,
+    shared_places,
+)
+from mofa_jax.fitting.levenberg_marquardt import minimize
 from mofa_jax.landmarks import LOSS_LANDMARKS, NUM_LANDMARKS
-from mofa_jax.levenberg_marquardt import minimize
 from mofa_jax.params import FaceParams, code_size
 
 _SAMPLES = 3000  # vertices whose residuals the photometric curvature is estimated from

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from mofa_jax.errors import InputError, one_line
-from mofa_jax.files import atomic_write
+from mofa_jax.files.writing import atomic_write
 
 _MAX_DEFLATION = 1032  # bytes that one byte of a deflated stream can become at most
 

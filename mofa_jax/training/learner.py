@@ -18,16 +18,16 @@ from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import make_errors_of
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import panels_grid
-from mofa_jax.initial_weights import initial_weights, random_weights
 from mofa_jax.landmarks import LOSS_LANDMARKS
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.patches import surface_patches
+from mofa_jax.training.initial_weights import initial_weights, random_weights
 
 _LEARNERS = {  # by `config.decoder.name`
-    "face_model": (".learner", "FaceModelLearner"),
-    "convolutional": (".baselines.convolutional_autoencoder", "ConvolutionalAutoencoder"),
-    "convolutional_from_codes": (".baselines.learned_decoder", "DecoderLearner"),
-    FIXED_DECODER: (".baselines.learned_decoder", "LearnedDecoderLearner"),
+    "face_model": ("training.learner", "FaceModelLearner"),
+    "convolutional": ("baselines.convolutional_autoencoder", "ConvolutionalAutoencoder"),
+    "convolutional_from_codes": ("baselines.learned_decoder", "DecoderLearner"),
+    FIXED_DECODER: ("baselines.learned_decoder", "LearnedDecoderLearner"),
 }
 
 # What is folded into the seed for the loopback's keys: the number of no example of a run.
@@ -71,7 +71,7 @@ def make_learner(config: ConfigDict, model: FaceModel, cam: Camera) -> Learner:
     if name not in _LEARNERS:
         raise InputError(f"decoder.name is {name!r}; choose one of {', '.join(_LEARNERS)}.")
     module, cls = _LEARNERS[name]
-    return getattr(import_module(module, __package__), cls)(config, model, cam)
+    return getattr(import_module(f"mofa_jax.{module}"), cls)(config, model, cam)
 
 
 class FaceModelLearner:

@@ -1,0 +1,1 @@
+"""A face followed through a video or before a camera."""
