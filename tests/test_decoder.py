@@ -1,5 +1,6 @@
 """render, the losses and the metrics against an independent float64 computation."""
 
+import functools
 import re
 
 import jax
@@ -192,6 +193,7 @@ def test_a_gradient_has_the_types_of_a_mixed_code(tiny_model, float64):
         illumination=jnp.ones((9, 3)), translation=jnp.array([0.1, 0.2, 0.3])
     )  # doubles, beside single precision
 
+    @functools.partial(jax.jit, static_argnums=1)
     @jax.grad
     def gradient(params, forward_mode):
         out = mofa_jax.render(params, tiny_model, CAM, forward_mode=forward_mode)
