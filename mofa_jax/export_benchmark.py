@@ -24,6 +24,7 @@ from mofa_jax import command_line
 from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box
 from mofa_jax.data.faces.detectors import DetectorError, TwoDetectors
 from mofa_jax.data.sources.images import read_photograph
+from mofa_jax.data.sources.photographs import in_chunks
 from mofa_jax.errors import InputError, errors_as_sentences, one_line
 from mofa_jax.export.benchmarks import (
     BENCHMARKS,
@@ -36,7 +37,7 @@ from mofa_jax.export.benchmarks import (
     write_template,
 )
 from mofa_jax.files.writing import only_process, write_json
-from mofa_jax.inference import Predictor, in_chunks, load_for_inference
+from mofa_jax.inference import Predictor, load_for_inference
 from mofa_jax.params import FaceParams
 
 _SETTINGS = "settings.json"  # in the folder of the meshes

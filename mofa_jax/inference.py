@@ -4,14 +4,13 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from mofa_jax import losses
 from mofa_jax.autoencoder import Decoder, project_landmarks
@@ -23,20 +22,9 @@ from mofa_jax.checkpoint import (
     checksum_of,
     on_first_device,
 )
-from mofa_jax.data.faces.crop import (
-    Crop,
-    FaceError,
-    crop_from_box,
-    crop_from_landmarks,
-    transform_points,
-)
+from mofa_jax.data.faces.crop import Crop, crop_again, crop_from_box
 from mofa_jax.data.faces.detectors import TwoDetectors
-from mofa_jax.data.sources.images import (
-    PhotographError,
-    list_photographs,
-    read_photograph,
-    upright_rgb,
-)
+from mofa_jax.data.sources.photographs import each_photograph, in_chunks
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.trained import OPEN_ENCODER, read_trained
 from mofa_jax.face_model import FaceModel
@@ -57,7 +45,6 @@ REFINE_STEPS = 5  # of the commands that people use: a face becomes the one in i
 HELD = FitWeights(landmark=25.0)
 _BATCH = 16  # faces that go through the encoder at once
 _RECROPS = 2  # times that a badly cut face is cut out again at most
-_CHUNK_PIXELS = 50_000_000  # of the photographs that are held at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +127,7 @@ class Predictor:
           ValueError: an array of another shape or type, or names and arrays together.
         """
         reconstructions = []
-        for chunk in in_chunks(_each(photographs)):
+        for chunk in in_chunks(each_photograph(photographs)):
             faces = self.faces([photograph for _, photograph in chunk], refine_steps)
             for (source, _), found in zip(chunk, faces, strict=True):
                 if not found:
@@ -202,7 +189,7 @@ class Predictor:
         codes = self._codes(crops)
         for _ in range(self._recrops if crops else 0):
             squares = [
-                about_landmarks(photograph, crop, points)
+                crop_again(photograph, crop, points)
                 for photograph, crop, points in zip(
                     photographs, crops, self.landmarks(codes), strict=True
                 )
@@ -385,54 +372,6 @@ def _untrained(information: dict[str, Any], face_model: str | os.PathLike | None
     check_face_model(information["face_model"], model)
     encoder = encoder_from_config(config.encoder, code_size(model))
     return config, model, make_camera(config.camera), encoder
-
-
-def in_chunks(
-    photographs: Iterable[tuple[Any, np.ndarray]],
-) -> Iterator[list[tuple[Any, np.ndarray]]]:
-    """(key, photograph) pairs, as many at a time as fill a batch of the encoder and fit into
-    memory."""
-    chunk, pixels = [], 0
-    for key, photograph in photographs:
-        chunk.append((key, photograph))
-        pixels += photograph.size // 3
-        if len(chunk) >= _BATCH or pixels >= _CHUNK_PIXELS:
-            yield chunk
-            chunk, pixels = [], 0
-    if chunk:
-        yield chunk
-
-
-def _each(photographs) -> Iterable[tuple[str | int, np.ndarray]]:
-    """The arrays with their places, or the photographs of the files that can be read."""
-    pictures = (np.ndarray, jax.Array, Image.Image)
-    one_array = isinstance(photographs, pictures[:2]) and photographs.ndim <= 3
-    if one_array or isinstance(photographs, (str, os.PathLike, Image.Image)):
-        photographs = [photographs]
-    photographs = list(photographs)
-    if all(isinstance(photograph, pictures) for photograph in photographs):
-        for i, photograph in enumerate(photographs):
-            is_pil = isinstance(photograph, Image.Image)
-            yield i, upright_rgb(photograph) if is_pil else np.asarray(photograph)
-        return
-    if any(isinstance(photograph, pictures) for photograph in photographs):
-        raise ValueError("photographs are names of files and arrays; give either of them alone.")
-    paths = dict.fromkeys(path for name in photographs for path in list_photographs(name))
-    for path in paths:
-        try:
-            yield str(path), read_photograph(path)
-        except PhotographError as error:
-            _logger.warning("%s", error)
-
-
-def about_landmarks(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray) -> Crop:
-    """The crop about landmarks that are given in px of `crop`; `crop` itself if there is none."""
-    points = transform_points(crop.to_photograph, landmarks)
-    size = len(crop.image)
-    try:
-        return dataclasses.replace(crop_from_landmarks(photograph, points, size), box=crop.box)
-    except FaceError:
-        return crop
 
 
 def _in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mofa_jax.data.sources.images import PhotographError, read_photograph
+from mofa_jax.data.sources.photographs import in_chunks
 from mofa_jax.errors import InputError
 from mofa_jax.fitting.optimize import fit_person
-from mofa_jax.inference import HELD, Predictor, Reconstruction, in_chunks
+from mofa_jax.inference import HELD, Predictor, Reconstruction
 from mofa_jax.params import FaceParams
 
 PERSON_STEPS = 10  # of the fit of one person's photographs, if nobody says how many

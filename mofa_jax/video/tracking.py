@@ -5,9 +5,9 @@ import math
 import cv2
 import numpy as np
 
-from mofa_jax.data.faces.crop import Crop, FaceError, crop_from_box, resample
+from mofa_jax.data.faces.crop import Crop, FaceError, crop_again, crop_from_box, resample
 from mofa_jax.data.faces.detectors import TwoDetectors
-from mofa_jax.inference import Predictor, Reconstruction, about_landmarks
+from mofa_jax.inference import Predictor, Reconstruction
 from mofa_jax.params import FaceParams
 
 # Of the patches of a reconstruction with the picture, below which no face is there: of 60 faces of
@@ -66,7 +66,7 @@ class Tracker:
         if not predict.knows_moved_squares:
             self._square = None
         elif predict.has_all_landmarks:
-            self._square = about_landmarks(frame, crop, predict.landmarks(codes)[0])
+            self._square = crop_again(frame, crop, predict.landmarks(codes)[0])
         else:
             self._square = crop
         return Reconstruction(FaceParams.from_code(codes[0], predict.model), crop, 0)

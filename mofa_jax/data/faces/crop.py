@@ -72,6 +72,16 @@ def crop_from_landmarks(image: np.ndarray, points: np.ndarray, size: int = CROP_
     return crop_square(image, center, LANDMARKS_SIDE * larger, box=box, size=size)
 
 
+def crop_again(photograph: np.ndarray, crop: Crop, landmarks: np.ndarray) -> Crop:
+    """The crop about landmarks that are given in px of `crop`; `crop` itself if there is none."""
+    points = transform_points(crop.to_photograph, landmarks)
+    size = len(crop.image)
+    try:
+        return dataclasses.replace(crop_from_landmarks(photograph, points, size), box=crop.box)
+    except FaceError:
+        return crop
+
+
 def crop_square(image: np.ndarray, center, side: float, *, box, size: int = CROP_SIZE) -> Crop:
     """Cut the upright square about `center` (x, y) and scale it to size x size.
 
