@@ -91,6 +91,7 @@ def objective(
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
         **_alignment_terms(rendering, images, decoder, config, axis_name),
+        **_closure_term(rendering, batch, decoder, config),
         **_code_term(params, batch, decoder, config),
         **_loopback_terms(key, params, weights, encode, decoder, config),
         **losses.prior_terms(params, config, axis_name),
@@ -154,6 +155,14 @@ def _places(rendering: Rendering, decoder: Decoder) -> jax.Array:
     origin = middle(project_vertices(average, landmarks, cam), landmarks)
     middles = jax.vmap(middle, (0, None))(rendering.screen, model)
     return (middles - origin[None]) * (cam.distance / cam.focal)
+
+
+def _closure_term(rendering: Rendering, batch: dict, decoder: Decoder, config: ConfigDict) -> dict:
+    if not config.closure:
+        return {}
+    of_each = jax.vmap(losses.closure, (0, None, 0, 0, None))
+    values = of_each(rendering, decoder.model, batch["landmarks"], batch["confidence"], decoder.cam)
+    return {"closure": config.closure * jnp.mean(values)}
 
 
 def _code_term(params: FaceParams, batch: dict, decoder: Decoder, config: ConfigDict) -> dict:

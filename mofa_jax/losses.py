@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from mofa_jax.camera import Camera
 from mofa_jax.face_model import FaceModel
 from mofa_jax.illumination import with_ambient
-from mofa_jax.landmarks import LOSS_LANDMARKS, NUM_LANDMARKS
+from mofa_jax.landmarks import FACING_LANDMARKS, LOSS_LANDMARKS, NUM_LANDMARKS
 from mofa_jax.numerics import normalize_columns, safe_norm
 from mofa_jax.params import FaceParams
 from mofa_jax.renderer import Rendering
@@ -163,18 +163,46 @@ def landmark(
     return weighted_landmark_distance(offset, weight, cam)
 
 
+def closure(
+    rendering: Rendering,
+    model: FaceModel,
+    points: jax.Array,
+    confidence: jax.Array,
+    cam: Camera,
+) -> jax.Array:
+    """How far eyes and mouth are open: sum_j c_j ||(u_a - u_b) - (s_a - s_b)||^2 over the seven
+    pairs (a, b) of lids and lips that face each other.
+
+    As Eq. 9, whose 46 landmarks hardly see it: lips that are 5 px apart instead of closed cost no
+    more than a chin that is 4 px off. After the lids of DECA (Feng et al., SIGGRAPH 2021) and the
+    lips of EMOCA (Danecek et al., CVPR 2022). c_j is the smaller confidence of the two.
+
+    Args and Raises: see `landmark`.
+    """
+    offset, weight = landmark_offsets(
+        rendering.screen, model, points, confidence, FACING_LANDMARKS.ravel()
+    )
+    apart = offset[0::2] - offset[1::2]
+    return weighted_landmark_distance(apart, jnp.minimum(weight[0::2], weight[1::2]), cam)
+
+
 def landmark_offsets(
-    screen: jax.Array, model: FaceModel, points: jax.Array, confidence: jax.Array
+    screen: jax.Array,
+    model: FaceModel,
+    points: jax.Array,
+    confidence: jax.Array,
+    which: np.ndarray = LOSS_LANDMARKS,
 ) -> tuple[jax.Array, jax.Array]:
-    """u_kj - s_j [46, 2], px, and the weights c_j [46]; both zero where a landmark is absent."""
+    """u_kj - s_j [K, 2], px, and the weights c_j [K] of landmarks, the 46 by default; both zero
+    where one is absent."""
     if points.shape != (NUM_LANDMARKS, 2) or confidence.shape != (NUM_LANDMARKS,):
         raise ValueError(
             f"points {points.shape} and confidence {confidence.shape}: expected (68, 2) and (68,)."
         )
-    vertex = model.landmarks[LOSS_LANDMARKS]
-    weight = jnp.where(vertex >= 0, confidence[LOSS_LANDMARKS], 0.0)
+    vertex = model.landmarks[which]
+    weight = jnp.where(vertex >= 0, confidence[which], 0.0)
     present = (weight > 0)[:, None]
-    target = jnp.where(present, points[LOSS_LANDMARKS], 0.0)
+    target = jnp.where(present, points[which], 0.0)
     return jnp.where(present, screen[vertex] - target, 0.0), weight
 
 

@@ -94,6 +94,30 @@ def test_alignment_losses_are_least_for_a_face_of_the_photographs_size(name):
     assert np.argmin(values) == 2, values
 
 
+FACING = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
+
+
+def test_closure_compares_how_far_lids_and_lips_are_apart_wherever_they_lie(tiny_model, float64):
+    model = as_dtype(tiny_model, np.float64)
+    model = model.replace(landmarks=model.landmarks.at[43].set(-1))
+    _, out, _ = scene(model)
+    rng = np.random.default_rng(1)
+    drawn = np.asarray(out.screen)[np.asarray(model.landmarks)]
+    confidence = rng.uniform(0.2, 1, 68)
+    points = drawn + rng.normal(size=(68, 2))
+    points[66], confidence[66] = np.nan, 0.0
+    value = jax.jit(losses.closure)
+    expected = sum(
+        min(confidence[a], confidence[b])
+        * (((drawn[a] - drawn[b] - points[a] + points[b]) / 240) ** 2).sum()
+        for a, b in FACING
+        if 43 not in (a, b) and 66 not in (a, b)
+    )
+    np.testing.assert_allclose(value(out, model, points, confidence, CAM), expected, rtol=1e-10)
+    moved = drawn + np.array([[5.0, -8.0]])
+    assert value(out, model, moved, np.ones(68), CAM) < 1e-20
+
+
 def test_a_limited_gradient_leaves_the_value_and_teaches_reflectance_and_light_alone(
     tiny_model, float64
 ):
@@ -122,12 +146,13 @@ def test_a_limited_gradient_leaves_the_value_and_teaches_reflectance_and_light_a
 def test_objective_names_the_alignment_terms(tiny_model):
     config = compact.get_config().loss
     config.photometric_geometry, config.patch_correlation, config.area_photometric = 0.0, 0.3, 10.0
+    config.closure = 2.0
     decoder = Decoder(tiny_model, CAM, surface_patches(tiny_model))
     rng = np.random.default_rng(0)
     batch = {
         "image": rng.integers(0, 256, (2, 240, 240, 3), np.uint8),
         "landmarks": np.zeros((2, 68, 2), np.float32),
-        "confidence": np.zeros((2, 68), np.float32),
+        "confidence": np.ones((2, 68), np.float32),
     }
     codes = jnp.asarray(0.1 * rng.normal(size=(2, code_size(tiny_model))), jnp.float32)
 
@@ -137,4 +162,16 @@ def test_objective_names_the_alignment_terms(tiny_model):
 
     loss, (terms, _) = run(codes, batch)
     assert terms["patch_correlation"] > 0 > terms["area_photometric"]
+    faces = jax.vmap(mofa_jax.FaceParams.from_code, (0, None))(codes, tiny_model)
+    apart = [
+        losses.closure(
+            compiled_render(jax.tree.map(lambda x, k=k: x[k], faces), tiny_model, CAM),
+            tiny_model,
+            batch["landmarks"][k],
+            batch["confidence"][k],
+            CAM,
+        )
+        for k in (0, 1)
+    ]
+    np.testing.assert_allclose(terms["closure"], sum(apart), rtol=1e-4)
     np.testing.assert_allclose(loss, sum(terms.values()), rtol=1e-6)

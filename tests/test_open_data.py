@@ -194,8 +194,11 @@ def test_landmark_loss_without_any_landmark_is_refused(
     assert (
         "\n" not in message
         and config.data.path in message
-        and "--config.loss.landmark=0" in message
+        and "--config.loss.landmark=0 --config.loss.closure=0" in message
     )
+    config.loss.landmark, config.loss.closure = 0.0, 1.0
+    with pytest.raises(ValueError, match="landmark"):
+        open_data(config, None, CAM, tmp_path)
 
 
 def test_share_of_faces_with_landmarks_is_said(config, corpora, tmp_path, caplog):

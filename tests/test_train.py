@@ -522,6 +522,11 @@ def test_a_model_without_landmarks_is_refused_where_the_loss_compares_them(confi
         learner.make_learner(config, bare, cam)
     config.loss.landmark = 0.0
     learner.make_learner(config, bare, cam)
+    config.loss.closure = 1.0
+    noses_alone = tiny_model.replace(landmarks=bare.landmarks.copy())
+    noses_alone.landmarks[27:36] = tiny_model.landmarks[27:36]
+    with pytest.raises(InputError, match=r"none of the landmarks that loss\.closure compare"):
+        learner.make_learner(config, noses_alone, cam)
 
 
 def test_the_largest_term_of_either_sign_is_named():

@@ -18,7 +18,7 @@ from mofa_jax.errors import InputError
 from mofa_jax.evaluation.errors import make_errors_of
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import panels_grid
-from mofa_jax.landmarks import LOSS_LANDMARKS
+from mofa_jax.landmarks import FACING_LANDMARKS, LOSS_LANDMARKS
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.patches import surface_patches
 from mofa_jax.training.initial_weights import initial_weights, random_weights
@@ -28,6 +28,13 @@ _LEARNERS = {  # by `config.decoder.name`
     "convolutional": ("baselines.convolutional_autoencoder", "ConvolutionalAutoencoder"),
     "convolutional_from_codes": ("baselines.learned_decoder", "DecoderLearner"),
     FIXED_DECODER: ("baselines.learned_decoder", "LearnedDecoderLearner"),
+}
+
+_COMPARED_LANDMARKS = {  # by the weight of `config.loss`
+    "landmark": LOSS_LANDMARKS,
+    "closure": FACING_LANDMARKS,
+    "loopback": LOSS_LANDMARKS,
+    "population_place": LOSS_LANDMARKS,
 }
 
 # What is folded into the seed for the loopback's keys: the number of no example of a run.
@@ -89,9 +96,13 @@ class FaceModelLearner:
                 "config.start.data.synthetic.backgrounds), or set loss.loopback and "
                 "loss.loopback_code to 0."
             )
-        by_landmarks = ("landmark", "loopback", "population_place")
-        on = ", ".join(f"loss.{name}" for name in by_landmarks if config.loss[name])
-        if on and (np.asarray(model.landmarks)[LOSS_LANDMARKS] < 0).all():
+        absent = np.asarray(model.landmarks) < 0
+        on = ", ".join(
+            f"loss.{name}"
+            for name, compared in _COMPARED_LANDMARKS.items()
+            if config.loss[name] and absent[compared].all()
+        )
+        if on:
             raise InputError(
                 f"face model '{model.name}' has none of the landmarks that {on} compare; set them "
                 "to 0, or give a model with landmarks."

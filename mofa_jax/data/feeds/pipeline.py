@@ -141,7 +141,7 @@ def open_data(
     elif any(corpus.has_code for corpus in held_out.values()):
         _warn_of_codes("not all corpora were", model)
     _warn_of_preparation(config.data, train)
-    if config.loss.landmark > 0:
+    if config.loss.landmark > 0 or config.loss.closure > 0:
         _check_landmarks(train, held_out)
     sources = [*train.values()]
     if config.loss.code > 0:
@@ -351,7 +351,8 @@ def _check_landmarks(train: Mapping[str, Corpus], held_out: Mapping[str, Corpus]
         raise FeedError(
             f"{', '.join(shares)}: none of {asked:,} training faces has landmarks, which the "
             "landmark loss needs; give a landmark file that names these photographs, prepare the "
-            "corpus with a landmark detector, or train without: --config.loss.landmark=0"
+            "corpus with a landmark detector, or train without: --config.loss.landmark=0 "
+            "--config.loss.closure=0"
         )
     evals = {name: _annotated(corpus, "eval") for name, corpus in held_out.items()}
     for kind, counts in (("training", shares), ("held-out", evals)):
