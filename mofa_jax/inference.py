@@ -41,8 +41,9 @@ from mofa_jax.results.parameter_file import SavedFace
 _logger = logging.getLogger(__name__)
 
 REFINE_STEPS = 5  # of the commands that people use: a face becomes the one in its photograph
-# Of fits that the encoder's landmarks hold in place: at 4 colors drag them off by 0.1 px.
-HELD = FitWeights(landmark=25.0)
+# Of fits that the encoder's landmarks hold in place: at a weight of 4 colors drag them off by 0.1
+# px, and without closure they part closed lips by 1.2 px.
+HELD = FitWeights(landmark=25.0, closure=100.0)
 _BATCH = 16  # faces that go through the encoder at once
 _RECROPS = 2  # times that a badly cut face is cut out again at most
 

@@ -179,11 +179,8 @@ def closure(
 
     Args and Raises: see `landmark`.
     """
-    offset, weight = landmark_offsets(
-        rendering.screen, model, points, confidence, FACING_LANDMARKS.ravel()
-    )
-    apart = offset[0::2] - offset[1::2]
-    return weighted_landmark_distance(apart, jnp.minimum(weight[0::2], weight[1::2]), cam)
+    offset, weight = facing_offsets(rendering.screen, model, points, confidence)
+    return weighted_landmark_distance(offset, weight, cam)
 
 
 def landmark_offsets(
@@ -206,8 +203,20 @@ def landmark_offsets(
     return jnp.where(present, screen[vertex] - target, 0.0), weight
 
 
+def facing_offsets(
+    screen: jax.Array, model: FaceModel, points: jax.Array, confidence: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(u_a - u_b) - (s_a - s_b) [7, 2], px, of the pairs of `closure`, and their weights [7]; both
+    zero where one of the two landmarks is absent."""
+    upper, lower = (
+        landmark_offsets(screen, model, points, confidence, which) for which in FACING_LANDMARKS.T
+    )
+    weight = jnp.minimum(upper[1], lower[1])
+    return jnp.where((weight > 0)[:, None], upper[0] - lower[0], 0.0), weight
+
+
 def weighted_landmark_distance(offset: jax.Array, weight: jax.Array, cam: Camera) -> jax.Array:
-    """Eq. 9 of `landmark_offsets`: the squares of the offsets relative to the image's size."""
+    """Eq. 9 of offsets [K, 2], px, with weights [K]: their squares relative to the image's size."""
     height, width = cam.image_size
     relative = offset / jnp.array([[width, height]], offset.dtype)
     return jnp.sum(weight * jnp.sum(relative**2, axis=-1))

@@ -129,12 +129,21 @@ def test_landmark_curvature_is_that_of_finite_differences(tiny_model, float64):
     step = 1e-5
     steps = step * np.eye(len(code))
     jacobian = np.stack([(screen(code + d) - screen(code - d)) / (2 * step) for d in steps])
+    known = confidence * (arrays["landmarks"] >= 0)
     weight = np.zeros(68)
-    weight[LOSS_LANDMARKS] = (confidence * (arrays["landmarks"] >= 0))[LOSS_LANDMARKS]
+    weight[LOSS_LANDMARKS] = known[LOSS_LANDMARKS]
     expected = 2 * np.einsum("j,ajx,bjx->ab", weight, jacobian, jacobian)
     energy = Energy.of(model, CAM, mofa_jax.FitWeights())
     params = FaceParams.from_code(jnp.asarray(code), model)
-    matrix = jax.jit(landmark_curvature)(params, jnp.asarray(confidence), energy.landmarks, CAM)
+    curvature = jax.jit(landmark_curvature)
+    faces = params, jnp.asarray(confidence), energy.landmarks, CAM
+    matrix = curvature(*faces, 1.0, 0.0)
+    np.testing.assert_allclose(matrix, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+    pairs = [(37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65)]
+    apart = np.stack([jacobian[:, a] - jacobian[:, b] for a, b in pairs], axis=1)
+    weight = np.array([min(known[a], known[b]) for a, b in pairs])
+    expected = 4 * expected + 3 * 2 * np.einsum("j,ajx,bjx->ab", weight, apart, apart)
+    matrix = curvature(*faces, 4.0, 3.0)
     np.testing.assert_allclose(matrix, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
 

@@ -13,7 +13,7 @@ from mofa_jax import losses
 from mofa_jax.camera import Camera, project, rotation_matrix
 from mofa_jax.face_model import FaceModel
 from mofa_jax.illumination import sh_basis, shade
-from mofa_jax.landmarks import LOSS_LANDMARKS
+from mofa_jax.landmarks import FACING_LANDMARKS, LOSS_LANDMARKS
 from mofa_jax.mesh import area_normals
 from mofa_jax.numerics import (
     dot_columns,
@@ -160,9 +160,14 @@ def _dot(slopes: jax.Array, modes: jax.Array) -> jax.Array:
 
 
 def landmark_curvature(
-    params: FaceParams, confidence: jax.Array, landmarks: FaceModel, cam: Camera
+    params: FaceParams,
+    confidence: jax.Array,
+    landmarks: FaceModel,
+    cam: Camera,
+    landmark_weight: float,
+    closure_weight: float,
 ) -> jax.Array:
-    """Of Eq. 9, [D, D].
+    """Of Eq. 9 and of `losses.closure`, each times its weight, [D, D].
 
     Args:
       params: one face.
@@ -170,12 +175,17 @@ def landmark_curvature(
       landmarks: the face model at its landmarks, see `FaceModel.at_landmarks`.
       cam: the camera's intrinsics.
     """
-    weight = jnp.where(landmarks.landmarks >= 0, confidence, 0.0)[LOSS_LANDMARKS]
+    weight = jnp.where(landmarks.landmarks >= 0, confidence, 0.0)
+    upper, lower = FACING_LANDMARKS.T
+    of_points = jnp.sqrt(landmark_weight * weight[LOSS_LANDMARKS])
+    of_pairs = jnp.sqrt(closure_weight * jnp.minimum(weight[upper], weight[lower]))
     size = jnp.array(cam.image_size[::-1], weight.dtype)
 
     def relative(code: jax.Array) -> jax.Array:
         screen = project_vertices(FaceParams.from_code(code, landmarks), landmarks, cam)
-        return jnp.sqrt(weight)[:, None] * screen[LOSS_LANDMARKS] / size[None, :]
+        points = of_points[:, None] * screen[LOSS_LANDMARKS]
+        pairs = of_pairs[:, None] * (screen[upper] - screen[lower])
+        return jnp.concatenate([points, pairs]) / size[None, :]
 
     return _gauss_newton(relative, params.to_code())
 

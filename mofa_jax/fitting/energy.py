@@ -30,6 +30,7 @@ class FitWeights:
     Attributes:
       photometric: w_photo.
       landmark: w_land.
+      closure: of how far eyes and mouth are open, `losses.closure`.
       regularizer: w_reg.
       reflectance: w_beta.
       expression: w_delta.
@@ -38,6 +39,7 @@ class FitWeights:
 
     photometric: float = losses.PHOTOMETRIC_WEIGHT
     landmark: float = 4.0
+    closure: float = 0.0
     regularizer: float = 1e-4
     reflectance: float = 0.15
     expression: float = losses.EXPRESSION_WEIGHT
@@ -82,24 +84,28 @@ class Energy:
         return cls(model, model.at_landmarks(), cam, weights)
 
     def blind(self, params: FaceParams, target: Target) -> jax.Array:
-        """The terms of Eq. 9 and 10 and the prior on light."""
+        """The terms of Eq. 9 and 10, of closure and the prior on light."""
         screen = project_vertices(params, self.landmarks, self.cam)
-        offset, confidence = losses.landmark_offsets(
-            screen, self.landmarks, target.landmarks, target.confidence
+        points = screen, self.landmarks, target.landmarks, target.confidence
+        landmark, closure = (
+            losses.weighted_landmark_distance(*offsets(*points), self.cam)
+            for offsets in (losses.landmark_offsets, losses.facing_offsets)
         )
-        landmark = losses.weighted_landmark_distance(offset, confidence, self.cam)
         weights = self.weights
         prior = losses.regularizer(params, weights.reflectance, weights.expression)
         prior += weights.light * losses.light_prior(params)
-        return weights.landmark * landmark + weights.regularizer * prior
+        places = weights.landmark * landmark + weights.closure * closure
+        return places + weights.regularizer * prior
 
     def blind_curvature(self, params: FaceParams, target: Target) -> jax.Array:
         """[D, D]."""
         weights = self.weights
         priors = (weights.reflectance, weights.expression, weights.light)
         prior = prior_curvature(params, self.model, *priors)
-        landmark = landmark_curvature(params, target.confidence, self.landmarks, self.cam)
-        return weights.landmark * landmark + weights.regularizer * prior
+        places = landmark_curvature(
+            params, target.confidence, self.landmarks, self.cam, weights.landmark, weights.closure
+        )
+        return places + weights.regularizer * prior
 
     def value(self, params: FaceParams, target: Target) -> tuple[jax.Array, Rendering]:
         """Eq. 7, and the rendering that it looks at."""
