@@ -56,7 +56,7 @@ def command(run: str, corpus: str | None, workdir: Path, more: list[str]) -> lis
 
 def train_for(arguments: list[str], minutes: float, log: Path) -> tuple[float, int]:
     """Runs a command of Python for so long; the seconds that it took, and its exit status, 0 if it
-    kept its checkpoint when it was stopped."""
+    was stopped, from where it goes on."""
     start = time.monotonic()
     with open(log, "ab") as file:
         process = subprocess.Popen(
@@ -68,7 +68,8 @@ def train_for(arguments: list[str], minutes: float, log: Path) -> tuple[float, i
             process.send_signal(signal.SIGTERM)
             process.wait()
     seconds = time.monotonic() - start
-    return seconds, 0 if process.returncode == STOPPED else process.returncode
+    stopped = process.returncode in (STOPPED, -signal.SIGTERM)  # in its loop, or before
+    return seconds, 0 if stopped else process.returncode
 
 
 def steps_done(workdir: Path) -> int:

@@ -124,7 +124,8 @@ EXPERIMENTS = (
         "Fitting (Fig. 6 and 7)",
         "The paper shows Thies et al. (half a second a face) and Garrido et al. (a minute a face, "
         "50 Gauss-Newton steps; on FaceWarehouse the numbers below). Ours: `mofa_jax.fit` on "
-        "`lfpw_test`, cut about its landmarks, which are also what is fitted to.",
+        "`lfpw_test`, cut about its landmarks, which are also what is fitted to; the bundled "
+        "encoder finds faces and landmarks itself.",
         {"Garrido et al., on FaceWarehouse": _errors(None, 0.052, 2.6)},
         {
             "fit": "fit.lfpw",
@@ -146,8 +147,8 @@ EXPERIMENTS = (
     Experiment(
         "Verification (LFW's pairs, view 2)",
         "Whether two photographs show one person, by the cosine of shape and reflectance codes; "
-        "ten folds. The paper's baseline is another 3DMM's codes. Ours are of every fifth pair, "
-        "1,200; [the model card](model_card.md) has all 6,000.",
+        "ten folds. The paper's baseline is another 3DMM's codes. Ours are of the first fifth of "
+        "each fold, 1,200 pairs; [the model card](model_card.md) has all 6,000.",
         {"MoFA": {"verified": 77.0}, "baseline": {"verified": 75.0}},
         {
             "the bundled encoder": "likeness",

@@ -90,6 +90,8 @@ def _of_statistics(statistics: Mapping[str, Any], label: str = "") -> Iterator[t
 def _count(statistics: Mapping[str, Any]) -> int:
     """How many faces are in the first of nested groups."""
     while "count" not in statistics:
+        if not statistics:
+            raise ValueError("no kind of it is whole yet")
         statistics = next(iter(statistics.values()))
     return statistics["count"]
 

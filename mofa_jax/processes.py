@@ -13,6 +13,8 @@ import numpy as np
 from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
+from mofa_jax.errors import InputError
+
 _CACHE_BYTES = 1_000_000_000
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # in the environment, for malloc
 _logger = logging.getLogger(__name__)
@@ -70,22 +72,34 @@ def _compile_sooner() -> None:
     os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=2".strip()
 
 
+_NUM_TASKS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # set by srun, by mpirun
+
+
 def initialize_processes() -> None:
     """Joins the other processes of a run, when the environment says that there are any.
 
     JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID name them; under Slurm
-    or Open MPI with several tasks JAX finds them itself.
+    (`srun`) or Open MPI with several tasks JAX finds them itself.
+
+    Raises:
+      InputError: a process is given no number.
     """
     if jax.distributed.is_initialized():
         return
     environment = os.environ
     if "JAX_COORDINATOR_ADDRESS" in environment and "JAX_NUM_PROCESSES" in environment:
+        number = environment.get("JAX_PROCESS_ID", "")
+        if not number.isdigit():
+            raise InputError(
+                f"JAX_PROCESS_ID is {number!r}; give each process its number, from 0 to "
+                f"{environment['JAX_NUM_PROCESSES']} - 1."
+            )
         jax.distributed.initialize(
             environment["JAX_COORDINATOR_ADDRESS"],
             int(environment["JAX_NUM_PROCESSES"]),
-            int(environment["JAX_PROCESS_ID"]),
+            int(number),
         )
-    elif max(int(environment.get(key, 1)) for key in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")) > 1:
+    elif max(int(environment.get(key, 1)) for key in _NUM_TASKS) > 1:
         jax.distributed.initialize()
 
 

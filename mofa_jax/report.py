@@ -18,6 +18,7 @@ from tqdm import tqdm
 from mofa_jax import command_line
 from mofa_jax.data.faces.crop import resample
 from mofa_jax.data.sources.images import encode_photograph
+from mofa_jax.data.sources.landmark_files import FILE_NAMES
 from mofa_jax.editing import pose_angles
 from mofa_jax.errors import InputError, errors_as_sentences
 from mofa_jax.face_model import FaceModel
@@ -41,7 +42,7 @@ def write_report(folder: str | Path, face_model: str | None = None) -> tuple[Pat
 
     Args:
       folder: holds files of parameters, `*.json`, and the photographs' files if they are not where
-        they were.
+        they were; landmark files are left out.
       face_model: where the face model is now, if not where it was.
 
     Returns:
@@ -52,7 +53,8 @@ def write_report(folder: str | Path, face_model: str | None = None) -> tuple[Pat
     """
     folder = Path(folder)
     loader, sections, failed = FaceLoader(face_model=face_model), [], []
-    for path in tqdm(sorted(folder.glob("*.json")), "Drawing", unit="face"):
+    files = [path for path in sorted(folder.glob("*.json")) if path.name not in FILE_NAMES]
+    for path in tqdm(files, "Drawing", unit="face"):
         try:
             face = loader.load(path)
             sections.append(section(path.stem, *_about(face, path, loader.model)))

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def run_experiment(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, 
             _check_before_start(config, workdir)
             if train_and_evaluate(start, workdir / "start") is None:
                 return None
-        started.pretrained = str(workdir / "start")
+        started.pretrained = os.path.abspath(workdir / "start")
     return train_and_evaluate(config, workdir)
 
 
@@ -133,10 +133,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
         newest = checkpoints.latest_step
         before = None if newest is None else checkpoints.information(newest)
         keep_places(config.data, before and before["config"]["data"])
-        information = _run_information(config, model)
         # Before the photographs are looked for, which may take hours.
         state, place = _create_or_restore(checkpoints, before, learner, optimizer, model, config)
         data = open_data(config, model, cam, workdir)
+        information = {
+            "config": config.to_dict(),
+            "face_model": model.identity(),
+            "corpora": data.corpora,
+        }
+        _warn_of_other_faces(before or {}, data.corpora)
         with contextlib.closing(data.train) as batches, StopSignal() as stop:
             if place is not None:
                 batches.set_state(place)
@@ -179,7 +184,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
                     overdue = time.monotonic() - last_save >= 60 * config.checkpoint_every_minutes
                     overdue, stopping = agree([overdue, stop.requested], step, config.log_every)
                     last = step == config.num_steps or stopping
-                    if last or overdue or _shown(step, config):
+                    shown = step % config.image_every == 0 or step % config.eval_every == 0
+                    if last or overdue or shown:
                         finish(*pending)
                         pending = None
                     if last or overdue:
@@ -239,18 +245,6 @@ def _steps_at_once(config: ConfigDict) -> int:
     return math.gcd(wanted, config.log_every, config.image_every, config.eval_every)
 
 
-def _shown(step: int, config: ConfigDict) -> bool:
-    return any(step % period == 0 for period in (config.image_every, config.eval_every))
-
-
-def _run_information(config: ConfigDict, model: FaceModel) -> dict[str, Any]:
-    """What a checkpoint and config.json say of the run, JSON-able."""
-    return {
-        "config": config.to_dict(),
-        "face_model": model.identity(),
-    }
-
-
 def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
     """Says in which settings a run goes on otherwise than it began."""
 
@@ -279,6 +273,15 @@ def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
         _logger.warning("Without effect, the start has ended: %s.", ", ".join(of_start))
     if changed := [text for text in changed if text not in of_start]:
         _logger.warning("Going on with other settings than before: %s.", ", ".join(changed))
+
+
+def _warn_of_other_faces(before: dict[str, Any], corpora: Mapping[str, str]) -> None:
+    """Says which corpora hold other faces than before: the order of the faces is another, too."""
+    then = before.get("corpora", corpora)
+    if changed := [name for name in corpora if then.get(name, corpora[name]) != corpora[name]]:
+        _logger.warning(
+            "Going on with other faces than before, in another order: %s.", ", ".join(changed)
+        )
 
 
 def _create_or_restore(

@@ -254,6 +254,7 @@ def test_fits_can_be_batched(photographed):
         (lambda a: a.update(confidence=np.zeros(68)), "none of the landmarks"),
         (lambda a: a.update(confidence=np.full(68, np.nan)), "confidence holds NaN"),
         (lambda a: a.update(confidence=np.full(68, -1.0)), "outside"),
+        (lambda a: a.update(landmarks=None, confidence=np.ones(68)), "without landmarks"),
         (lambda a: a.update(num_steps=-1), "num_steps is -1"),
         (lambda a: a.update(init=jax.tree.map(lambda x: x + np.nan, a["init"])), "init holds NaN"),
         (lambda a: a.update(weights=mofa_jax.FitWeights(light=-1)), "weights.light is -1"),

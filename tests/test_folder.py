@@ -1,5 +1,8 @@
 """A folder becomes a corpus: what is kept, what is left out and said, when it is made anew."""
 
+import errno
+import fcntl
+import glob
 import json
 import logging
 import os
@@ -8,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -22,6 +26,7 @@ from mofa_jax.data.sources import images as photographs
 from mofa_jax.data.sources import items
 from mofa_jax.data.sources.images import PhotographError
 from mofa_jax.data.sources.landmark_files import FaceLandmarks, LandmarkFileError
+from mofa_jax.data.sources.names import root_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -206,6 +211,33 @@ def test_results_below_the_photographs_are_no_faces(people, tmp_path):
     assert records(prepare(people, tmp_path)).keys() == before.keys()
 
 
+def test_a_list_gives_one_corpus_from_wherever_it_is_asked_for(people, tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_text("people/*_0001.png\npeople/more\n")
+    marks = {"landmarks": str(people / "landmarks.npz")}
+    folder = prepare(f"@{tmp_path}/list.txt", tmp_path, **marks)
+    monkeypatch.chdir(people)
+    assert prepare(f"@{tmp_path}/list.txt", tmp_path, **marks) == folder
+
+
+def test_brackets_in_a_folders_name_are_no_wildcards(people, tmp_path):
+    folder = people.rename(tmp_path / "a[1]")
+    assert root_of(f"{glob.escape(str(folder))}/*/*.png") == folder
+    before = records(prepare(f"{glob.escape(str(folder))}/**/*.png", tmp_path)).keys()
+    assert before == {"Ann_0001.png", "Ann_0002.png", "Bob_0001.png", "more/Cleo_0001.png"}
+
+
+def test_processes_without_locks_are_told_to_prepare_first(people, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    folder = prepare(people, tmp_path)  # a single process
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert prepare(people, tmp_path) == folder  # is there
+    with pytest.raises(PreparationError, match=r"has no locks.*mofa_jax\.prepare_corpus"):
+        prepare(people, tmp_path, only_clean=True)
+
+
 def test_options_are_stored_side_by_side(people, tmp_path):
     first, second = prepare(people, tmp_path), prepare(people, tmp_path, only_clean=True)
     assert sorted((tmp_path / "cache").iterdir()) == sorted([first, second])
@@ -276,7 +308,8 @@ def test_wrong_option_is_named(people, tmp_path, options):
 def test_no_face_at_all_is_one_clear_error(tmp_path):
     (tmp_path / "p").mkdir()
     Image.new("RGB", (60, 60)).save(tmp_path / "p" / "a.png")
-    with pytest.raises(PreparationError, match=r"no face was kept of 1 photo.*a\.png: no face"):
+    message = r"no face was kept of 1 photo.*a\.png: no face.* from the front$"
+    with pytest.raises(PreparationError, match=message):
         prepare(tmp_path / "p", tmp_path, crop="haar")
     with pytest.raises(PhotographError, match="no photograph"):
         prepare(tmp_path / "nowhere", tmp_path)

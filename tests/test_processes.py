@@ -18,7 +18,12 @@ from configs import compact
 from mofa_jax.errors import InputError
 from mofa_jax.files.writing import atomic_write, only_process
 from mofa_jax.inference import load_for_inference
-from mofa_jax.processes import StopSignal, agree, keep_compiled_programs
+from mofa_jax.processes import (
+    StopSignal,
+    agree,
+    initialize_processes,
+    keep_compiled_programs,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,6 +107,19 @@ def test_two_processes_give_the_gradient_of_one_and_train(tiny_model, tmp_path):
         for a, b in zip(two.values(), one, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5 * max(np.abs(b).max(), 1e-3))
     assert load_for_inference(tmp_path / "run").step == 2
+
+
+def test_a_process_without_its_number_is_told_so(monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    with pytest.raises(InputError, match="JAX_PROCESS_ID is ''; give each process its number"):
+        initialize_processes()
+
+
+def test_an_allocation_of_several_tasks_is_no_job_of_several_processes(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # of sbatch; srun counts the tasks of its step
+    monkeypatch.setattr(jax.distributed, "initialize", lambda: pytest.fail("joined"))
+    initialize_processes()
 
 
 def test_one_process_agrees_with_itself_at_every_step():

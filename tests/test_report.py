@@ -46,6 +46,7 @@ def folder(tmp_path_factory, tiny_model):
         )
         save_parameters(folder / f"{name}.json", face)
     (folder / "damaged.0.json").write_text("{")
+    (folder / "landmarks.json").write_text("{}")  # of the photographs, which lie here, too
     return folder
 
 

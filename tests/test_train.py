@@ -17,6 +17,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from PIL import Image
 
 import mofa_jax
 import mofa_jax.evaluation.errors as evaluation
@@ -504,6 +505,27 @@ def test_settings_that_changed_since_a_run_began_are_named(config, tmp_path, cap
     config.num_steps, config.loss.landmark = 2, 0.25
     training.train_and_evaluate(config, tmp_path)
     assert "num_steps 1 -> 2" in caplog.text and "loss.landmark" in caplog.text
+
+
+def test_a_run_that_goes_on_with_other_faces_says_so(config, tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    points = 120 + rng.uniform(-40, 40, (5, 68, 2))
+    (tmp_path / "p").mkdir()
+    files = [f"{k}.png" for k in range(5)]
+    for name in files:
+        image = rng.integers(0, 255, (240, 240, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / "p" / name)
+    np.savez(tmp_path / "p" / "landmarks.npz", files=files, landmarks=points)
+    config.data.kind, config.data.path = "photographs", str(tmp_path / "p")
+    config.data.crop, config.data.eval_fraction, config.num_steps = "landmarks", 0.4, 1
+    training.train_and_evaluate(config, tmp_path / "run")
+    config.num_steps = 2
+    training.train_and_evaluate(config, tmp_path / "run")
+    assert "other faces" not in caplog.text
+    (tmp_path / "p" / "0.png").unlink()
+    config.num_steps = 3
+    training.train_and_evaluate(config, tmp_path / "run")
+    assert "Going on with other faces than before, in another order: " in caplog.text
 
 
 def test_a_start_that_has_ended_takes_no_other_settings(config, caplog):

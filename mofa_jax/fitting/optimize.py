@@ -172,6 +172,8 @@ def _targets(images, model, cam, landmarks, confidence) -> Target:
     if not _holds(jnp.all((images >= 0) & (images <= 1))):
         raise InputError("an image holds NaN or values outside [0, 1]; give uint8 or [0, 1].")
     expected = (len(images), NUM_LANDMARKS)
+    if landmarks is None and confidence is not None:
+        raise InputError("confidence is given without landmarks; give both, or leave it out.")
     if landmarks is None:
         return Target(images, jnp.zeros((*expected, 2), dtype), jnp.zeros(expected, dtype))
     landmarks = jnp.asarray(landmarks, dtype)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from mofa_jax.data.corpora.recipe import Recipe, landmark_stamp, make_finder
@@ -45,6 +46,7 @@ from mofa_jax.data.corpora.writer import (
     read_settings,
 )
 from mofa_jax.data.faces.crop import CROP_SIZE
+from mofa_jax.data.faces.quality import NO_PRUNING
 from mofa_jax.data.sources.items import Item, chunks_of, group_rank, list_items
 from mofa_jax.errors import InputError
 from mofa_jax.files.writing import locked, remove_temporaries
@@ -131,7 +133,8 @@ def prepare_folder(
       unusable.
     """
     recipe = Recipe.of_folder(data, image_size)
-    options = json.dumps([os.path.abspath(data.path), recipe.to_dict()], sort_keys=True)
+    path = os.path.abspath(data.path.removeprefix("@"))
+    options = json.dumps([path, recipe.to_dict()], sort_keys=True)
     name = f"faces-{hashlib.sha256(options.encode()).hexdigest()[:16]}"
     output = Path(os.path.abspath(folder)) / name
     if keep and read_settings(output):
@@ -212,7 +215,7 @@ def _prepare(
         for part in chunks_of(items, recipe.source.kind)
     ]
     fingerprint = recipe.fingerprint(tuple(items), stamp)
-    with locked(lock_file(output)), _naming_a_full_disk(output):
+    with locked(lock_file(output)) as alone, _naming_a_full_disk(output):
         if output.is_dir() and any(output.iterdir()):
             found = read_settings(output)
             if (found or {}).get("fingerprint") == fingerprint:
@@ -224,6 +227,12 @@ def _prepare(
                     f"{output}: holds a corpus of other photographs or settings, or something "
                     "else; give another folder, or remove it"
                 )
+        if not alone and jax.process_count() > 1:
+            raise PreparationError(
+                f"{output}: this file system has no locks, by which the processes of a training "
+                "take turns; prepare the corpus once by `python -m mofa_jax.prepare_corpus`, and "
+                "give it: --config.data.kind=tfds --config.data.path=CORPUS"
+            )
         begun = read_settings(incomplete_folder(output), SETTINGS)
         if begun and begun.get("fingerprint") != fingerprint:
             shutil.rmtree(incomplete_folder(output))
@@ -247,7 +256,8 @@ def _write(recipe: Recipe, num_items: int, outcome: Outcome, fingerprint: str, o
         )
         raise PreparationError(
             f"{recipe.source.path}: no face was kept of {num_items} {recipe.source.kind}{example}; "
-            "give photographs with faces seen from the front, or loosen config.pruning"
+            "give photographs with faces seen from the front"
+            + (", or loosen config.pruning" if recipe.pruning != NO_PRUNING else "")
         )
     splits = _split(recipe, outcome.kept)
     counts = {split: len(faces) for split, faces in splits.items()}

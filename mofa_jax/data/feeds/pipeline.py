@@ -55,6 +55,7 @@ class Data:
         training everything that a batch holds.
       summary: one sentence about the source, for the end of the log.
       held_out: what `make_eval` reads, if these are records.
+      corpora: what is in each corpus that is trained on, by name: other faces, other fingerprints.
     """
 
     train: StreamedFeed | ResidentFeed | SyntheticFeed
@@ -62,6 +63,7 @@ class Data:
     eval_examples: dict[str, np.ndarray]
     summary: str
     held_out: ForgivingSource | None = None
+    corpora: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def report(self, logger: logging.Logger) -> None:
         """Says at the end of a run what was left out of it."""
@@ -157,6 +159,10 @@ def open_data(
         eval_examples={"image": np.stack([face["image"] for face in examples])},
         summary=_summary(train, held_out),
         held_out=evaluated,
+        corpora={
+            name: str(corpus.metadata.get("fingerprint", len(corpus)))
+            for name, corpus in train.items()
+        },
     )
 
 

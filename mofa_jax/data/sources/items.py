@@ -174,7 +174,7 @@ def _list_files(source: Source) -> list[Item]:
     if (source.group_file or source.group_pattern) and all(i.group == i.name for i in items):
         setting = "group_file" if source.group_file else "group_pattern"
         raise SourceError(
-            f"source.{setting} {getattr(source, setting)!r} says of none of the {len(items)} files "
+            f"{setting} {getattr(source, setting)!r} says of none of the {len(items)} files "
             f"who is shown, such as of {items[0].name!r}: people would be on both sides of the "
             "split; correct it, or leave it out"
         )
@@ -240,7 +240,7 @@ def _grouping(source: Source) -> Callable[[str], str]:
         group = match[1] if match and match[1] is not None else name
         if group == "..":
             raise SourceError(
-                f"source.group_pattern {source.group_pattern!r} finds '..' in {name!r}: names in a "
+                f"group_pattern {source.group_pattern!r} finds '..' in {name!r}: names in a "
                 "list are relative to the list's folder; search further on, such as in '/([^/]+)/'"
             )
         return group
@@ -276,7 +276,7 @@ def _read_groups(file: Path) -> dict[str, str]:
         return {name.strip(): group.strip() for name, group in parts}
     except (OSError, ValueError) as error:
         raise SourceError(
-            f"{file}: source.group_file must be a text file of lines 'file-name person' ({error})"
+            f"{file}: group_file must be a text file of lines 'file-name person' ({error})"
         ) from error
 
 

@@ -2,8 +2,11 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+
+_ESCAPED = re.compile(r"\[([*?[])\]")  # as `glob.escape` writes a character that is meant itself
 
 
 def root_of(pattern: str | os.PathLike[str]) -> Path:
@@ -11,7 +14,11 @@ def root_of(pattern: str | os.PathLike[str]) -> Path:
     folder of a file or of a list `@list.txt`, or what comes before the first wildcard of a glob."""
     path = Path(os.fspath(pattern).removeprefix("@"))
     folders = [path, *path.parents] if path.is_dir() else path.parents
-    return next(f for f in folders if f.is_dir() or not glob.has_magic(os.fspath(f)))
+    return next(
+        Path(_ESCAPED.sub(r"\1", os.fspath(folder)))
+        for folder in folders
+        if folder.is_dir() or not glob.has_magic(_ESCAPED.sub("", os.fspath(folder)))
+    )
 
 
 def ends_of(name: str | PurePath) -> Iterator[str]:
