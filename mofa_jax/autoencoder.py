@@ -13,6 +13,7 @@ from mofa_jax.camera import REFERENCE_SIZE, Camera
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.landmarks import NUM_LANDMARKS
+from mofa_jax.numerics import as_floats
 from mofa_jax.params import FaceParams
 from mofa_jax.renderer import Rendering, limit_geometry_gradient, project_vertices, render
 
@@ -81,7 +82,7 @@ def objective(
       The loss; its terms by name, each with its weight, whose sum it is; and the metrics
       photometric_error and landmark_error, px of a 240 px crop, over the faces that have them.
     """
-    images = batch["image"].astype(jnp.float32) / 255.0
+    images = as_floats(batch["image"])
     params = FaceParams.from_code(encode(weights, images), decoder.model)
     rendering = decoder.render(params)
     photometric = _photometric(rendering, params, images, decoder, config)

@@ -26,6 +26,7 @@ import mofa_jax
 from mofa_jax import command_line, losses, metrics
 from mofa_jax.errors import one_line
 from mofa_jax.extras import install_command
+from mofa_jax.numerics import as_floats
 from mofa_jax.renderer import compiled_render
 
 _BASE = Path(__file__).parents[1] / "requirements-base.txt"
@@ -171,7 +172,7 @@ def _encode() -> str:
     params, crop = faces[0].params, faces[0].crop
     off = crop.to_photograph @ [*predict.cam.principal_point, 1] - _ASTRONAUT
     rendering = compiled_render(params, predict.model, predict.cam)
-    image = jnp.asarray(crop.image, jnp.float32) / 255
+    image = as_floats(crop.image)
     error = float(jax.jit(metrics.photometric_error)(rendering, image))
     if not (np.abs(off).max() < 30 and error < _LARGEST_ERROR):
         raise ArithmeticError(

@@ -1,9 +1,10 @@
-"""Norms that stay finite where the plain formulas divide by zero; what XLA is to leave alone."""
+"""Norms that stay finite at zero, pixels as floats, and what XLA is to leave alone."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 materialize = jax.lax.optimization_barrier
 """Arrays that XLA is to work out once and keep, instead of once for each of their readers."""
@@ -81,3 +82,8 @@ def normalize_columns(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     length = jnp.sqrt(jnp.where(nonzero, dot_columns(scaled, scaled), 1.0))
     unit = scaled / length[None, :]
     return unit, jnp.where(nonzero, scale * length, 0.0), inverse_scale / length
+
+
+def as_floats(images: jax.Array | np.ndarray) -> jax.Array:
+    """Pictures uint8 as float32 in [0, 1]."""
+    return jnp.asarray(images, jnp.float32) / 255.0

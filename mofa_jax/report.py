@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from absl import app
 from tqdm import tqdm
@@ -26,6 +25,7 @@ from mofa_jax.figures import PANELS, five_panels
 from mofa_jax.files.writing import atomic_write
 from mofa_jax.illumination import with_ambient
 from mofa_jax.metrics import photometric_error
+from mofa_jax.numerics import as_floats
 from mofa_jax.pages import figure, page, paragraph, section, table
 from mofa_jax.reconstruction.found_faces import DOUBTFUL
 from mofa_jax.reconstruction.pictured_face import FaceLoader, PicturedFace
@@ -103,7 +103,7 @@ def _numbers(face: PicturedFace, crop: np.ndarray, model: FaceModel) -> list[tup
     numbers = []
     if face.saved.photograph is not None:
         rendering = compiled_render(params, model, face.cam)
-        error = photometric_error(rendering, jnp.asarray(crop, jnp.float32) / 255)
+        error = photometric_error(rendering, as_floats(crop))
         numbers.append(("color error", f"{float(error):.3f} (distance of RGB in [0, 1])"))
     if (correlation := face.saved.correlation) is not None:
         verdict = " (doubtful)" if correlation < DOUBTFUL else ""

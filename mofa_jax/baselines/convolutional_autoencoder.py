@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from mofa_jax.baselines.convolutional_decoder import ConvolutionalDecoder
-from mofa_jax.baselines.pixels import PixelLearner, as_floats
+from mofa_jax.baselines.pixels import PixelLearner
 from mofa_jax.camera import Camera
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.face_model import FaceModel
+from mofa_jax.numerics import as_floats
 from mofa_jax.params import code_size
 from mofa_jax.training.initial_weights import initial_weights, random_weights
 

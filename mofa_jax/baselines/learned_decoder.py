@@ -13,12 +13,13 @@ from ml_collections import ConfigDict
 from mofa_jax import losses
 from mofa_jax.autoencoder import Decoder
 from mofa_jax.baselines.convolutional_decoder import ConvolutionalDecoder
-from mofa_jax.baselines.pixels import PixelLearner, as_bytes, as_floats, pixel_error
+from mofa_jax.baselines.pixels import PixelLearner, as_bytes, pixel_error
 from mofa_jax.camera import Camera
 from mofa_jax.checkpoint import Checkpoints, check_face_model, on_first_device
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import contact_sheet
+from mofa_jax.numerics import as_floats
 from mofa_jax.params import FaceParams, code_size, code_slices
 from mofa_jax.training.learner import FaceModelLearner
 

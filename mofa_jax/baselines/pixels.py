@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mofa_jax.figures import contact_sheet
-from mofa_jax.numerics import safe_norm
+from mofa_jax.numerics import as_floats, safe_norm
 
 
 def pixel_error(drawn: jax.Array, images: jax.Array) -> jax.Array:
@@ -19,11 +19,6 @@ def pixel_error(drawn: jax.Array, images: jax.Array) -> jax.Array:
       images: [B, H, W, 3], RGB in [0, 1].
     """
     return jnp.mean(safe_norm(drawn - images), axis=(1, 2))
-
-
-def as_floats(images: jax.Array | np.ndarray) -> jax.Array:
-    """Pictures uint8 as float32 in [0, 1]."""
-    return jnp.asarray(images, jnp.float32) / 255.0
 
 
 def as_bytes(drawn: jax.Array) -> np.ndarray:

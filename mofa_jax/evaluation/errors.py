@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mofa_jax.autoencoder import Decoder, face_errors
 from mofa_jax.data.feeds.device_batch import keys_of
+from mofa_jax.numerics import as_floats
 from mofa_jax.params import FaceParams
 
 _OF_LANDMARKS = ("landmark_error", "scale_bias", "offset_x", "offset_y")
@@ -23,7 +23,7 @@ def make_errors_of(encode: Callable) -> Callable:
 
     @jax.jit
     def errors_of(weights: Any, batch: dict, decoder: Decoder) -> dict[str, jax.Array]:
-        images = batch["image"].astype(jnp.float32) / 255.0
+        images = as_floats(batch["image"])
         params = FaceParams.from_code(encode(weights, images), decoder.model)
         return face_errors(params, batch, images, decoder)
 

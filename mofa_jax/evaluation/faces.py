@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -24,6 +23,7 @@ from mofa_jax.data.feeds.mixture import Example, ExampleSource
 from mofa_jax.data.feeds.streamed import read_ahead
 from mofa_jax.errors import one_line
 from mofa_jax.inference import Predictor
+from mofa_jax.numerics import as_floats
 from mofa_jax.params import FaceParams
 
 UNITS = {  # of the errors, in the order in which they are shown; px are those of a 240 px crop
@@ -159,7 +159,7 @@ def _missing(known: Mapping[str, float], annotated: bool, wanted: Iterable[str])
 def _errors_of(codes: jax.Array, batch: dict[str, Any], decoder: Decoder) -> dict[str, jax.Array]:
     """`face_errors` with normalized landmark errors, %, and the head's yaw, rad, [B] each."""
     params = FaceParams.from_code(codes, decoder.model)
-    errors = face_errors(params, batch, batch["image"].astype(jnp.float32) / 255.0, decoder)
+    errors = face_errors(params, batch, as_floats(batch["image"]), decoder)
     eyes = jax.vmap(metrics.outer_eye_distance)(batch["landmarks"], batch["confidence"])
     eyes *= REFERENCE_SIZE / decoder.cam.image_size[1]
     screen = project_landmarks(params, decoder.model.at_landmarks(), decoder.cam)

@@ -107,10 +107,9 @@ class PhotographFaces:
         size = self._predict.cam.image_size[0]
         if self._crop == "landmarks":
             return crop_from_landmarks(image, with_nan(known[k]), size)
+        crops = [crop_from_box(image, box, size) for box in self._detector.detect(image)]
         if self._crop == "found":
-            crops = [face.crop for face in self._predict.faces([image])[0]]
-        else:
-            crops = [crop_from_box(image, box, size) for box in self._detector.detect(image)]
+            crops, _ = self._predict.settled([image] * len(crops), crops)
         if not known:
             return crops[0] if crops else None
         return _crop_of(known[k], crops)

@@ -5,7 +5,6 @@ from importlib import import_module
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,6 +18,7 @@ from mofa_jax.evaluation.errors import make_errors_of
 from mofa_jax.face_model import FaceModel
 from mofa_jax.figures import panels_grid
 from mofa_jax.landmarks import FACING_LANDMARKS, LOSS_LANDMARKS
+from mofa_jax.numerics import as_floats
 from mofa_jax.params import FaceParams, code_size
 from mofa_jax.patches import surface_patches
 from mofa_jax.training.initial_weights import initial_weights, random_weights
@@ -129,5 +129,5 @@ class FaceModelLearner:
     def picture(self, weights: dict, examples: dict[str, np.ndarray]) -> np.ndarray:
         """Photograph, overlay, geometry, reflectance and light of the faces, side by side."""
         images, model = examples["image"], self.decoder.model
-        codes = self._encode(weights, jnp.asarray(images, jnp.float32) / 255.0)
+        codes = self._encode(weights, as_floats(images))
         return panels_grid(images, FaceParams.from_code(codes, model), model, self.decoder.cam)
