@@ -18,8 +18,9 @@ Needs four prepared corpora:
 Three minutes on one H100, which another training used too; ten hours or more on two CPU cores.
 
 The bundled encoder is taught further, on corpora of your own as well, by starting from it. So it
-learned the prior on light that it has now, and the open model's lower teeth (each a quarter of an
-hour on two CPU cores that did other work, too):
+learned the prior on light that it has now, the open model's lower teeth, and, twice, to close lips
+and lids (loss.closure 20, then 40 from there with another seed; each a quarter of an hour on two
+CPU cores that did other work, too):
 
     python main.py --config=configs/built_in.py --workdir=runs/further \
         --config.encoder.pretrained=open --config.batch_size=16 --config.num_steps=1500 \
@@ -45,6 +46,7 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 6e-4
     config.optimizer.warmup_steps = 500
     config.loss.landmark = 4.0  # Eq. 8 alone draws faces too small
+    config.loss.closure = 40.0  # and closed mouths 4 px open
     config.loss.regularizer = 1e-4
     config.loss.reflectance = 0.15
     config.loss.light = 60.0
