@@ -12,7 +12,7 @@ from mofa_jax import losses, metrics
 from mofa_jax.camera import REFERENCE_SIZE, Camera
 from mofa_jax.errors import InputError
 from mofa_jax.face_model import FaceModel
-from mofa_jax.landmarks import NUM_LANDMARKS
+from mofa_jax.landmarks import FACING_LIDS, FACING_LIPS, NUM_LANDMARKS
 from mofa_jax.numerics import as_floats
 from mofa_jax.params import FaceParams
 from mofa_jax.renderer import Rendering, limit_geometry_gradient, project_vertices, render
@@ -203,7 +203,8 @@ def face_errors(
     Returns:
       photometric_error, NaN where no vertex is front-facing; landmark_error, px of a 240 px crop,
       scale_bias and the offsets offset_x and offset_y, px of a 240 px crop, of
-      `metrics.landmark_bias`, all NaN where a face has no landmarks; geometric_error, mm, when the
+      `metrics.landmark_bias`, eye_opening and mouth_opening, px of such a crop, of
+      `metrics.opening_bias`, all NaN where a face has no landmarks; geometric_error, mm, when the
       batch holds the true `code`; annotated, bool: the face has landmarks; failed, bool: an error
       that it should have is not finite.
     """
@@ -212,13 +213,20 @@ def face_errors(
     scale, offset = jax.vmap(metrics.landmark_bias, (0, None, 0, 0))(
         rendering.screen, decoder.model, batch["landmarks"], batch["confidence"]
     )
-    offset *= REFERENCE_SIZE / decoder.cam.image_size[1]
+    opening = jax.vmap(metrics.opening_bias, (0, None, 0, 0, None))
+    eyes, mouth = (
+        opening(rendering.screen, decoder.model, batch["landmarks"], batch["confidence"], facing)
+        for facing in (FACING_LIDS, FACING_LIPS)
+    )
+    scale_to_reference = REFERENCE_SIZE / decoder.cam.image_size[1]
     errors = {
         "photometric_error": jax.vmap(metrics.photometric_error)(rendering, images),
         "landmark_error": distance,
         "scale_bias": scale,
-        "offset_x": offset[:, 0],
-        "offset_y": offset[:, 1],
+        "offset_x": scale_to_reference * offset[:, 0],
+        "offset_y": scale_to_reference * offset[:, 1],
+        "eye_opening": scale_to_reference * eyes,
+        "mouth_opening": scale_to_reference * mouth,
     }
     failed = ~jnp.isfinite(errors["photometric_error"]) | (annotated & ~jnp.isfinite(distance))
     if "code" in batch:

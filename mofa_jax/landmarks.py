@@ -8,10 +8,10 @@ NUM_LANDMARKS = 68
 # inner-lip centers and the chin tip. The rest of the jaw slides along the silhouette: left out.
 LOSS_LANDMARKS = np.array([8, *range(17, 60), 62, 66], np.int32)
 
-# Upper and lower landmarks of lids and lips, which meet where an eye or the mouth is closed.
-FACING_LANDMARKS = np.array(
-    [(37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65)], np.int32
-)
+# Upper and lower landmarks, which meet where an eye or the mouth is closed.
+FACING_LIDS = np.array([(37, 41), (38, 40), (43, 47), (44, 46)], np.int32)
+FACING_LIPS = np.array([(61, 67), (62, 66), (63, 65)], np.int32)
+FACING_LANDMARKS = np.concatenate([FACING_LIDS, FACING_LIPS])
 
 OUTER_EYE_CORNERS = (36, 45)  # their distance is what errors are normalized by
 

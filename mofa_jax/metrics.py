@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mofa_jax.face_model import MM_PER_DM, FaceModel
 from mofa_jax.landmarks import LOSS_LANDMARKS, OUTER_EYE_CORNERS
@@ -106,6 +107,31 @@ def landmark_bias(
     center, spread = _center_and_spread(annotated, present)
     drawn_center, drawn_spread = _center_and_spread(annotated + offset, present)
     return drawn_spread / spread, drawn_center - center
+
+
+def opening_bias(
+    screen: jax.Array,
+    model: FaceModel,
+    points: jax.Array,
+    confidence: jax.Array,
+    facing: np.ndarray,
+) -> jax.Array:
+    """How much further apart landmarks that face each other are drawn than they are annotated.
+
+    Args:
+      screen, model, points, confidence: see `landmark_bias`.
+      facing: pairs [K, 2] of the 68, `landmarks.FACING_LIDS` or `FACING_LIPS`.
+
+    Returns:
+      The mean over the pairs that are present, px; below 0 an eye or the mouth is drawn too far
+      closed; NaN without any.
+    """
+    vertices = model.landmarks[facing]
+    present = jnp.all((vertices >= 0) & (confidence[facing] > 0), axis=1)
+    ends = jnp.where(present[:, None, None], points[facing], 0.0)
+    annotated = safe_norm(ends[:, 0] - ends[:, 1])
+    drawn = safe_norm(screen[vertices[:, 0]] - screen[vertices[:, 1]])
+    return jnp.sum(jnp.where(present, drawn - annotated, 0.0)) / jnp.sum(present)
 
 
 def _center_and_spread(points: jax.Array, present: jax.Array) -> tuple[jax.Array, jax.Array]:

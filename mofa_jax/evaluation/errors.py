@@ -11,7 +11,14 @@ from mofa_jax.data.feeds.device_batch import keys_of
 from mofa_jax.numerics import as_floats
 from mofa_jax.params import FaceParams
 
-_OF_LANDMARKS = ("landmark_error", "scale_bias", "offset_x", "offset_y")
+_OF_LANDMARKS = (
+    "landmark_error",
+    "scale_bias",
+    "offset_x",
+    "offset_y",
+    "eye_opening",
+    "mouth_opening",
+)
 
 
 def make_errors_of(encode: Callable) -> Callable:
@@ -43,10 +50,11 @@ def evaluate(
 
     Returns:
       photometric_error; over the faces that have landmarks (absent without any) landmark_error,
-      px of a 240 px crop, and the biases scale_bias, 1 for faces drawn as large as they are, and
-      offset_x and offset_y, px of a 240 px crop; geometric_error, mm, where the batches hold the
-      true `code`; num_faces; num_annotated, those with landmarks, where not all have any;
-      num_failed, the faces with an error that is not finite, which the means leave out.
+      px of a 240 px crop, and the biases scale_bias, 1 for faces drawn as large as they are,
+      offset_x and offset_y, and eye_opening and mouth_opening, px of a 240 px crop;
+      geometric_error, mm, where the batches hold the true `code`; num_faces; num_annotated, those
+      with landmarks, where not all have any; num_failed, the faces with an error that is not
+      finite, which the means leave out.
     """
     collected: dict[str, list] = {}
     for batch in batches:
