@@ -182,6 +182,7 @@ def test_the_energy_is_eq_7_and_never_rises(photographed):
     assert (np.diff(fitted.energy) <= 0).all() and fitted.energy[-1] < 0.8 * fitted.energy[0]
 
 
+@pytest.mark.slow
 def test_a_rendered_face_is_found_again_from_its_picture_and_landmarks(photographed):
     model, code, image, points = photographed
     weights = mofa_jax.FitWeights(regularizer=1e-6, light=0.1)

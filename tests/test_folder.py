@@ -409,6 +409,7 @@ def test_folder_with_every_kind_of_bad_file_goes_on(tmp_path, monkeypatch, log):
         assert reason in line and "\n" not in line
 
 
+@pytest.mark.slow
 def test_threads_do_not_change_the_corpus(tmp_path):
     folder = tmp_path / "p"
     folder.mkdir()

@@ -60,6 +60,7 @@ def arrays_file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_model_and_a_sheet_and_says_what_it_did(arrays_file, tmp_path, capsys):
     output = tmp_path / "new" / "mine.npz"
     flags = [

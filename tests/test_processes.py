@@ -55,6 +55,7 @@ def run_processes(arguments, count):
     return outputs
 
 
+@pytest.mark.slow
 def test_a_program_is_started_again_with_huge_pages_and_the_same_arguments(tmp_path):
     enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if not enabled.is_file() or "[madvise]" not in enabled.read_text():

@@ -39,6 +39,7 @@ def test_every_range_can_be_set_in_the_config():
         assert getattr(ranges, name) == config[name]
 
 
+@pytest.mark.slow
 def test_training_faces_come_with_their_codes_and_photographs_have_none(tiny_model, cam, tmp_path):
     config = code_regression.get_config()
     config.data.num_eval, config.batch_size = 4, 4
@@ -54,6 +55,7 @@ def test_training_faces_come_with_their_codes_and_photographs_have_none(tiny_mod
         open_data(config, tiny_model, cam, tmp_path)
 
 
+@pytest.mark.slow
 def test_photographs_of_the_config_stand_behind_the_faces_of_their_split(tiny_model, cam, tmp_path):
     from PIL import Image
 

@@ -123,6 +123,7 @@ def test_a_glb_holds_the_mesh_in_meters_and_its_texture(tmp_path):
     np.testing.assert_allclose(np.asarray(image)[2, 8], [200, 40, 40], atol=12)
 
 
+@pytest.mark.slow
 def test_a_model_of_float64_gets_the_same_texture(float64):
     model = mofa_jax.load_face_model("open", np.float64)
     single = mofa_jax.load_face_model("open", np.float32)

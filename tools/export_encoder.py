@@ -14,6 +14,7 @@ from mofa_jax.encoders.trained import ASSET, write_trained
 from mofa_jax.errors import InputError
 from mofa_jax.face_models.load import load_face_model
 from mofa_jax.inference import load_for_inference
+from mofa_jax.processes import configure_logging
 
 _PLACES = ("path", "mixture", "cache", "landmarks")  # of the config's data, on one machine
 
@@ -39,6 +40,7 @@ def export_encoder(workdir: str, output: str | Path = ASSET) -> None:
 
 def main(argv: Sequence[str]) -> None:
     del argv
+    configure_logging()
     try:
         export_encoder(_WORKDIR.value, _OUTPUT.value)
     except InputError as error:
