@@ -91,7 +91,7 @@ def main(_) -> None:
         raise app.UsageError(f"--free={','.join(unknown)}: a code has {', '.join(CODE_SPREAD)}.")
     predict = mofa_jax.load_for_inference(_WORKDIR.value)
     model, cam, loss = predict.model, predict.cam, _CONFIG.value.loss
-    loss.landmark = loss.code = 0.0
+    loss.landmark = loss.closure = loss.code = 0.0
     patches = surface_patches(model) if loss.patch_correlation else None
     decoder = Decoder(model, cam, patches)
     faces = spread(open_corpus(_CORPUS.value, "train"), _FACES.value)

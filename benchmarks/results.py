@@ -88,10 +88,10 @@ def _of_statistics(statistics: Mapping[str, Any], label: str = "") -> Iterator[t
 
 
 def _count(statistics: Mapping[str, Any]) -> int:
-    """How many faces are in the first of nested groups."""
+    """How many faces are in the first of nested groups; ValueError if it has none yet."""
     while "count" not in statistics:
         if not statistics:
-            raise ValueError("no kind of it is whole yet")
+            raise ValueError("its first part is not whole yet")
         statistics = next(iter(statistics.values()))
     return statistics["count"]
 

@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 6e-4
     config.optimizer.warmup_steps = 500
     config.loss.landmark = 4.0  # Eq. 8 alone draws faces too small
-    config.loss.closure = 40.0  # and closed mouths 4 px open
+    config.loss.closure = 40.0  # Eq. 9 hardly sees whether mouths are closed
     config.loss.regularizer = 1e-4
     config.loss.reflectance = 0.15
     config.loss.light = 60.0

@@ -78,8 +78,8 @@ def _loss() -> ConfigDict:
     loss.area_photometric = 0.0  # weight of the distance over the face's screen area (P: none)
     loss.area_threshold = 0.1  # where that distance is cut off, of RGB in [0, 1]
     loss.landmark = 0.0  # w_land, Eq. 7: 0 = unsupervised, no landmark is read; 1 = surrogate (P)
-    loss.closure = 0.0  # weight of the same for how far lids and lips are apart: Eq. 9 hardly sees
-    # whether eyes and mouth are closed (P: none)
+    loss.closure = 0.0  # weight of Eq. 9 of the vectors between lids and lips that face each other,
+    # which tell whether eyes and mouth are closed (P: none); above 0 landmarks are read, too
     loss.code = 0.0  # weight of the distance to the true code, where it is known: of rendered faces
     # (P: none); of pose and light only where the augmentation leaves them alone
     loss.loopback = 0.0  # weight of Eq. 9 between predictions that are changed and drawn again,

@@ -7,10 +7,10 @@ from mofa_jax.camera import Camera as Camera
 from mofa_jax.face_model import FaceModel as FaceModel
 from mofa_jax.face_model import FaceModelError as FaceModelError
 from mofa_jax.face_models.load import load_face_model as load_face_model
-from mofa_jax.fitting.energy import FitWeights as FitWeights
-from mofa_jax.fitting.optimize import Fit as Fit
-from mofa_jax.fitting.optimize import fit as fit
-from mofa_jax.fitting.optimize import fit_person as fit_person
+from mofa_jax.fitting import Fit as Fit
+from mofa_jax.fitting import FitWeights as FitWeights
+from mofa_jax.fitting import fit as fit
+from mofa_jax.fitting import fit_person as fit_person
 from mofa_jax.inference import Predictor as Predictor
 from mofa_jax.inference import load_for_inference as load_for_inference
 from mofa_jax.params import FaceParams as FaceParams

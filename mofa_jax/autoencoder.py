@@ -91,8 +91,7 @@ def objective(
     terms = {  # Eq. 7
         "photometric": config.photometric * jnp.mean(photometric),
         "landmark": config.landmark * jnp.mean(landmark),
-        **_alignment_terms(rendering, images, decoder, config, axis_name),
-        **_closure_term(rendering, batch, decoder, config),
+        **_alignment_terms(rendering, images, batch, decoder, config, axis_name),
         **_code_term(params, batch, decoder, config),
         **_loopback_terms(key, params, weights, encode, decoder, config),
         **losses.prior_terms(params, config, axis_name),
@@ -122,10 +121,15 @@ def _photometric(rendering, params, images, decoder: Decoder, config: ConfigDict
 
 
 def _alignment_terms(
-    rendering, images, decoder: Decoder, config: ConfigDict, axis_name: str | None
+    rendering, images, batch: dict, decoder: Decoder, config: ConfigDict, axis_name: str | None
 ) -> dict:
     """The terms besides Eq. 8 and 9 that see where the face lies, by name, weighted."""
     terms = {}
+    if config.closure:
+        values = jax.vmap(losses.closure, (0, None, 0, 0, None))(
+            rendering, decoder.model, batch["landmarks"], batch["confidence"], decoder.cam
+        )
+        terms["closure"] = config.closure * jnp.mean(values)
     if config.area_photometric:
         area = jax.vmap(losses.area_photometric, (0, 0, None))
         values = area(rendering, images, config.area_threshold)
@@ -156,14 +160,6 @@ def _places(rendering: Rendering, decoder: Decoder) -> jax.Array:
     origin = middle(project_vertices(average, landmarks, cam), landmarks)
     middles = jax.vmap(middle, (0, None))(rendering.screen, model)
     return (middles - origin[None]) * (cam.distance / cam.focal)
-
-
-def _closure_term(rendering: Rendering, batch: dict, decoder: Decoder, config: ConfigDict) -> dict:
-    if not config.closure:
-        return {}
-    of_each = jax.vmap(losses.closure, (0, None, 0, 0, None))
-    values = of_each(rendering, decoder.model, batch["landmarks"], batch["confidence"], decoder.cam)
-    return {"closure": config.closure * jnp.mean(values)}
 
 
 def _code_term(params: FaceParams, batch: dict, decoder: Decoder, config: ConfigDict) -> dict:
@@ -203,30 +199,17 @@ def face_errors(
     Returns:
       photometric_error, NaN where no vertex is front-facing; landmark_error, px of a 240 px crop,
       scale_bias and the offsets offset_x and offset_y, px of a 240 px crop, of
-      `metrics.landmark_bias`, eye_opening and mouth_opening, px of such a crop, of
-      `metrics.opening_bias`, all NaN where a face has no landmarks; geometric_error, mm, when the
-      batch holds the true `code`; annotated, bool: the face has landmarks; failed, bool: an error
-      that it should have is not finite.
+      `metrics.landmark_bias`, eye_opening_bias and mouth_opening_bias, px of such a crop, of
+      `metrics.opening_bias`, each NaN where a face has none of the landmarks that it compares;
+      geometric_error, mm, when the batch holds the true `code`; annotated, bool: the face has
+      landmarks; failed, bool: an error that it should have is not finite.
     """
     rendering = decoder.render(params)
     _, distance, annotated = _landmark_terms(rendering.screen, decoder.model, batch, decoder.cam)
-    scale, offset = jax.vmap(metrics.landmark_bias, (0, None, 0, 0))(
-        rendering.screen, decoder.model, batch["landmarks"], batch["confidence"]
-    )
-    opening = jax.vmap(metrics.opening_bias, (0, None, 0, 0, None))
-    eyes, mouth = (
-        opening(rendering.screen, decoder.model, batch["landmarks"], batch["confidence"], facing)
-        for facing in (FACING_LIDS, FACING_LIPS)
-    )
-    scale_to_reference = REFERENCE_SIZE / decoder.cam.image_size[1]
     errors = {
         "photometric_error": jax.vmap(metrics.photometric_error)(rendering, images),
         "landmark_error": distance,
-        "scale_bias": scale,
-        "offset_x": scale_to_reference * offset[:, 0],
-        "offset_y": scale_to_reference * offset[:, 1],
-        "eye_opening": scale_to_reference * eyes,
-        "mouth_opening": scale_to_reference * mouth,
+        **_biases(rendering.screen, decoder.model, batch, decoder.cam),
     }
     failed = ~jnp.isfinite(errors["photometric_error"]) | (annotated & ~jnp.isfinite(distance))
     if "code" in batch:
@@ -236,6 +219,25 @@ def face_errors(
         )
         failed |= ~jnp.isfinite(errors["geometric_error"])
     return {**errors, "annotated": annotated, "failed": failed}
+
+
+def _biases(
+    screen: jax.Array, model: FaceModel, batch: dict[str, jax.Array], cam: Camera
+) -> dict[str, jax.Array]:
+    """The biases of `face_errors` of B faces whose vertices are drawn at `screen` [B, N, 2]."""
+
+    def of_one(screen: jax.Array, points: jax.Array, confidence: jax.Array):
+        face, pixels = (screen, model, points, confidence), REFERENCE_SIZE / cam.image_size[1]
+        scale, offset = metrics.landmark_bias(*face)
+        return {
+            "scale_bias": scale,
+            "offset_x": pixels * offset[0],
+            "offset_y": pixels * offset[1],
+            "eye_opening_bias": pixels * metrics.opening_bias(*face, FACING_LIDS),
+            "mouth_opening_bias": pixels * metrics.opening_bias(*face, FACING_LIPS),
+        }
+
+    return jax.vmap(of_one)(screen, batch["landmarks"], batch["confidence"])
 
 
 def _landmark_terms(screen: jax.Array, model: FaceModel, batch: dict[str, jax.Array], cam: Camera):

@@ -170,8 +170,9 @@ def closure(
     confidence: jax.Array,
     cam: Camera,
 ) -> jax.Array:
-    """How far eyes and mouth are open: sum_j c_j ||(u_a - u_b) - (s_a - s_b)||^2 over the seven
-    pairs (a, b) of lids and lips that face each other.
+    """How differently from the annotation eyes and mouth are open or closed:
+    sum_j c_j ||(u_a - u_b) - (s_a - s_b)||^2 over seven pairs (a, b) of lids and lips that face
+    each other.
 
     As Eq. 9, whose 46 landmarks hardly see it: lips that are 5 px apart instead of closed cost no
     more than a chin that is 4 px off. After the lids of DECA (Feng et al., SIGGRAPH 2021) and the

@@ -1,4 +1,4 @@
-"""The three errors of the paper's evaluation (Sec. 7), and two biases, for one face."""
+"""The three errors of the paper's evaluation (Sec. 7), and biases, for one face."""
 
 import jax
 import jax.numpy as jnp

@@ -99,6 +99,20 @@ def photometric(out, image):
     return distance.sum() / len(front), distance.mean()
 
 
+FACING_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
+FACING_LIPS = ((61, 67), (62, 66), (63, 65))
+
+
+def closure(out, m, points, confidence, size=240):
+    drawn, known = out["screen"][m["landmarks"]], confidence * (m["landmarks"] >= 0)
+    total = 0.0
+    for a, b in FACING_LIDS + FACING_LIPS:
+        if known[a] and known[b]:
+            apart = drawn[a] - drawn[b] - points[a] + points[b]
+            total += min(known[a], known[b]) * ((apart / size) ** 2).sum()
+    return total
+
+
 def landmark(out, m, points, confidence, size=240):
     total, distances = 0.0, []
     for j in LOSS_LANDMARKS:

@@ -104,12 +104,6 @@ def evaluated(predict, tiny_model, tmp_path_factory):
     return output
 
 
-OPENINGS = {
-    "eye_opening": ((37, 41), (38, 40), (43, 47), (44, 46)),
-    "mouth_opening": ((61, 67), (62, 66), (63, 65)),
-}
-
-
 def rows(folder) -> list[dict]:
     with open(folder / "faces.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -136,14 +130,13 @@ def errors_of(example, code, model) -> dict[str, float]:
         known = points[oracle.LOSS_LANDMARKS]
         errors["scale_bias"] = np.sqrt(np.var(screen, 0).sum() / np.var(known, 0).sum())
         errors["offset_x"], errors["offset_y"] = factor * (screen.mean(0) - known.mean(0))
-        for name, pairs in OPENINGS.items():
-            apart = [
-                np.linalg.norm(at[upper] - at[lower])
-                for at in (out["screen"][m["landmarks"]], points)
-                for upper, lower in pairs
+        for part, pairs in (("eye", oracle.FACING_LIDS), ("mouth", oracle.FACING_LIPS)):
+            at = out["screen"][m["landmarks"]]
+            further = [
+                np.linalg.norm(at[a] - at[b]) - np.linalg.norm(points[a] - points[b])
+                for a, b in pairs
             ]
-            errors[name] = factor * (sum(apart[: len(pairs)]) - sum(apart[len(pairs) :]))
-            errors[name] /= len(pairs)
+            errors[f"{part}_opening_bias"] = factor * np.mean(further)
     if "code" in example:
         a, b = (drawn(c, model)["vertices"] for c in (code, example["code"]))
         a, b = a - a.mean(0), b - b.mean(0)

@@ -11,6 +11,7 @@ from face_files import as_dtype
 
 import mofa_jax
 from mofa_jax.camera import project, rotation_matrix, to_camera_space
+from mofa_jax.errors import InputError
 from mofa_jax.face_model import face_model_from_arrays
 from mofa_jax.face_models.analytic import analytic_face
 from mofa_jax.fitting.curvature import (
@@ -139,7 +140,7 @@ def test_landmark_curvature_is_that_of_finite_differences(tiny_model, float64):
     faces = params, jnp.asarray(confidence), energy.landmarks, CAM
     matrix = curvature(*faces, 1.0, 0.0)
     np.testing.assert_allclose(matrix, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
-    pairs = [(37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65)]
+    pairs = oracle.FACING_LIDS + oracle.FACING_LIPS
     apart = np.stack([jacobian[:, a] - jacobian[:, b] for a, b in pairs], axis=1)
     weight = np.array([min(known[a], known[b]) for a, b in pairs])
     expected = 4 * expected + 3 * 2 * np.einsum("j,ajx,bjx->ab", weight, apart, apart)
@@ -167,7 +168,9 @@ def test_the_energy_is_eq_7_and_never_rises(photographed):
     """At the start it is what plain NumPy says."""
     model, _, image, points = photographed
     points = np.nan_to_num(points) + 3.0
-    weights = mofa_jax.FitWeights(landmark=2.0, regularizer=1e-3, reflectance=0.2, light=0.0)
+    weights = mofa_jax.FitWeights(
+        landmark=2.0, closure=3.0, regularizer=1e-3, reflectance=0.2, light=0.0
+    )
     start = random_code(model, 8)
     init = FaceParams.from_code(jnp.asarray(start, jnp.float32), model)
     fitted = mofa_jax.fit(image, model, CAM, points, init=init, num_steps=STEPS, weights=weights)
@@ -177,6 +180,7 @@ def test_the_energy_is_eq_7_and_never_rises(photographed):
     prior = (alpha**2).sum() + 0.2 * (beta**2).sum() + 0.8 * (delta**2).sum()
     expected = 1.92 * oracle.photometric(out, np.asarray(image, np.float64))[0]
     expected += 2 * oracle.landmark(out, arrays, points, np.ones(68))[0] + 1e-3 * prior
+    expected += 3 * oracle.closure(out, arrays, points, np.ones(68))
     np.testing.assert_allclose(fitted.energy[0], expected, rtol=1e-4)
     assert fitted.energy.shape == (STEPS + 1,) and np.isfinite(fitted.energy).all()
     assert (np.diff(fitted.energy) <= 0).all() and fitted.energy[-1] < 0.8 * fitted.energy[0]
@@ -266,7 +270,7 @@ def test_bad_input_is_one_sentence(photographed, change, message):
     model, _, image, points = photographed
     arguments = {"image": image.copy(), "landmarks": points, "init": FaceParams.neutral(model)}
     change(arguments)
-    with pytest.raises(mofa_jax.fitting.optimize.InputError, match=message) as error:
+    with pytest.raises(InputError, match=message) as error:
         mofa_jax.fit(model=model, cam=CAM, **arguments)
     assert "\n" not in str(error.value)
 

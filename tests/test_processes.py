@@ -123,6 +123,15 @@ def test_an_allocation_of_several_tasks_is_no_job_of_several_processes(monkeypat
     initialize_processes()
 
 
+@pytest.mark.parametrize("variable", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
+def test_the_tasks_of_srun_and_mpirun_join(monkeypatch, variable):
+    joined = []
+    monkeypatch.setenv(variable, "2")
+    monkeypatch.setattr(jax.distributed, "initialize", lambda: joined.append(True))
+    initialize_processes()
+    assert joined
+
+
 def test_one_process_agrees_with_itself_at_every_step():
     assert agree([True, False], step=3, period=20) == [True, False]
 

@@ -16,8 +16,8 @@ _OF_LANDMARKS = (
     "scale_bias",
     "offset_x",
     "offset_y",
-    "eye_opening",
-    "mouth_opening",
+    "eye_opening_bias",
+    "mouth_opening_bias",
 )
 
 
@@ -49,9 +49,9 @@ def evaluate(
       decoder: see `Decoder`.
 
     Returns:
-      photometric_error; over the faces that have landmarks (absent without any) landmark_error,
+      photometric_error; over the faces that have the landmarks (absent without any) landmark_error,
       px of a 240 px crop, and the biases scale_bias, 1 for faces drawn as large as they are,
-      offset_x and offset_y, and eye_opening and mouth_opening, px of a 240 px crop;
+      offset_x and offset_y, and eye_opening_bias and mouth_opening_bias, px of a 240 px crop;
       geometric_error, mm, where the batches hold the true `code`; num_faces; num_annotated, those
       with landmarks, where not all have any; num_failed, the faces with an error that is not
       finite, which the means leave out.
@@ -65,8 +65,7 @@ def evaluate(
     values = {key: np.concatenate(parts) for key, parts in collected.items()}
     failed, annotated = values.pop("failed"), values.pop("annotated")
     means = {key: _mean_of_finite(errors) for key, errors in values.items()}
-    if not annotated.any():
-        means = {key: mean for key, mean in means.items() if key not in _OF_LANDMARKS}
+    means = {k: mean for k, mean in means.items() if k not in _OF_LANDMARKS or np.isfinite(mean)}
     counts = {"num_faces": len(failed), "num_failed": int(failed.sum())}
     if annotated.any() and not annotated.all():
         counts["num_annotated"] = int(annotated.sum())

@@ -35,8 +35,8 @@ UNITS = {  # of the errors, in the order in which they are shown; px are those o
     "scale_bias": "ratio",
     "offset_x": "px of 240",
     "offset_y": "px of 240",
-    "eye_opening": "px of 240",
-    "mouth_opening": "px of 240",
+    "eye_opening_bias": "px of 240",
+    "mouth_opening_bias": "px of 240",
 }
 MAIN_ERRORS = ("landmark_error", "nme", "photometric_error", "geometric_error")
 _BATCH = 16

@@ -13,7 +13,7 @@ from mofa_jax import losses
 from mofa_jax.camera import Camera, project, rotation_matrix
 from mofa_jax.face_model import FaceModel
 from mofa_jax.illumination import sh_basis, shade
-from mofa_jax.landmarks import FACING_LANDMARKS, LOSS_LANDMARKS
+from mofa_jax.landmarks import NUM_LANDMARKS
 from mofa_jax.mesh import area_normals
 from mofa_jax.numerics import (
     dot_columns,
@@ -175,19 +175,22 @@ def landmark_curvature(
       landmarks: the face model at its landmarks, see `FaceModel.at_landmarks`.
       cam: the camera's intrinsics.
     """
-    weight = jnp.where(landmarks.landmarks >= 0, confidence, 0.0)
-    upper, lower = FACING_LANDMARKS.T
-    of_points = jnp.sqrt(landmark_weight * weight[LOSS_LANDMARKS])
-    of_pairs = jnp.sqrt(closure_weight * jnp.minimum(weight[upper], weight[lower]))
-    size = jnp.array(cam.image_size[::-1], weight.dtype)
+    size = jnp.array(cam.image_size[::-1], confidence.dtype)
+    nowhere = jnp.zeros((NUM_LANDMARKS, 2), confidence.dtype)
+    compared = (
+        (landmark_weight, losses.landmark_offsets),
+        (closure_weight, losses.facing_offsets),
+    )
 
-    def relative(code: jax.Array) -> jax.Array:
+    def residuals(code: jax.Array) -> jax.Array:
         screen = project_vertices(FaceParams.from_code(code, landmarks), landmarks, cam)
-        points = of_points[:, None] * screen[LOSS_LANDMARKS]
-        pairs = of_pairs[:, None] * (screen[upper] - screen[lower])
-        return jnp.concatenate([points, pairs]) / size[None, :]
+        parts = []
+        for term_weight, offsets in compared:
+            offset, weight = offsets(screen, landmarks, nowhere, confidence)
+            parts.append(jnp.sqrt(term_weight * weight)[:, None] * offset / size[None, :])
+        return jnp.concatenate(parts)
 
-    return _gauss_newton(relative, params.to_code())
+    return _gauss_newton(residuals, params.to_code())
 
 
 def prior_curvature(

@@ -30,7 +30,7 @@ class FitWeights:
     Attributes:
       photometric: w_photo.
       landmark: w_land.
-      closure: of how far eyes and mouth are open, `losses.closure`.
+      closure: of how differently from the landmarks eyes and mouth are open, `losses.closure`.
       regularizer: w_reg.
       reflectance: w_beta.
       expression: w_delta.

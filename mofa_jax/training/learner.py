@@ -100,7 +100,7 @@ class FaceModelLearner:
         on = ", ".join(
             f"loss.{name}"
             for name, compared in _COMPARED_LANDMARKS.items()
-            if config.loss[name] and absent[compared].all()
+            if config.loss.get(name) and absent[compared].all()
         )
         if on:
             raise InputError(

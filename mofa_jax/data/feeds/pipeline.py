@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import hashlib
 import json
 import logging
 import os
@@ -159,11 +160,16 @@ def open_data(
         eval_examples={"image": np.stack([face["image"] for face in examples])},
         summary=_summary(train, held_out),
         held_out=evaluated,
-        corpora={
-            name: str(corpus.metadata.get("fingerprint", len(corpus)))
-            for name, corpus in train.items()
-        },
+        corpora={name: _fingerprint(corpus) for name, corpus in train.items()},
     )
+
+
+def _fingerprint(corpus: Corpus) -> str:
+    """What a corpus says of how it was made, and of how many faces it has."""
+    if known := corpus.metadata.get("fingerprint"):
+        return known
+    content = json.dumps([len(corpus), dict(corpus.metadata)], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def open_split(
@@ -356,7 +362,7 @@ def _check_landmarks(train: Mapping[str, Corpus], held_out: Mapping[str, Corpus]
         asked = sum(asked for _, asked in shares.values())
         raise FeedError(
             f"{', '.join(shares)}: none of {asked:,} training faces has landmarks, which the "
-            "landmark loss needs; give a landmark file that names these photographs, prepare the "
+            "landmark losses need; give a landmark file that names these photographs, prepare the "
             "corpus with a landmark detector, or train without: --config.loss.landmark=0 "
             "--config.loss.closure=0"
         )

@@ -15,7 +15,7 @@ def root_of(pattern: str | os.PathLike[str]) -> Path:
     path = Path(os.fspath(pattern).removeprefix("@"))
     folders = [path, *path.parents] if path.is_dir() else path.parents
     return next(
-        Path(_ESCAPED.sub(r"\1", os.fspath(folder)))
+        folder if folder.is_dir() else Path(_ESCAPED.sub(r"\1", os.fspath(folder)))
         for folder in folders
         if folder.is_dir() or not glob.has_magic(_ESCAPED.sub("", os.fspath(folder)))
     )
