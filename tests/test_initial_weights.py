@@ -8,7 +8,7 @@ from weight_files import MATLAB_FORMS, SEQUENTIAL, write_caffemodel, write_state
 
 import mofa_jax
 from configs import default
-from mofa_jax import train as training
+from mofa_jax import train
 from mofa_jax.checkpoint import CheckpointError
 from mofa_jax.encoders import encoder_from_config
 from mofa_jax.encoders.alexnet import AlexNet
@@ -128,9 +128,9 @@ def test_unusable_weight_file_is_refused_before_the_photographs_are_looked_at(
     def no_photographs(*_):
         raise AssertionError("photographs were looked at first")
 
-    monkeypatch.setattr(training, "open_data", no_photographs)
+    monkeypatch.setattr(train, "open_data", no_photographs)
     with pytest.raises(CheckpointError, match=r"missing\.caffemodel: there is no such run"):
-        training.train_and_evaluate(config, tmp_path / "run")
+        train.train_and_evaluate(config, tmp_path / "run")
 
 
 def test_only_the_encoders_with_variants_are_given_one():

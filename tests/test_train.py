@@ -22,7 +22,7 @@ from PIL import Image
 import mofa_jax
 import mofa_jax.evaluation.errors as evaluation
 from configs import compact
-from mofa_jax import train as training
+from mofa_jax import train
 from mofa_jax.camera import make_camera
 from mofa_jax.checkpoint import CheckpointError, Checkpoints, on_first_device
 from mofa_jax.data.feeds import resident, streamed
@@ -83,7 +83,7 @@ def equal_settings_share_their_programs():
         return errors.setdefault(encode.__self__, evaluation.make_errors_of(encode))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_train_steps", make_steps)
+        patch.setattr(train, "make_train_steps", make_steps)
         patch.setattr(learner, "make_errors_of", make_errors_of)
         yield
 
@@ -152,8 +152,8 @@ def assert_same(a, b):
 def test_a_second_training_in_a_workdir_is_refused_and_the_first_goes_on(config, tmp_path):
     refused = pytest.raises(InputError, match=r"run: another process is at work here; wait")
     with locked(tmp_path / "run" / ".lock"), refused:
-        training.train_and_evaluate(config, tmp_path / "run")
-    assert training.train_and_evaluate(config, tmp_path / "run") is not None
+        train.train_and_evaluate(config, tmp_path / "run")
+    assert train.train_and_evaluate(config, tmp_path / "run") is not None
 
 
 @pytest.mark.parametrize("device_cache", ["off", "on"])
@@ -181,8 +181,8 @@ def test_killed_and_resumed_run_ends_with_the_same_weights_and_losses(
     arguments = [sys.executable, "-c", script, str(ROOT), str(settings), str(tmp_path / "killed")]
     killed = subprocess.run(arguments, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    training.train_and_evaluate(config, tmp_path / "killed")
-    training.train_and_evaluate(config, tmp_path / "whole")
+    train.train_and_evaluate(config, tmp_path / "killed")
+    train.train_and_evaluate(config, tmp_path / "whole")
     step, weights = weights_of(tmp_path / "whole")
     assert step == 6
     assert_same(weights_of(tmp_path / "killed")[1], weights)
@@ -204,14 +204,14 @@ class Linear(nn.Module):
 
 def test_steps_taken_at_once_end_where_single_steps_do(config, tmp_path, monkeypatch):
     monkeypatch.setattr(learner, "encoder_from_config", lambda _, size: Linear(size))
-    monkeypatch.setattr(training, "make_optimizer", lambda *_: optax.sgd(1e-3))
+    monkeypatch.setattr(train, "make_optimizer", lambda *_: optax.sgd(1e-3))
     config.data.device_cache, config.checkpoint_every_minutes = "on", 0.0
     config.log_every, config.image_every, config.eval_every = 3, 6, 6
     seen = []
     for at_once, stops in ((1, [7]), (3, [2, 7])):  # interrupted in the middle of a row
         config.steps_at_once, workdir = at_once, tmp_path / str(at_once)
         for config.num_steps in stops:
-            training.train_and_evaluate(config, workdir)
+            train.train_and_evaluate(config, workdir)
         with Checkpoints(workdir) as checkpoints:
             weights = checkpoints.load_part(7, {"weights": weights_like(config)})["weights"]
         seen.append((weights, losses_of(workdir)))
@@ -225,14 +225,14 @@ def test_steps_taken_at_once_end_where_single_steps_do(config, tmp_path, monkeyp
 
 def test_sigterm_saves_and_stops(config, tmp_path, monkeypatch):
     config.num_steps = 1000
-    update = training.Watch.scalars
+    update = train.Watch.scalars
 
     def terminate(self, step, metrics):
         update(self, step, metrics)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(training.Watch, "scalars", terminate)
-    assert training.train_and_evaluate(config, tmp_path) is None  # nothing goes on after it
+    monkeypatch.setattr(train.Watch, "scalars", terminate)
+    assert train.train_and_evaluate(config, tmp_path) is None  # nothing goes on after it
     assert weights_of(tmp_path)[0] in (2, 3)
 
 
@@ -241,21 +241,21 @@ def test_all_evaluations_of_a_run_are_compiled_once(config, tmp_path, monkeypatc
     monkeypatch.setattr(learner, "make_errors_of", evaluation.make_errors_of)
     plain = evaluation.face_errors
     monkeypatch.setattr(evaluation, "face_errors", lambda *a: traced.append(1) or plain(*a))
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     assert len(traced) == 1
 
 
 def test_finished_run_started_again_returns_its_errors(config, tmp_path):
-    errors = training.train_and_evaluate(config, tmp_path)
+    errors = train.train_and_evaluate(config, tmp_path)
     assert errors["num_failed"] == 0 and errors["photometric_error"] > 0
-    assert training.train_and_evaluate(config, tmp_path) == errors
+    assert train.train_and_evaluate(config, tmp_path) == errors
 
 
 def test_pretrained_file_is_not_wanted_again_on_resuming(config, tmp_path):
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     config.num_steps, config.encoder.pretrained = 2, str(tmp_path / "gone.caffemodel")
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     assert weights_of(tmp_path)[0] == 2
 
 
@@ -263,7 +263,7 @@ def test_checkpoint_that_cannot_be_written_is_not_called_saved(
     config, tmp_path, monkeypatch, caplog
 ):
     config.num_steps = 1000
-    update = training.Watch.scalars
+    update = train.Watch.scalars
 
     def terminate(self, step, metrics):
         update(self, step, metrics)
@@ -273,29 +273,29 @@ def test_checkpoint_that_cannot_be_written_is_not_called_saved(
             folder.rmdir()
             folder.write_text("no folder")
 
-    monkeypatch.setattr(training.Watch, "scalars", terminate)
+    monkeypatch.setattr(train.Watch, "scalars", terminate)
     with pytest.raises(CheckpointError, match="cannot be written"):
-        training.train_and_evaluate(config, tmp_path)
+        train.train_and_evaluate(config, tmp_path)
     assert "saved" not in caplog.text
 
 
 def test_only_the_newest_checkpoints_are_kept(config, tmp_path):
     config.checkpoint_every_minutes, config.keep_checkpoints = 0.0, 2
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [5, 6]
 
 
 def test_training_on_one_batch_lowers_the_loss(config, tmp_path):
     config.num_steps, config.log_every, config.optimizer.learning_rate = 40, 1, 1e-3
     config.batch_size = 8
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     losses = losses_of(tmp_path)
     assert np.mean([losses[s] for s in range(36, 41)]) < 0.8 * losses[1]
 
 
 def test_resolved_config_and_model_checksum_are_written(config, tmp_path, tiny_model):
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     config.data.landmarks = str(Path(config.data.path) / "landmarks.npz")  # which it found there
     assert written["config"] == config.to_dict()
@@ -306,7 +306,7 @@ def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
     config.loss.landmark, config.num_steps, config.data.augmentation.flip = 0.0, 3, 0.0
     results = []
     for landmarks_known in (True, False):
-        feed_next = training.open_data
+        feed_next = train.open_data
 
         def blind(*args, known=landmarks_known, opened=feed_next):
             data = opened(*args)
@@ -328,8 +328,8 @@ def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
             return type(data)(Blind(), data.make_eval, data.eval_examples, data.summary)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "open_data", blind)
-            training.train_and_evaluate(config, tmp_path / str(landmarks_known))
+            patch.setattr(train, "open_data", blind)
+            train.train_and_evaluate(config, tmp_path / str(landmarks_known))
         results.append(weights_of(tmp_path / str(landmarks_known))[1])
     assert_same(*results)
 
@@ -337,7 +337,7 @@ def test_unsupervised_training_reads_no_landmark(config, tmp_path, crops):
 def test_divergence_with_the_device_cache_names_the_batch(config, tmp_path):
     config.data.device_cache, config.max_loss = "on", 1e-4
     with pytest.raises(TrainingDivergedError, match=r"step 1.*face_\d\d.*face_\d\d"):
-        training.train_and_evaluate(config, tmp_path)
+        train.train_and_evaluate(config, tmp_path)
 
 
 @pytest.mark.parametrize("poison", ["nan", "explosion"])
@@ -356,7 +356,7 @@ def test_divergence_stops_with_step_term_and_names(config, tmp_path, monkeypatch
 
         monkeypatch.setattr(streamed, "shard", poisoned)
     with pytest.raises(TrainingDivergedError) as error:
-        training.train_and_evaluate(config, tmp_path)
+        train.train_and_evaluate(config, tmp_path)
     message = str(error.value)
     assert "face_" in message
     if poison == "nan":
@@ -368,21 +368,21 @@ def test_divergence_stops_with_step_term_and_names(config, tmp_path, monkeypatch
 
 def test_changed_face_model_is_noticed_on_resuming(config, tmp_path, tiny_model, caplog):
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     changed = tmp_path / "changed.npz"
     tiny_model.replace(mean_shape=tiny_model.mean_shape * 1.01).save(changed)
     config.face_model, config.num_steps = str(changed), 2
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     assert "changed since" in caplog.text
 
 
 def test_another_encoder_in_the_same_workdir_is_refused(config, tmp_path):
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     config.optimizer.name = "adadelta"
     before = (tmp_path / "config.json").read_text()
     with pytest.raises(CheckpointError, match="does not fit"):
-        training.train_and_evaluate(config, tmp_path)
+        train.train_and_evaluate(config, tmp_path)
     assert (tmp_path / "config.json").read_text() == before
 
 
@@ -434,10 +434,10 @@ def test_four_devices_give_the_gradients_of_one(config, tiny_model):
 def test_a_training_with_the_loopback_goes_on_bit_for_bit(config, tmp_path):
     config.loss.landmark, config.loss.loopback, config.loss.loopback_code = 0.0, 2.0, 0.1
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path / "interrupted")
+    train.train_and_evaluate(config, tmp_path / "interrupted")
     config.num_steps = 2
-    training.train_and_evaluate(config, tmp_path / "interrupted")
-    training.train_and_evaluate(config, tmp_path / "whole")
+    train.train_and_evaluate(config, tmp_path / "interrupted")
+    train.train_and_evaluate(config, tmp_path / "whole")
     assert_same(weights_of(tmp_path / "interrupted")[1], weights_of(tmp_path / "whole")[1])
     assert losses_of(tmp_path / "whole", "train/loopback")[2] > 0
 
@@ -445,15 +445,15 @@ def test_a_training_with_the_loopback_goes_on_bit_for_bit(config, tmp_path):
 def test_missing_data_path_is_one_clear_sentence(config, tmp_path):
     config.data.path = ""
     with pytest.raises(ValueError, match=r"data\.path is empty"):
-        training.train_and_evaluate(config, tmp_path)
+        train.train_and_evaluate(config, tmp_path)
 
 
 def test_run_can_start_from_another_runs_encoder(config, tmp_path):
     config.num_steps = 2
-    training.train_and_evaluate(config, tmp_path / "first")
+    train.train_and_evaluate(config, tmp_path / "first")
     config.encoder.pretrained, config.optimizer.learning_rate = str(tmp_path / "first"), 0.0
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path / "second")
+    train.train_and_evaluate(config, tmp_path / "second")
     assert_same(weights_of(tmp_path / "second")[1], weights_of(tmp_path / "first")[1])
 
 
@@ -462,7 +462,7 @@ def test_a_run_can_start_from_the_encoder_in_the_box(config, tmp_path):
     del config.encoder.widths, config.encoder.num_hidden
     config.start = config.copy_and_resolve_references()  # not needed: it has been trained
     config.optimizer.learning_rate = 0.0
-    training.run_experiment(config, tmp_path)
+    train.run_experiment(config, tmp_path)
     assert not (tmp_path / "start").exists()
     assert_same(weights_of(tmp_path)[1], read_trained()[0])
 
@@ -470,40 +470,40 @@ def test_a_run_can_start_from_the_encoder_in_the_box(config, tmp_path):
 def test_the_encoder_in_the_box_fits_its_own_network_and_face_model_alone(config, tmp_path):
     config.encoder.pretrained = "open"
     with pytest.raises(CheckpointError, match="sizes"):
-        training.train_and_evaluate(config, tmp_path / "analytic")
+        train.train_and_evaluate(config, tmp_path / "analytic")
     config.encoder.name = "alexnet"
     with pytest.raises(CheckpointError, match="open: this run's encoder is compact"):
-        training.train_and_evaluate(config, tmp_path / "alexnet")
+        train.train_and_evaluate(config, tmp_path / "alexnet")
 
 
 def test_a_run_of_another_encoder_or_face_model_is_no_start(config, tmp_path, caplog):
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path / "first")
+    train.train_and_evaluate(config, tmp_path / "first")
     config.encoder.pretrained = str(tmp_path / "first")
     other = config.copy_and_resolve_references()
     other.encoder.name = "alexnet"
     with pytest.raises(CheckpointError, match="this run's encoder is compact"):
-        training.train_and_evaluate(other, tmp_path / "second")
+        train.train_and_evaluate(other, tmp_path / "second")
     other = config.copy_and_resolve_references()
     other.face_model = "open"
     with pytest.raises(CheckpointError, match="sizes"):
-        training.train_and_evaluate(other, tmp_path / "third")
+        train.train_and_evaluate(other, tmp_path / "third")
     other = config.copy_and_resolve_references()
     other.encoder.widths = (4, 8, 8, 8, 8)
     with pytest.raises(CheckpointError, match=r"this run has encoder\.widths"):
-        training.train_and_evaluate(other, tmp_path / "narrow")
+        train.train_and_evaluate(other, tmp_path / "narrow")
     config.camera.distance = 8.0
-    training.train_and_evaluate(config, tmp_path / "fourth")
+    train.train_and_evaluate(config, tmp_path / "fourth")
     assert "this run's camera is another one" in caplog.text
 
 
 def test_settings_that_changed_since_a_run_began_are_named(config, tmp_path, caplog):
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path)
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     assert "other settings" not in caplog.text
     config.num_steps, config.loss.landmark = 2, 0.25
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     assert "num_steps 1 -> 2" in caplog.text and "loss.landmark" in caplog.text
 
 
@@ -518,13 +518,13 @@ def test_a_run_that_goes_on_with_other_faces_says_so(config, tmp_path, caplog):
     np.savez(tmp_path / "p" / "landmarks.npz", files=files, landmarks=points)
     config.data.kind, config.data.path = "photographs", str(tmp_path / "p")
     config.data.crop, config.data.eval_fraction, config.num_steps = "landmarks", 0.4, 1
-    training.train_and_evaluate(config, tmp_path / "run")
+    train.train_and_evaluate(config, tmp_path / "run")
     config.num_steps = 2
-    training.train_and_evaluate(config, tmp_path / "run")
+    train.train_and_evaluate(config, tmp_path / "run")
     assert "other faces" not in caplog.text
     (tmp_path / "p" / "0.png").unlink()
     config.num_steps = 3
-    training.train_and_evaluate(config, tmp_path / "run")
+    train.train_and_evaluate(config, tmp_path / "run")
     assert "Going on with other faces than before, in another order: " in caplog.text
 
 
@@ -532,7 +532,7 @@ def test_a_start_that_has_ended_takes_no_other_settings(config, caplog):
     config.start = config.copy_and_resolve_references()
     before = json.loads(json.dumps(config.to_dict()))
     config.start.num_steps = 8
-    training._warn_of_changes(before, config)
+    train._warn_of_changes(before, config)
     assert "Without effect, the start has ended: start.num_steps 6 -> 8." in caplog.text
     assert "other settings" not in caplog.text
 
@@ -586,10 +586,10 @@ def _leads_to(fd, folder):
 
 def test_unusable_photographs_are_named_before_the_start(config, tmp_path, monkeypatch):
     config.start = config.copy_and_resolve_references()
-    monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train_and_evaluate", lambda *_: pytest.fail("trained"))
     config.data.path = str(tmp_path / "nothing")
     with pytest.raises(InputError, match="nothing"):
-        training.run_experiment(config, tmp_path / "run")
+        train.run_experiment(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -611,18 +611,18 @@ def test_unusable_settings_are_named_before_the_start(
     config, tmp_path, monkeypatch, field, value, reason
 ):
     config.start = config.copy_and_resolve_references()
-    monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train_and_evaluate", lambda *_: pytest.fail("trained"))
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=reason):
-        training.run_experiment(config, tmp_path / "run")
+        train.run_experiment(config, tmp_path / "run")
 
 
 def test_a_device_cache_without_room_is_named_before_the_start(config, tmp_path, monkeypatch):
     config.start, config.data.device_cache = config.copy_and_resolve_references(), "on"
-    monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train_and_evaluate", lambda *_: pytest.fail("trained"))
     monkeypatch.setattr(resident, "_room", lambda: 1.0)
     with pytest.raises(InputError, match="GB free for them"):
-        training.run_experiment(config, tmp_path / "run")
+        train.run_experiment(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("field", ["name", "dtype", "pretrained"])
@@ -630,10 +630,10 @@ def test_an_unusable_encoder_is_named_before_its_decoder_is_learned(
     config, tmp_path, monkeypatch, field
 ):
     config.start = config.copy_and_resolve_references()
-    monkeypatch.setattr(training, "train_and_evaluate", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train_and_evaluate", lambda *_: pytest.fail("trained"))
     config.decoder.name, config.encoder[field] = "convolutional_fixed", "nothing"
     with pytest.raises(InputError, match="nothing"):
-        training.run_experiment(config, tmp_path / "run")
+        train.run_experiment(config, tmp_path / "run")
 
 
 def test_the_start_has_the_whole_encoder(config, tmp_path, monkeypatch):
@@ -641,9 +641,9 @@ def test_the_start_has_the_whole_encoder(config, tmp_path, monkeypatch):
     config.encoder.update({"name": "compact", "widths": (8, 8, 16, 16, 16), "num_hidden": 24})
     begun = []
     monkeypatch.setattr(
-        training, "train_and_evaluate", lambda config, _: begun.append(config.encoder) or {}
+        train, "train_and_evaluate", lambda config, _: begun.append(config.encoder) or {}
     )
-    training.run_experiment(config, tmp_path)
+    train.run_experiment(config, tmp_path)
     assert (begun[0].widths, begun[0].num_hidden) == (begun[1].widths, 24)
 
 
@@ -652,11 +652,11 @@ def test_the_start_begins_with_the_weights_of_a_file(config, tmp_path, monkeypat
     config.encoder.pretrained = "vgg.caffemodel"
     begun = []
     monkeypatch.setattr(
-        training,
+        train,
         "train_and_evaluate",
         lambda config, workdir: begun.append(config.encoder.pretrained) or {},
     )
-    training.run_experiment(config, tmp_path)
+    train.run_experiment(config, tmp_path)
     assert begun == ["vgg.caffemodel", str(tmp_path / "start")]
 
 
@@ -665,21 +665,21 @@ def test_a_decoder_that_is_not_there_is_not_trained_instead(config, tmp_path, mo
     config.decoder.name, config.decoder.pretrained = "convolutional_fixed", "/no/such/run"
     begun = []
     monkeypatch.setattr(
-        training, "train_and_evaluate", lambda config, workdir: begun.append(workdir) or {}
+        train, "train_and_evaluate", lambda config, workdir: begun.append(workdir) or {}
     )
-    training.run_experiment(config, tmp_path)
+    train.run_experiment(config, tmp_path)
     assert begun == [tmp_path]
 
 
 def test_a_face_that_cannot_be_drawn_is_named_before_the_training(config, tmp_path):
     config.decoder.name, config.reconstruct = "convolutional", "astronaut"
     with pytest.raises(InputError, match=r"reconstruct is astronaut, but with decoder\.name conv"):
-        training.run_experiment(config, tmp_path)
+        train.run_experiment(config, tmp_path)
 
 
 def test_another_face_model_with_as_many_modes_is_refused(config, tmp_path):
     config.num_steps = 1
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     model = load_face_model(config.face_model)
     model.replace(name="another", mean_shape=1.1 * model.mean_shape).save(tmp_path / "other.npz")
     with pytest.raises(CheckpointError, match=r"of face model 'analytic face' .* but 'another'"):
@@ -689,7 +689,7 @@ def test_another_face_model_with_as_many_modes_is_refused(config, tmp_path):
 def test_the_photographs_of_a_run_are_found_from_other_folders(config, tmp_path, monkeypatch):
     monkeypatch.chdir(Path(config.data.path).parent)
     config.num_steps, config.data.path = 1, Path(config.data.path).name
-    training.train_and_evaluate(config, tmp_path / "run")
+    train.train_and_evaluate(config, tmp_path / "run")
     command = [sys.executable, "-m", "mofa_jax.evaluate", f"--workdir={tmp_path / 'run'}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -703,7 +703,7 @@ def test_a_run_is_evaluated_on_the_faces_that_it_left(config, tmp_path, gone):
     photographs = tmp_path / "photographs"
     shutil.copytree(config.data.path, photographs)
     config.num_steps, config.data.path, config.data.num_eval = 1, str(photographs), 100
-    errors = training.train_and_evaluate(config, tmp_path / "run")
+    errors = train.train_and_evaluate(config, tmp_path / "run")
     shutil.rmtree(photographs) if gone == "photographs" else (
         photographs / "landmarks.npz"
     ).unlink()
@@ -723,7 +723,7 @@ def test_a_relative_folder_is_prepared_once_for_start_run_and_evaluation(
     config.num_steps, config.data.path = 1, Path(config.data.path).name
     config.start = config.copy_and_resolve_references()
     config.start.data.kind = "synthetic"
-    training.run_experiment(config, tmp_path)
+    train.run_experiment(config, tmp_path)
     monkeypatch.chdir("/")
     resolved = mofa_jax.load_for_inference(tmp_path).config
     open_data(resolved, load_face_model(config.face_model), make_camera(config.camera), tmp_path)
@@ -734,10 +734,10 @@ def test_a_run_that_was_begun_with_a_relative_path_keeps_it(config, tmp_path, mo
     monkeypatch.chdir(Path(config.data.path).parent)
     config.num_steps, config.data.path = 1, Path(config.data.path).name
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "keep_places", lambda *_: None)  # a run of before
-        training.train_and_evaluate(config, tmp_path)
+        patch.setattr(train, "keep_places", lambda *_: None)  # a run of before
+        train.train_and_evaluate(config, tmp_path)
     config.num_steps = 2
-    training.train_and_evaluate(config, tmp_path)
+    train.train_and_evaluate(config, tmp_path)
     assert "data.path" not in caplog.text
     assert len([*(tmp_path / "corpus").glob("faces-*/")]) == 1
 
@@ -746,7 +746,7 @@ def test_a_loss_that_a_run_did_not_begin_with_is_named(caplog):
     before, config = compact.get_config().to_dict(), compact.get_config()
     del before["loss"]["loopback"], before["loss"]["loopback_code"]
     config.loss.loopback = 2.0
-    training._warn_of_changes(before, config)
+    train._warn_of_changes(before, config)
     assert "loss.loopback (new) 2.0." in caplog.text
 
 
@@ -755,7 +755,7 @@ def test_a_face_models_file_is_found_from_other_folders(config, tmp_path, monkey
     load_face_model(config.face_model).save(tmp_path / "mine.npz")
     monkeypatch.chdir(tmp_path)
     config.face_model = "mine.npz"
-    training.train_and_evaluate(config, tmp_path / "run")
+    train.train_and_evaluate(config, tmp_path / "run")
     monkeypatch.chdir("/")
     assert mofa_jax.load_for_inference(tmp_path / "run").model.num_vertices > 0
 
@@ -763,7 +763,7 @@ def test_a_face_models_file_is_found_from_other_folders(config, tmp_path, monkey
 def test_what_is_due_every_zero_steps_is_refused(config, tmp_path):
     config.image_every = 0
     with pytest.raises(InputError, match="image_every is 0"):
-        training.train_and_evaluate(config, tmp_path)
+        train.train_and_evaluate(config, tmp_path)
 
 
 def test_experiment_runs_the_one_that_it_starts_from_first_and_once(config, tmp_path):
@@ -771,18 +771,18 @@ def test_experiment_runs_the_one_that_it_starts_from_first_and_once(config, tmp_
     config.start.data.kind, config.start.num_steps = "synthetic", 2
     config.start.face_model, config.start.seed = "analytic", 7  # the experiment's own count
     config.num_steps, config.optimizer.learning_rate = 1, 0.0
-    assert training.run_experiment(config, tmp_path)["num_failed"] == 0
+    assert train.run_experiment(config, tmp_path)["num_failed"] == 0
     step, weights = weights_of(tmp_path / "start")
     assert step == 2
     resolved = json.loads((tmp_path / "start" / "config.json").read_text())["config"]
     assert (resolved["seed"], resolved["face_model"]) == (config.seed, config.face_model)
     assert_same(weights_of(tmp_path)[1], weights)
     written = (tmp_path / "start" / "config.json").stat().st_mtime_ns
-    training.run_experiment(config, tmp_path)
+    train.run_experiment(config, tmp_path)
     assert (tmp_path / "start" / "config.json").stat().st_mtime_ns == written
 
 
 def test_stopped_start_does_not_go_on_to_the_experiment(config, tmp_path, monkeypatch):
     config.start = config.copy_and_resolve_references()
-    monkeypatch.setattr(training, "train_and_evaluate", lambda config, workdir: None)
-    assert training.run_experiment(config, tmp_path) is None
+    monkeypatch.setattr(train, "train_and_evaluate", lambda config, workdir: None)
+    assert train.run_experiment(config, tmp_path) is None
