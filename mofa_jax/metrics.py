@@ -119,7 +119,10 @@ def opening_bias(
     """How much further apart landmarks that face each other are drawn than they are annotated.
 
     Args:
-      screen, model, points, confidence: see `landmark_bias`.
+      screen: [N, 2], px, of `model`'s vertices.
+      model: its `landmarks` name the vertices.
+      points: [68, 2], continuous pixels.
+      confidence: [68]; landmarks of confidence zero do not count.
       facing: pairs [K, 2] of the 68, `landmarks.FACING_LIDS` or `FACING_LIPS`.
 
     Returns:
