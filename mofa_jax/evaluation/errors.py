@@ -49,7 +49,7 @@ def evaluate(
       decoder: see `Decoder`.
 
     Returns:
-      photometric_error; over the faces that have the landmarks (absent without any) landmark_error,
+      photometric_error; over the faces that have landmarks (absent without any) landmark_error,
       px of a 240 px crop, and the biases scale_bias, 1 for faces drawn as large as they are,
       offset_x and offset_y, and eye_opening_bias and mouth_opening_bias, px of a 240 px crop;
       geometric_error, mm, where the batches hold the true `code`; num_faces; num_annotated, those
@@ -65,7 +65,8 @@ def evaluate(
     values = {key: np.concatenate(parts) for key, parts in collected.items()}
     failed, annotated = values.pop("failed"), values.pop("annotated")
     means = {key: _mean_of_finite(errors) for key, errors in values.items()}
-    means = {k: mean for k, mean in means.items() if k not in _OF_LANDMARKS or np.isfinite(mean)}
+    if not annotated.any():
+        means = {key: mean for key, mean in means.items() if key not in _OF_LANDMARKS}
     counts = {"num_faces": len(failed), "num_failed": int(failed.sum())}
     if annotated.any() and not annotated.all():
         counts["num_annotated"] = int(annotated.sum())
