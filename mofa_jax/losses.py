@@ -207,13 +207,12 @@ def landmark_offsets(
 def facing_offsets(
     screen: jax.Array, model: FaceModel, points: jax.Array, confidence: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """(u_a - u_b) - (s_a - s_b) [7, 2], px, of the pairs of `closure`, and their weights [7]; both
-    zero where one of the two landmarks is absent."""
-    upper, lower = (
+    """(u_a - u_b) - (s_a - s_b) [7, 2], px, of the pairs of `closure`, and their weights [7], zero
+    where one of the two landmarks is absent."""
+    (upper, upper_weight), (lower, lower_weight) = (
         landmark_offsets(screen, model, points, confidence, which) for which in FACING_LANDMARKS.T
     )
-    weight = jnp.minimum(upper[1], lower[1])
-    return jnp.where((weight > 0)[:, None], upper[0] - lower[0], 0.0), weight
+    return upper - lower, jnp.minimum(upper_weight, lower_weight)
 
 
 def weighted_landmark_distance(offset: jax.Array, weight: jax.Array, cam: Camera) -> jax.Array:

@@ -141,7 +141,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | os.PathLike) -> dict[s
             "face_model": model.identity(),
             "corpora": data.corpora,
         }
-        _warn_of_other_faces(before or {}, data.corpora)
+        _warn_of_other_faces((before or {}).get("corpora", {}), data.corpora)
         with contextlib.closing(data.train) as batches, StopSignal() as stop:
             if place is not None:
                 batches.set_state(place)
@@ -275,10 +275,9 @@ def _warn_of_changes(before: dict[str, Any], config: ConfigDict) -> None:
         _logger.warning("Going on with other settings than before: %s.", ", ".join(changed))
 
 
-def _warn_of_other_faces(before: dict[str, Any], corpora: Mapping[str, str]) -> None:
+def _warn_of_other_faces(before: Mapping[str, str], corpora: Mapping[str, str]) -> None:
     """Says which corpora hold other faces than before: the order of the faces is another, too."""
-    then = before.get("corpora", corpora)
-    if changed := [name for name in corpora if then.get(name, corpora[name]) != corpora[name]]:
+    if changed := [name for name, now in corpora.items() if before.get(name, now) != now]:
         _logger.warning(
             "Going on with other faces than before, in another order: %s.", ", ".join(changed)
         )
